@@ -1,0 +1,171 @@
+"""MobileODE V1 and V2 (NeurIPS 2025): depthwise networks whose channel mixing is an ODE."""
+
+from collections.abc import Sequence
+
+from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule, build_norm_layer
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from mobileode_mm.ode import ChannelwiseODESolver, square_side
+
+from .base import StagedBackbone, per_stage
+
+
+class SolverModule(BaseModule):
+    """Channelwise ODE solver, norm, ReLU6: what stands in the place of a 1×1 ConvModule.
+
+    Args:
+        in_channels, out_channels, num_steps, grid_size, norm: See :class:`ChannelwiseODESolver`.
+        norm_cfg: Norm of the output channels.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, num_steps: int, grid_size: tuple[int, int], norm: str,
+                 norm_cfg: dict):
+        super().__init__()
+        self.solver = ChannelwiseODESolver(in_channels, out_channels, num_steps, grid_size, norm)
+        self.norm_name, layer = build_norm_layer(norm_cfg, out_channels)
+        self.add_module(self.norm_name, layer)
+        self.act = nn.ReLU6(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(getattr(self, self.norm_name)(self.solver(x)))
+
+
+class ODEResidualBlock(BaseModule):
+    """[expanding solver,] depthwise 3×3, reducing solver, plus the input. ReLU6 throughout, stride 1.
+
+    Args:
+        channels: C, a perfect square; input and output are (B, C, H, W).
+        expand_ratio: e, a perfect square; with e = 1 there is no expanding solver.
+        num_steps: Euler steps of each solver.
+        grid_size: Reference grid of the position norms.
+        dilation: Of the depthwise convolution.
+        norm: ``'position'`` or ``'channel'``: the solvers' inner norm.
+        conv_cfg, norm_cfg: As in ConvModule.
+    """
+
+    def __init__(self, channels: int, expand_ratio: int = 1, num_steps: int = 3, grid_size: tuple[int, int] = (8, 8),
+                 dilation: int = 1, norm: str = 'position', conv_cfg: dict | None = None,
+                 norm_cfg: dict = dict(type='BN')):
+        super().__init__()
+        square_side('expand_ratio', expand_ratio)
+        hidden = channels * expand_ratio
+        solver = dict(num_steps=num_steps, grid_size=grid_size, norm=norm, norm_cfg=norm_cfg)
+        self.expand = SolverModule(channels, hidden, **solver) if expand_ratio != 1 else nn.Identity()
+        self.depthwise = ConvModule(hidden, hidden, 3, padding=dilation, dilation=dilation, groups=hidden,
+                                    conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=None)
+        self.project = SolverModule(hidden, channels, **solver)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.project(self.depthwise(self.expand(x)))
+
+
+class MobileODE(StagedBackbone):
+    """Common body of V1 and V2; see :class:`MobileODEV1` for the arguments."""
+
+    # rows of arch_settings: side of the square width, residual blocks, stride
+    default_expand_ratio: int
+    stem_channels = 32
+
+    def __init__(self,
+                 widen_factor: float = 1.0,
+                 num_steps: int | Sequence[int] = 3,
+                 expand_ratio: int | None = None,
+                 out_indices: Sequence[int] = (5, ),
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 with_cp: bool = False,
+                 strides: Sequence[int] | None = None,
+                 dilations: Sequence[int] | None = None,
+                 input_size: int | Sequence[int] = 256,
+                 solver_norm: str = 'position',
+                 conv_cfg: dict | None = None,
+                 norm_cfg: dict = dict(type='BN', requires_grad=True),
+                 act_cfg: dict = dict(type='ReLU'),
+                 init_cfg: dict | list | None = None):
+        super().__init__(out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        if widen_factor <= 0:
+            raise ValueError(f'widen_factor={widen_factor} must be positive; the usual ones: 0.5, 1.0, 1.5')
+        expand_ratio = self.default_expand_ratio if expand_ratio is None else expand_ratio
+        square_side('expand_ratio', expand_ratio)
+        strides, dilations = self.stage_layout(strides, dilations)
+        with_solver = [index for index, (_, blocks, _) in enumerate(self.arch_settings) if blocks]
+        num_steps = per_stage('num_steps', num_steps, len(with_solver), 'each stage with solvers')
+        num_steps = dict(zip(with_solver, num_steps))
+        size = per_stage('input_size', input_size, 2, 'height and width')
+
+        width = max(8, round(self.stem_channels * widen_factor / 8) * 8)
+        conv = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+        stem = ConvModule(3, width, 3, stride=strides[0], padding=dilations[0], dilation=dilations[0], act_cfg=act_cfg,
+                          **conv)
+        self.add_stage('stem', stem, width, strides[0])
+        size = _downsampled(size, strides[0])
+        for index, (side, num_blocks, _) in enumerate(self.arch_settings):
+            stride, dilation, entry_dilation = strides[index + 1], dilations[index + 1], dilations[index]
+            size = _downsampled(size, stride)
+            in_width, width = width, max(1, round(side * widen_factor)) ** 2
+            # The entry convolution still reads the grid of the stage before: with its dilation, a stage whose stride is
+            # traded for dilation computes the strided network's values, and pretrained weights stay valid.
+            blocks = [DepthwiseSeparableConvModule(in_width, width, 3, stride=stride, padding=entry_dilation,
+                                                   dilation=entry_dilation, dw_act_cfg=None, act_cfg=act_cfg, **conv)]
+            blocks += [ODEResidualBlock(width, expand_ratio, num_steps[index], size, dilation, solver_norm, **conv)
+                       for _ in range(num_blocks)]
+            self.add_stage(f'stage{index + 1}', nn.Sequential(*blocks), width, stride)
+        self.freeze()
+
+
+def _downsampled(size: tuple[int, int], stride: int) -> tuple[int, int]:
+    return tuple(-(-side // stride) for side in size)
+
+
+@MODELS.register_module()
+class MobileODEV1(MobileODE):
+    """MobileODE V1: residual blocks without expansion.
+
+    Stages 0 to 5 (stem and five stages) have strides 2, 2, 4, 8, 16, 32 and, at ``widen_factor`` 1, 32, 64, 144,
+    256, 576, 576 channels. Source: the released program's networks and parameter counts (614,034 with a linear
+    layer of 10 classes and CIFAR's strides at 32 px).
+
+    Args:
+        widen_factor: Scales the sides of the square widths, so that every width stays a perfect square.
+        num_steps: Euler steps of each solver: one number, or one for each of stages 2 to 5.
+        expand_ratio: Expansion inside the residual blocks, a perfect square; default 1 (V2: 4).
+        out_indices: Stages that are returned; 0 is the stem.
+        frozen_stages: Freeze stage 0 up to this one; -1 freezes none.
+        norm_eval: Norms, the solvers' included, stay in eval mode while training.
+        with_cp: Recompute each stage in the backward pass.
+        strides: Stride of the stem and of each stage, six numbers; default (2, 1, 2, 2, 2, 2), for CIFAR
+            (1, 1, 1, 2, 2, 2), for output stride 8 (2, 1, 2, 2, 1, 1).
+        dilations: Dilation of the stem and of each stage, six numbers; default all 1, for output stride 8
+            (1, 1, 1, 1, 2, 4). A stage's entry convolution takes the dilation of the stage before.
+        input_size: Image height and width, or one number for both, whose feature sizes are the reference grids of
+            the position norms. Images of any other size work too, by resampling.
+        solver_norm: ``'position'`` as released, or ``'channel'``.
+        conv_cfg, norm_cfg, act_cfg: As in ConvModule; ``act_cfg`` serves the stem and the separable blocks (the
+            release: ReLU for CIFAR, SiLU at 256 px). Residual blocks always use ReLU6.
+        init_cfg: MMEngine's; default Kaiming for convolutions. The solvers keep the release's initial values.
+
+    Raises:
+        ValueError: An argument is out of its range; the message names it, its value and the nearest legal ones.
+
+    Example:
+        >>> backbone = MobileODEV1(out_indices=(4, 5))
+        >>> backbone.out_channels, backbone.strides
+        ((576, 576), (16, 32))
+    """
+
+    arch_settings = ((8, 0, 1), (12, 1, 2), (16, 1, 2), (24, 5, 2), (24, 1, 2))
+    default_expand_ratio = 1
+
+
+@MODELS.register_module()
+class MobileODEV2(MobileODE):
+    """MobileODE V2: inverted residual blocks with expansion 4, and 1024 channels in stage 5.
+
+    Arguments as in :class:`MobileODEV1`. Source: the released program's networks; its separable block is kept at
+    stride 1 too, where the release leaves it out and cannot run.
+    """
+
+    arch_settings = ((8, 0, 1), (12, 1, 2), (16, 1, 2), (24, 5, 2), (32, 1, 2))
+    default_expand_ratio = 4

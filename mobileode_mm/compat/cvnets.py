@@ -1,0 +1,146 @@
+"""Weights of the released program (on Apple's ml-cvnets) under this library's names."""
+
+import argparse
+import os
+import pickle
+import re
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mobileode_mm.errors import InputError
+
+RENAMES = tuple((re.compile(pattern), name) for pattern, name in (
+    (r'^module\.', ''),
+    (r'^conv_1\.', 'stem.'),
+    (r'^layer_(\d+)\.', r'stage\1.'),
+    (r'\bdw_conv\.', 'depthwise_conv.'),
+    (r'\bpw_conv\.', 'pointwise_conv.'),
+    (r'\bblock\.conv_3x3\.', 'depthwise.'),
+    (r'\bblock\.exp_1x1\.0\.', 'expand.solver.'),
+    (r'\bblock\.exp_1x1\.1\.', 'expand.bn.'),
+    (r'\bblock\.red_1x1\.0\.', 'project.solver.'),
+    (r'\bblock\.red_1x1\.1\.', 'project.bn.'),
+    (r'\bblock\.conv\.', 'conv.'),
+    (r'\bblock\.norm\.', 'bn.'),
+    (r'\bsigma\.0\.', 'norm.'),
+    (r'^classifier\.classifier_fc\.', 'head.fc.'),
+))
+
+
+def rename_cvnets_entries(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Entries of a released network, block or layer under our names and in our shapes.
+
+    K (L, 1, 1, q, q) becomes (L, q, q); δ (L, 1) becomes (L,); a position norm's flat H·W values become a square grid.
+    Entries that have no counterpart keep their name: whoever loads them finds them unexpected.
+    """
+    renamed = {}
+    for name, value in state.items():
+        for pattern, replacement in RENAMES:
+            name = pattern.sub(replacement, name)
+        last = name.rsplit('.', 1)[-1]
+        side = round(value.numel() ** 0.5)
+        if last == 'matrices':
+            value = value.flatten(0, -3)
+        elif last == 'delta_t':
+            value = value.flatten()
+        elif re.search(r'(^|\.)norm\.', name) and value.dim() == 1 and side * side == value.numel():
+            value = value.reshape(side, side)
+        renamed[name] = value
+    return renamed
+
+
+def convert_cvnets_classifier(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict]:
+    """A released classifier's state dict as one for mmpretrain's ImageClassifier with a linear head.
+
+    Network (V1 or V2), steps, classes and grids are read off the entries; then every key and shape is checked against
+    the network that they name.
+
+    Returns:
+        The converted state dict (``backbone.*`` and ``head.fc.*``), and the config of the backbone it fits. The image
+        size is that of the usual strides; CIFAR's strides give the same entries at a quarter of it.
+
+    Raises:
+        InputError: A key or shape does not fit; the message lists them.
+    """
+    from mobileode_mm.backbones import MobileODEV1, MobileODEV2
+    entries = rename_cvnets_entries(state)
+    needed = [f'stage{stage}.1.project.solver.{part}' for stage in range(2, 6) for part in ('delta_t', 'norm.weight')]
+    absent = [name for name in (*needed, 'head.fc.weight') if name not in entries]
+    if absent:
+        raise InputError('not a released MobileODE classifier: nothing in the file corresponds to '
+                         f'{_listed(absent)}')
+    expand = entries.get('stage2.1.expand.solver.matrices')
+    cfg = dict(
+        type='MobileODEV1' if expand is None else 'MobileODEV2',
+        num_steps=tuple(len(entries[f'stage{stage}.1.project.solver.delta_t']) for stage in range(2, 6)),
+        input_size=4 * entries['stage2.1.project.solver.norm.weight'].shape[0])
+    backbone = (MobileODEV1 if expand is None else MobileODEV2)(**{k: v for k, v in cfg.items() if k != 'type'})
+    head = nn.Linear(backbone.out_channels[-1], len(entries['head.fc.weight']))
+    expected = {**backbone.state_dict(), **{f'head.fc.{name}': value for name, value in head.state_dict().items()}}
+    problems = [f'missing {name}' for name in expected if name not in entries]
+    problems += [f'unexpected {name}' for name in entries if name not in expected]
+    problems += [f'{name} is {tuple(entries[name].shape)} instead of {tuple(value.shape)}'
+                 for name, value in expected.items() if name in entries and entries[name].shape != value.shape]
+    if problems:
+        raise InputError(f'the file does not fit {cfg["type"]}: {_listed(problems)}')
+    converted = {name if name.startswith('head.') else f'backbone.{name}': value for name, value in entries.items()}
+    return converted, cfg
+
+
+def convert_cvnets_file(source: str | os.PathLike, target: str | os.PathLike) -> dict:
+    """Convert a released checkpoint file into an OpenMMLab one.
+
+    Returns:
+        Config of the backbone that the weights fit.
+
+    Raises:
+        InputError: ``source`` cannot be read or does not fit, or ``target`` exists.
+    """
+    source, target = Path(source), Path(target)
+    if target.exists():
+        raise InputError(f'{target} exists; choose another output or remove it')
+    if not target.parent.is_dir():
+        raise InputError(f'the folder {target.parent} of the output does not exist; make it first')
+    try:
+        checkpoint = torch.load(source, map_location='cpu', weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f'{source} does not exist') from None
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise InputError(f'{source} cannot be read as a checkpoint of tensors: {str(error).splitlines()[0]}') from None
+    for key in ('model_state_dict', 'state_dict'):
+        if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
+            checkpoint = checkpoint[key]
+    if not isinstance(checkpoint, dict) or not all(isinstance(value, Tensor) for value in checkpoint.values()):
+        raise InputError(f'{source} holds no state dict of tensors')
+    try:
+        state, cfg = convert_cvnets_classifier(checkpoint)
+    except InputError as error:
+        raise InputError(f'{source}: {error}') from None
+    partial = target.with_name(f'{target.name}.part')
+    torch.save(dict(state_dict=state, meta=dict(backbone=cfg, source='released MobileODE program')), partial)
+    os.replace(partial, target)
+    return cfg
+
+
+def _listed(items: list[str], most: int = 10) -> str:
+    more = f', and {len(items) - most} more' if len(items) > most else ''
+    return ', '.join(items[:most]) + more
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line: ``IN OUT``; status 2 with one message where the file does not fit."""
+    parser = argparse.ArgumentParser(description='Convert a classifier trained with the released MobileODE program '
+                                     'into a checkpoint for MobileODEV1 or MobileODEV2 in mmpretrain.')
+    parser.add_argument('source', metavar='IN', help='released checkpoint (.pt)')
+    parser.add_argument('target', metavar='OUT', help='file to write (.pth); must not exist')
+    args = parser.parse_args(argv)
+    try:
+        cfg = convert_cvnets_file(args.source, args.target)
+    except InputError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    print(f'{args.target}: weights for {cfg}')
+    return 0

@@ -1,0 +1,20 @@
+"""Argument checks shared by the layer and the networks built of it."""
+
+from math import isqrt
+
+
+def square_side(name: str, value: int) -> int:
+    """Side q of a perfect square q².
+
+    Args:
+        name: Argument to name in the message.
+        value: Number that has to be a perfect square, 1 or more.
+
+    Raises:
+        ValueError: ``value`` is no perfect square; the message names the nearest ones.
+    """
+    if value >= 1 and isqrt(value) ** 2 == value:
+        return isqrt(value)
+    low = isqrt(max(value, 1))
+    nearest = '1' if value < 1 else f'{low ** 2} and {(low + 1) ** 2}'
+    raise ValueError(f'{name}={value} is not a perfect square; nearest legal: {nearest}')

@@ -1,0 +1,103 @@
+"""Batch norm whose channels are the positions of the feature map (paper: BN in the solver's sigma)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .moments import global_moments, is_distributed
+
+
+def resample_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resample a (H, W) grid to ``size`` bilinearly; the very same tensor where the sizes are equal."""
+    if tuple(grid.shape) == tuple(size):
+        return grid
+    dtype = grid.dtype if grid.dtype == torch.float64 else torch.float32
+    resized = F.interpolate(grid[None, None].to(dtype), size=size, mode='bilinear', align_corners=False)
+    return resized[0, 0].to(grid.dtype)
+
+
+class PositionNorm(nn.Module):
+    """Batch norm with statistics, scale and shift for each spatial position.
+
+    For each position the statistics are taken over the batch and all channels. The released program fixes H×W
+    when the model is built; here the four grids live on a reference ``grid_size`` and every other H×W is served by
+    bilinear resampling, as vision transformers resize position embeddings. In training at another size the batch
+    statistics are resampled back to the grid before they enter the running ones. A checkpoint of another grid is
+    resampled when it is loaded; a flat entry of s² values, as released, is read as an s×s grid.
+
+    Args:
+        grid_size: Height and width of the reference grid.
+        eps: Added to the variance.
+        momentum: Share of the batch in the running statistics.
+
+    Attributes:
+        sync: In training, take the statistics over the batches of all processes (as SyncBN does).
+
+    Raises:
+        ValueError: ``grid_size`` has a side under 1.
+    """
+
+    GRIDS = ('weight', 'bias', 'running_mean', 'running_var')
+
+    def __init__(self, grid_size: tuple[int, int], eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        grid_size = tuple(grid_size)
+        if len(grid_size) != 2 or min(grid_size) < 1:
+            raise ValueError(f'grid_size={grid_size} must be a height and a width of 1 or more; nearest legal: (1, 1)')
+        self.grid_size = grid_size
+        self.eps = eps
+        self.momentum = momentum
+        self.sync = False
+        self.weight = nn.Parameter(torch.ones(grid_size))
+        self.bias = nn.Parameter(torch.zeros(grid_size))
+        self.register_buffer('running_mean', torch.zeros(grid_size))
+        self.register_buffer('running_var', torch.ones(grid_size))
+        self.register_buffer('num_batches_tracked', torch.tensor(0, dtype=torch.long))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Normalise ``y`` of shape (B, H, W, C), float32 or float64; same shape and dtype out."""
+        size = tuple(y.shape[1:3])
+        weight = resample_grid(self.weight, size).to(y.dtype)
+        bias = resample_grid(self.bias, size).to(y.dtype)
+        if not self.training:
+            mean = resample_grid(self.running_mean, size).to(y.dtype)
+            var = resample_grid(self.running_var, size).to(y.dtype)
+            return _affine(y, mean, var, weight, bias, self.eps)
+        self.num_batches_tracked.add_(1)
+        if self.sync and is_distributed():
+            mean, var, count = global_moments(y, (0, 3))
+            self._track(mean.detach(), var.detach() * (count / (count - 1)))
+            return _affine(y, mean, var, weight, bias, self.eps)
+        # Positions as the channels of torch's own batch norm: one fused forward and backward. With momentum 1 the
+        # buffers handed in come back as this batch's mean and unbiased variance.
+        mean, var = torch.zeros_like(bias).flatten(), torch.ones_like(bias).flatten()
+        out = F.batch_norm(y.reshape(y.shape[0], -1, y.shape[3]), mean, var, weight.reshape(-1), bias.reshape(-1),
+                           training=True, momentum=1.0, eps=self.eps)
+        self._track(mean.view(size), var.view(size))
+        return out.view(y.shape)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, var: Tensor) -> None:
+        for running, batch in ((self.running_mean, mean), (self.running_var, var)):
+            running.lerp_(resample_grid(batch, self.grid_size).to(running.dtype), self.momentum)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+        for name in self.GRIDS:
+            value = state_dict.get(prefix + name)
+            if value is not None:
+                state_dict[prefix + name] = self.fit_grid(value)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def fit_grid(self, value: Tensor) -> Tensor:
+        """A checkpoint's grid on this module's grid; a shape that is no grid comes back as it is."""
+        if value.dim() == 1 and round(value.numel() ** 0.5) ** 2 == value.numel():
+            value = value.reshape(round(value.numel() ** 0.5), -1)
+        return resample_grid(value, self.grid_size) if value.dim() == 2 and value.numel() else value
+
+    def extra_repr(self) -> str:
+        return f'grid_size={self.grid_size}, eps={self.eps}, momentum={self.momentum}, sync={self.sync}'
+
+
+def _affine(y: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    scale = weight * torch.rsqrt(var + eps)
+    return torch.addcmul((bias - mean * scale)[..., None], y, scale[..., None])

@@ -1,0 +1,207 @@
+"""Every backbone: what it declares is what it does, and the mmpretrain habits hold."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mobileode_mm.backbones import MobileNetV1, MobileODEV1, MobileODEV2, feature_channels
+from mobileode_mm.ode import ChannelwiseODESolver, PositionNorm
+
+BACKBONES = [MobileODEV1, MobileODEV2, MobileNetV1]
+CIFAR = dict(strides=(1, 1, 1, 2, 2, 2))
+OUTPUT_STRIDE_8 = dict(strides=(2, 1, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 2, 4))
+OUTPUT_STRIDE_16 = dict(strides=(2, 1, 2, 2, 2, 1), dilations=(1, 1, 1, 1, 1, 2))
+
+
+def small(cls, **kwargs):
+    """A quarter of the width, with grids of a 64 px image."""
+    kwargs.setdefault('widen_factor', 0.25)
+    if cls is not MobileNetV1:
+        kwargs.setdefault('input_size', 64)
+    return cls(**kwargs)
+
+
+@pytest.mark.parametrize('size', [(64, 64), (33, 70)])
+@pytest.mark.parametrize('layout', [{}, CIFAR, OUTPUT_STRIDE_8, OUTPUT_STRIDE_16], ids=['32', 'cifar', 'os8', 'os16'])
+@pytest.mark.parametrize('cls', BACKBONES)
+def test_declared_channels_and_strides_are_real(cls, layout, size):
+    torch.manual_seed(0)
+    backbone = small(cls, out_indices=range(6), **layout)
+    x = torch.randn(2, 3, *size)
+    outputs = backbone(x)
+    assert len(outputs) == 6
+    for output, channels, stride in zip(outputs, backbone.out_channels, backbone.strides):
+        assert output.shape == (2, channels, -(-size[0] // stride), -(-size[1] // stride))
+    sum(output.square().mean() for output in outputs).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters())
+    picked = small(cls, out_indices=(-2, 3), **layout)
+    assert picked.strides == (backbone.strides[4], backbone.strides[3])
+    assert feature_channels(picked) == (backbone.out_channels[4], backbone.out_channels[3])
+
+
+@pytest.mark.parametrize('cls, kwargs, classes, expected', [
+    (MobileODEV1, dict(input_size=32, **CIFAR), 10, 614_034),
+    (MobileODEV1, dict(input_size=32, **CIFAR), 1000, 1_185_264),
+    (MobileODEV1, dict(input_size=64), 10, 611_610),
+    (MobileODEV2, dict(input_size=64), 10, 1_111_146),
+])
+def test_parameter_counts_of_the_release(cls, kwargs, classes, expected):
+    backbone = cls(**kwargs)
+    head = nn.Linear(backbone.out_channels[-1], classes)
+    assert sum(p.numel() for module in (backbone, head) for p in module.parameters()) == expected
+
+
+def test_mobilenetv1_has_the_papers_pointwise_parameters():
+    convs = [m for m in MobileNetV1().modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1)]
+    assert sum(conv.weight.numel() for conv in convs) == 3_139_584
+
+
+@pytest.mark.parametrize('widen_factor', [0.1, 0.35, 0.5, 1.3])
+@pytest.mark.parametrize('cls', BACKBONES)
+def test_every_width_runs(cls, widen_factor):
+    backbone = small(cls, widen_factor=widen_factor).eval()
+    assert backbone(torch.randn(1, 3, 32, 32))[0].shape[1] == backbone.out_channels[0]
+
+
+@pytest.mark.parametrize('cls', [MobileODEV1, MobileODEV2])
+def test_steps_expansion_grids_and_norm_reach_the_solvers(cls):
+    backbone = small(cls, num_steps=(1, 2, 3, 4), expand_ratio=9, input_size=(64, 96))
+    solvers = [m for m in backbone.stage4.modules() if isinstance(m, ChannelwiseODESolver)]
+    assert len(solvers) == 10 and {s.num_steps for s in solvers} == {3}
+    assert {s.norm.grid_size for s in solvers} == {(4, 6)}
+    assert solvers[0].out_channels == 9 * solvers[0].in_channels
+    channel = small(cls, solver_norm='channel')
+    assert not any(isinstance(m, PositionNorm) for m in channel.modules())
+    assert channel(torch.randn(2, 3, 32, 32))[0].shape == (2, channel.out_channels[0], 1, 1)
+
+
+@pytest.mark.parametrize('cls', BACKBONES)
+def test_traded_stride_computes_the_strided_networks_values(cls):
+    """À trous: at output stride 8, every fourth position is the output-stride-32 network's, borders apart."""
+    kwargs = dict(solver_norm='channel') if cls is not MobileNetV1 else {}
+    strided = small(cls, **kwargs).eval()
+    dilated = small(cls, **OUTPUT_STRIDE_8, **kwargs).eval()
+    dilated.load_state_dict(strided.state_dict())
+    x = torch.randn(1, 3, 256, 256)
+    with torch.no_grad():
+        expected, dense = strided(x)[0], dilated(x)[0]
+    assert dense.shape[-1] == 32
+    torch.testing.assert_close(dense[..., ::4, ::4], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('cls', BACKBONES)
+def test_frozen_stages_and_norm_eval(cls):
+    backbone = small(cls, frozen_stages=2).train()
+    frozen = [backbone.stem, backbone.stage1, backbone.stage2]
+    assert not any(p.requires_grad for stage in frozen for p in stage.parameters())
+    assert not any(m.training for stage in frozen for m in stage.modules())
+    assert all(p.requires_grad for p in backbone.stage3.parameters()) and backbone.stage3.training
+    before = {k: v.clone() for k, v in backbone.state_dict().items()}
+    backbone(torch.randn(2, 3, 64, 64))[0].sum().backward()
+    changed = {k for k, v in backbone.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed and all(name.startswith(('stage3', 'stage4', 'stage5')) for name in changed)
+
+    backbone = small(cls, norm_eval=True).train()
+    norms = [m for m in backbone.modules() if isinstance(m, (_BatchNorm, PositionNorm))]
+    assert norms and not any(m.training for m in norms)
+    assert backbone.training and backbone.stage5.training
+    before = {k: v.clone() for k, v in backbone.state_dict().items()}
+    backbone(torch.randn(2, 3, 64, 64))
+    assert all(torch.equal(v, before[k]) for k, v in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize('cls', BACKBONES)
+def test_with_cp_gives_the_same_outputs_and_gradients(cls):
+    torch.manual_seed(0)
+    plain = small(cls, out_indices=(3, 5))
+    saving = small(cls, out_indices=(3, 5), with_cp=True)
+    saving.load_state_dict(plain.state_dict())
+    gradients = []
+    for backbone in (plain, saving):
+        x = torch.linspace(-1, 1, 2 * 3 * 48 * 48).view(2, 3, 48, 48).requires_grad_()
+        outputs = backbone(x)
+        sum(output.square().mean() for output in outputs).backward()
+        gradients.append([*outputs, x.grad, *(p.grad for p in backbone.parameters())])
+    for a, b in zip(*gradients):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize('cls', BACKBONES)
+def test_norm_cfg_act_cfg_and_init_cfg(cls):
+    backbone = small(cls, widen_factor=0.5, norm_cfg=dict(type='GN', num_groups=1), act_cfg=dict(type='SiLU'))
+    assert any(isinstance(m, nn.GroupNorm) for m in backbone.modules())
+    assert not any(isinstance(m, _BatchNorm) for m in backbone.modules())
+    assert any(isinstance(m, nn.SiLU) for m in backbone.modules())
+    backbone = small(cls, init_cfg=dict(type='Constant', layer='Conv2d', val=0.5))
+    backbone.init_weights()
+    assert (backbone.stage3[0].depthwise_conv.conv.weight == 0.5).all()
+
+
+def test_init_weights_keeps_the_solvers_released_distribution():
+    torch.manual_seed(0)
+    backbone = MobileODEV1(input_size=64)
+    backbone.init_weights()
+    solvers = [m for m in backbone.modules() if isinstance(m, ChannelwiseODESolver)]
+    matrices = torch.cat([s.matrices.flatten() for s in solvers]).detach()
+    deltas = torch.cat([s.delta_t for s in solvers]).detach()
+    assert abs(matrices.std() - 0.1) < 0.005 and abs(matrices.mean()) < 0.005
+    assert abs(deltas.mean() - 0.4) < 0.005 and 0.002 < deltas.std() < 0.01
+
+
+@pytest.mark.parametrize('cls', BACKBONES)
+def test_found_in_the_root_registry_and_scripts_out(cls):
+    assert MODELS.get(cls.__name__) is cls
+    backbone = MODELS.build(dict(type=cls.__name__, widen_factor=0.25)).eval()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        exported = torch.export.export(backbone, (x, )).module()
+        torch.testing.assert_close(exported(x), backbone(x))
+
+
+def test_feature_channels_measures_a_foreign_backbone():
+    class Foreign(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 7, 3), nn.BatchNorm2d(7)
+
+        def forward(self, x):
+            x = self.norm(self.conv(x))
+            return x, torch.cat([x, x], 1)
+
+    foreign = Foreign().train()
+    foreign.norm.eval()
+    state = torch.get_rng_state()
+    assert feature_channels(foreign) == (7, 14)
+    assert foreign.training and not foreign.norm.training
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize('kwargs, words', [
+    (dict(widen_factor=0), ['widen_factor=0']),
+    (dict(num_steps=(3, 3)), ['num_steps=(3, 3)', '4']),
+    (dict(num_steps=0), ['num_steps=0', '1']),
+    (dict(expand_ratio=2), ['expand_ratio=2', '1 and 4']),
+    (dict(out_indices=(6, )), ['out_indices=(6,)', '0 to 5']),
+    (dict(frozen_stages=6), ['frozen_stages=6', '-1 to 5']),
+    (dict(strides=(1, 2)), ['strides=(1, 2)', '6']),
+    (dict(dilations=(0, ) * 6), ['dilations=', '1']),
+    (dict(solver_norm='foo'), ["norm='foo'", "'position'"]),
+])
+def test_bad_arguments_are_named(kwargs, words):
+    with pytest.raises(ValueError) as error:
+        MobileODEV1(**kwargs)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_found_by_scope_and_name_without_an_import():
+    """``type='mobileode_mm.MobileODEV1'`` imports the package by itself, from any toolbox's scope."""
+    code = ("from mmengine.registry import MODELS, Registry\n"
+            "toolbox = Registry('model', parent=MODELS, scope='toolbox')\n"
+            "print(type(toolbox.build(dict(type='mobileode_mm.MobileODEV1', widen_factor=0.25))).__name__)\n")
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout.split() == ['MobileODEV1'], done.stderr

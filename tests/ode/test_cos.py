@@ -1,0 +1,174 @@
+"""The layer and the plain reference against the released program's numbers, and against each other."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mobileode_mm.compat.cvnets import rename_cvnets_entries
+from mobileode_mm.ode import SOLVERS, ChannelwiseODESolver, PositionNorm, cos_naive
+
+DATA = Path(__file__).parents[1] / 'data'
+COS_FILES = sorted(DATA.glob('cos_*.npz'))
+LAYOUTS = {'contiguous': torch.contiguous_format, 'channels_last': torch.channels_last}
+
+
+def entries(file, prefix):
+    """Entries below ``prefix`` of a fixture, under our names."""
+    raw = {key[len(prefix):]: torch.from_numpy(file[key]) for key in file.files if key.startswith(prefix)}
+    return rename_cvnets_entries(raw)
+
+
+def relative(a, b):
+    return ((a - b).abs().max() / b.abs().max().clamp(min=1e-12)).item()
+
+
+def load(path):
+    file = np.load(path)
+    c_in, c_out = map(int, path.stem.split('_')[1].split('to'))
+    state = entries(file, 'state/')
+    layer = ChannelwiseODESolver(c_in, c_out, num_steps=len(state['delta_t']), grid_size=file['x'].shape[2])
+    layer.load_state_dict(state, strict=True)
+    return file, layer
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize('path', COS_FILES, ids=lambda p: p.stem)
+def test_released_numbers(path, layout):
+    file, layer = load(path)
+    x = torch.from_numpy(file['x']).contiguous(memory_format=LAYOUTS[layout]).requires_grad_()
+    with torch.no_grad():
+        eval_error = (layer.eval()(x) - torch.from_numpy(file['y_eval'])).abs().max()
+    assert eval_error < 1e-5
+
+    y = layer.train()(x)
+    assert (y - torch.from_numpy(file['y_train'])).abs().max() < 1e-5
+    (y * torch.linspace(-1, 1, y.numel()).view(y.shape)).sum().backward()
+    assert relative(x.grad, torch.from_numpy(file['grad_x'])) < 1e-4
+    expected = entries(file, 'grad/')
+    expected = {k: v.reshape(dict(layer.named_parameters())[k].shape) for k, v in expected.items()}
+    assert set(expected) == {name for name, _ in layer.named_parameters()}
+    for name, parameter in layer.named_parameters():
+        assert relative(parameter.grad, expected[name]) < 1e-4, name
+    for name, value in entries(file, 'after_train/').items():
+        if 'running' in name:
+            ours = dict(layer.named_buffers())[name]
+            assert (ours - value.reshape(ours.shape)).abs().max() < 1e-6, name
+
+
+def plain_norm(layer):
+    """An independent batch norm by position, in train mode, of (B, H, W, C)."""
+    def norm(y):
+        mean, var = y.mean((0, 3), keepdim=True), y.var((0, 3), unbiased=False, keepdim=True)
+        weight, bias = layer.norm.weight[None, ..., None], layer.norm.bias[None, ..., None]
+        return (y - mean) / torch.sqrt(var + 1e-5) * weight + bias
+    return norm
+
+
+@pytest.mark.parametrize('num_steps', [1, 3])
+@pytest.mark.parametrize('c_in, c_out', [(9, 9), (16, 64), (64, 16), (1, 4), (25, 36)])
+@pytest.mark.parametrize('batch, height, width', [(2, 3, 5), (1, 1, 1), (3, 7, 2)])
+def test_layer_equals_reference(batch, height, width, c_in, c_out, num_steps):
+    torch.manual_seed(0)
+    layer = ChannelwiseODESolver(c_in, c_out, num_steps, grid_size=(height, width)).double()
+    torch.nn.init.normal_(layer.norm.weight, 1, 0.2)
+    torch.nn.init.normal_(layer.norm.bias, 0, 0.2)
+    x = torch.randn(batch, c_in, height, width, dtype=torch.double, requires_grad=True)
+    probe = torch.randn(batch, c_out, height, width, dtype=torch.double)
+    results = []
+    for function in (layer, lambda x: cos_naive(x, layer.matrices, layer.delta_t, plain_norm(layer))):
+        y = function(x)
+        results.append([y.detach(), *torch.autograd.grad((y * probe).sum(), [x, *layer.parameters()])])
+    for ours, reference in zip(*results):
+        torch.testing.assert_close(ours, reference, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize('norm', ['position', 'channel'])
+@pytest.mark.parametrize('solver', SOLVERS)
+@pytest.mark.parametrize('training', [True, False])
+def test_gradcheck(norm, solver, training):
+    torch.manual_seed(0)
+    layer = ChannelwiseODESolver(4, 9, 2, grid_size=(2, 3), norm=norm, solver=solver).double().train(training)
+    layer.delta_t.data = torch.tensor([0.7, 0.3], dtype=torch.double)  # one free, one clamped
+    x = torch.randn(2, 4, 3, 2, dtype=torch.double, requires_grad=True)
+    parameters = list(layer.parameters())
+    assert torch.autograd.gradcheck(lambda x, *_: layer(x), (x, *parameters))
+
+
+def test_clamped_step_gets_no_gradient():
+    layer = ChannelwiseODESolver(9, 9, 2, grid_size=2)
+    layer.delta_t.data = torch.tensor([0.2, 0.8])
+    layer(torch.randn(2, 9, 2, 2)).square().sum().backward()
+    assert layer.delta_t.grad[0] == 0
+    assert layer.delta_t.grad[1] != 0
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_autocast_keeps_the_norm_in_float32(dtype):
+    torch.manual_seed(0)
+    layer = ChannelwiseODESolver(64, 64, grid_size=4)
+    x = torch.randn(2, 64, 4, 4)
+    seen = []
+    layer.norm.register_forward_hook(lambda module, args, out: seen.append((args[0].dtype, out.dtype)))
+    with torch.autocast('cpu', dtype=dtype):
+        out = layer(x.to(dtype))
+    assert seen == [(torch.float32, torch.float32)] * 3
+    assert out.dtype == dtype
+    assert layer.norm.running_mean.dtype == torch.float32
+    exact = layer(x)
+    assert (out.float() - exact).abs().mean() < 0.02 * exact.abs().mean()
+    out.float().sum().backward()
+    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in layer.parameters())
+
+
+def test_norm_under_autocast_does_not_lose_a_large_mean():
+    norm = PositionNorm((2, 2))
+    y = 1000 + torch.randn(8, 2, 2, 64)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        out = norm(y)
+    exact = y.double()
+    reference = (exact - exact.mean((0, 3), keepdim=True)) / exact.std((0, 3), correction=0, keepdim=True)
+    assert (out - reference).abs().max() < 1e-2
+
+
+def test_forward_keeps_no_state_and_compiles_to_one_graph():
+    layer = ChannelwiseODESolver(16, 64, grid_size=3).eval()
+    x, other = torch.randn(2, 16, 3, 3), torch.randn(1, 16, 5, 2)
+    first = layer(x)
+    layer(other)
+    assert torch.equal(layer(x), first)
+    explained = torch._dynamo.explain(layer)(x)
+    assert explained.graph_count == 1 and explained.graph_break_count == 0
+    explained = torch._dynamo.explain(layer.train())(other)
+    assert explained.graph_count == 1 and explained.graph_break_count == 0
+
+
+def test_solvers_reach_their_order():
+    def error(solver, steps):
+        y = torch.ones(1, dtype=torch.double)
+        for _ in range(steps):
+            y = solver(lambda y: -y, y, 1 / steps)
+        return (y - torch.exp(torch.tensor(-1.0, dtype=torch.double))).abs().item()
+
+    for name, order in (('euler', 1), ('midpoint', 2), ('rk4', 4)):
+        ratio = error(SOLVERS[name], 20) / error(SOLVERS[name], 40)
+        assert 2 ** order * 0.9 < ratio < 2 ** order * 1.15, name
+
+
+def test_parameter_count():
+    assert sum(p.numel() for p in ChannelwiseODESolver(144, 144, 3, grid_size=(5, 7)).parameters()) == 3 * 145 + 70
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (dict(in_channels=150, out_channels=144), ['in_channels=150', '144 and 169']),
+    (dict(in_channels=144, out_channels=0), ['out_channels=0', '1']),
+    (dict(in_channels=144, out_channels=144, num_steps=0), ['num_steps=0', '1']),
+    (dict(in_channels=144, out_channels=144, norm='layer'), ["norm='layer'", "'position'", "'channel'"]),
+    (dict(in_channels=144, out_channels=144, solver='heun9'), ["solver='heun9'", "'euler'"]),
+    (dict(in_channels=144, out_channels=144, grid_size=(0, 3)), ['grid_size=(0, 3)', '(1, 1)']),
+])
+def test_bad_arguments_are_named(arguments, words):
+    with pytest.raises(ValueError) as error:
+        ChannelwiseODESolver(**arguments)
+    assert all(word in str(error.value) for word in words)
