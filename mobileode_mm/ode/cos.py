@@ -70,10 +70,10 @@ class ChannelwiseODESolver(nn.Module):
         step_lengths = self.delta_t.clamp(min=1 / self.num_steps).to(y.dtype)
         solver = SOLVERS[self.solver]
         for matrix, step_length in zip(self.identity + self.matrices, step_lengths):
-            y = solver(lambda state, matrix=matrix: self._drive(state, matrix, x.dtype) - state, y, step_length)
+            y = solver(lambda state, matrix=matrix: self._target(state, matrix, x.dtype), y, step_length)
         return (y + start).flatten(3).permute(0, 3, 1, 2).to(x.dtype)
 
-    def _drive(self, y: Tensor, matrix: Tensor, dtype: torch.dtype) -> Tensor:
+    def _target(self, y: Tensor, matrix: Tensor, dtype: torch.dtype) -> Tensor:
         """σ(y + yK) of the state (B, H, W, q, q), ``matrix`` being I + K."""
         z = _at_least_float32(y.to(dtype) @ matrix).flatten(3)
         if isinstance(self.norm, PositionNorm):

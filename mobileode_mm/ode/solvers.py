@@ -1,22 +1,28 @@
-"""Explicit one-step solvers: ``solver(f, y, dt)`` advances dy/dt = f(y) by ``dt``."""
+"""Explicit one-step solvers: ``solver(target, y, dt)`` advances the relaxation dy/dt = target(y) − y by ``dt``."""
+
+import torch
 
 
-def euler(f, y, dt):
-    """First order; the paper's direct-differentiation Euler step."""
-    return y + dt * f(y)
+def euler(target, y, dt):
+    """First order; the paper's direct-differentiation Euler step, which for a relaxation is a lerp."""
+    return torch.lerp(y, target(y), dt)
 
 
-def midpoint(f, y, dt):
-    """Second order."""
-    return y + dt * f(y + dt / 2 * f(y))
+def midpoint(target, y, dt):
+    """Second order: the slope at an Euler half step."""
+    half = torch.lerp(y, target(y), dt / 2)
+    return y + dt * (target(half) - half)
 
 
-def rk4(f, y, dt):
+def rk4(target, y, dt):
     """Fourth order, the classic Runge-Kutta step."""
-    k1 = f(y)
-    k2 = f(y + dt / 2 * k1)
-    k3 = f(y + dt / 2 * k2)
-    k4 = f(y + dt * k3)
+    def slope(y):
+        return target(y) - y
+
+    k1 = slope(y)
+    k2 = slope(y + dt / 2 * k1)
+    k3 = slope(y + dt / 2 * k2)
+    k4 = slope(y + dt * k3)
     return y + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
 
 
