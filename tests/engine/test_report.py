@@ -1,0 +1,109 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import EMAHook
+from mmengine.runner import Runner
+from PIL import Image
+
+import mobileode_mm.engine  # noqa: F401 (registers)
+
+CLASSIFIER = dict(
+    type='mmpretrain.ImageClassifier',
+    data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor', num_classes=2),
+    backbone=dict(type='mmpretrain.ResNet', depth=18, base_channels=4, out_indices=(3, )),
+    neck=dict(type='mmpretrain.GlobalAveragePooling'),
+    head=dict(type='mmpretrain.LinearClsHead', num_classes=2, in_channels=32, topk=(1, )))
+
+
+@pytest.fixture(scope='module')
+def pictures(tmp_path_factory):
+    root = tmp_path_factory.mktemp('pictures')
+    for label, value in (('dark', 30), ('light', 220)):
+        (root / label).mkdir()
+        for index in range(4):
+            Image.fromarray(np.full((32, 32, 3), value + index, np.uint8)).save(root / label / f'{index}.png')
+    return root
+
+
+def _classification(toy, pictures, work_dir, hooks=(), **changes):
+    pytest.importorskip('mmpretrain.models', reason='needs mmpretrain')
+    dataset = dict(type='mmpretrain.CustomDataset', data_root=str(pictures), pipeline=[
+        dict(type='LoadImageFromFile'), dict(type='mmpretrain.PackInputs')])
+    loader = dict(batch_size=4, dataset=dataset, sampler=dict(type='DefaultSampler', shuffle=True))
+    return toy.toy_config(work_dir, hooks=[dict(type='RunReportHook', num_images=4), *hooks], **{
+        'model': CLASSIFIER, 'train_dataloader': loader, 'val_dataloader': loader,
+        'val_evaluator': dict(type='mmpretrain.Accuracy'), 'default_scope': 'mmpretrain', **changes})
+
+
+def _log(work_dir):
+    return '\n'.join(path.read_text() for path in work_dir.glob('*/*.log'))
+
+
+def test_report_of_a_training_with_averaged_weights(tmp_path, toy, pictures):
+    runner = Runner(**_classification(
+        toy, pictures, tmp_path / 'work', hooks=[dict(type='EMAHook', momentum=.3)], epochs=2))
+    used = []
+    runner.model.head.register_forward_pre_hook(
+        lambda head, inputs: used.append((torch.is_grad_enabled(), head.fc.weight.detach().clone())))
+    runner.train()
+
+    log = _log(tmp_path / 'work')
+    assert Image.open(tmp_path / 'work/curves.png').size == (1600, 480)
+    sheet = np.asarray(Image.open(tmp_path / 'work/predictions.png').convert('RGB'))
+    assert sheet.shape[1] > 1600
+    assert (sheet == 30).all(2).any() and (sheet == 223).all(2).any(), 'the first and the last picture'
+    assert f'Curves of loss and metrics: {tmp_path}/work/curves.png' in log
+    assert f'Predictions beside ground truth: {tmp_path}/work/predictions.png' in log
+    values = [float(value) for value in re.findall(r'Epoch\(val\) .* accuracy/top1: ([\d.]+)', log)]
+    final, epoch, best = re.search(
+        r'accuracy/top1: ([\d.]+) at the end \(epoch (\d)\), best ([\d.]+) \(epoch \d\)', log).groups()
+    assert int(epoch) == 2
+    assert float(final) == pytest.approx(values[-1]) and float(best) == pytest.approx(max(values))
+
+    # The last four forwards are the sheet's.
+    averages, = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+    averaged = averages.ema_model.module.head.fc.weight
+    own = runner.model.head.fc.weight
+    assert not torch.equal(averaged, own)
+    assert all(not grad and torch.equal(weight, averaged) for grad, weight in used[-4:])
+    saved = torch.load(tmp_path / 'work/epoch_2.pth', weights_only=False)
+    assert torch.equal(saved['state_dict']['head.fc.weight'], averaged), 'as saved'
+    assert torch.equal(saved['ema_state_dict']['module.head.fc.weight'], own), 'put back'
+
+
+def test_a_drawing_that_fails_does_not_fail_the_run(tmp_path, toy):
+    runner = Runner(**toy.toy_config(tmp_path, epochs=2, hooks=[
+        dict(type='RunReportHook'), dict(type='EMAHook', momentum=.3)]))
+    runner.train()  # the toy's predictions are no data samples
+    assert (tmp_path / 'epoch_2.pth').exists() and (tmp_path / 'curves.png').exists()
+    assert not (tmp_path / 'predictions.png').exists()
+    log = _log(tmp_path)
+    assert re.search(r'WARNING - The training is complete, but its sheet of predictions failed: \w+: .+', log)
+    assert 'Traceback' in log and 'sheet.py' in log
+    saved = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)
+    # The averaged weights were not left in the model. The checkpoint has exchanged the names of the two.
+    assert all(torch.equal(saved['ema_state_dict'][f'module.{name}'], value)
+               for name, value in runner.model.state_dict().items())
+
+
+def test_a_run_without_local_scalars(tmp_path, toy):
+    runner = Runner(**toy.toy_config(
+        tmp_path, epochs=1, hooks=[dict(type='RunReportHook')],
+        visualizer=dict(type='Visualizer', vis_backends=[])))
+    runner.train()
+    assert 'but its curves failed: InputError: No logged training' in _log(tmp_path)
+
+
+def test_a_run_without_validation(tmp_path, toy):
+    Runner(**toy.toy_config(tmp_path, epochs=1, hooks=[dict(type='RunReportHook')], val_dataloader=None,
+                            val_evaluator=None, val_cfg=None)).train()
+    assert (tmp_path / 'curves.png').exists() and not (tmp_path / 'predictions.png').exists()
+    assert 'No sheet of predictions: the run has no validation set.' in _log(tmp_path)
+    assert 'WARNING - The training is complete' not in _log(tmp_path)
+
+
+def test_no_report_of_an_evaluation(tmp_path, toy, pictures):
+    Runner(**_classification(toy, pictures, tmp_path / 'work')).val()
+    assert not list((tmp_path / 'work').glob('*.png'))
