@@ -1,0 +1,38 @@
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+DATA := $(or $(MOBILEODE_DATA),data)
+
+.PHONY: install demo test test-slow lint clean
+
+install: $(INSTALLED)
+
+# The stamp is the last thing written: an installation that broke off is taken up again.
+# OpenCV comes twice, the two write the same files, and only the headless one runs without the libraries of a desktop.
+$(INSTALLED): setup.py pyproject.toml constraints.txt
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install -c constraints.txt -e '.[openmmlab,demo,test,dev]'
+	$(PYTHON) -m pip install -c constraints.txt --force-reinstall --no-deps opencv-python-headless
+	$(PYTHON) -m mobileode_mm.doctor
+	touch $@
+
+$(DATA)/mini: | install
+	$(PYTHON) tools/make_mini_data.py --out $@
+
+demo: install $(DATA)/mini
+	$(PYTHON) tools/train.py configs/ssdlite_mobileode_mini.py --work-dir work_dirs/demo
+	@echo 'The curves, and the pictures with predictions beside ground truth:'
+	@find $(CURDIR)/work_dirs/demo -name '*.png' -newer $(INSTALLED)
+
+test: install
+	$(PYTHON) -m pytest
+
+test-slow: install
+	$(PYTHON) -m pytest -m slow
+
+lint: install
+	$(PYTHON) -m ruff check .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

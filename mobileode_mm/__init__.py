@@ -1,0 +1,24 @@
+"""MobileODE (channelwise ODE solver) networks for OpenMMLab.
+
+Importing the package registers its backbones and lets an mmcv without compiled operators be used.
+"""
+
+import warnings
+
+from .compat import mmcv_ops
+from .version import __version__
+
+mmcv_ops.install()
+
+try:
+    from .backbones import MobileNetV1, MobileODEV1, MobileODEV2
+except (ImportError, OSError) as error:  # a dependency is absent, or a library of it does not load
+    if str(getattr(error, 'name', '')).startswith('mobileode_mm'):
+        raise
+    # Not raised: `python -m mobileode_mm.doctor` is part of this package and has to run on just such a machine.
+    warnings.warn(
+        f'the backbones of mobileode_mm are not available ({type(error).__name__}: {error}); '
+        '`python -m mobileode_mm.doctor` says what is wrong and how to mend it',
+        stacklevel=2)
+
+__all__ = ['MobileNetV1', 'MobileODEV1', 'MobileODEV2', '__version__']
