@@ -1,7 +1,11 @@
 """Questions that one can ask of any backbone."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
+
+from ..errors import InputError
 
 
 def feature_channels(backbone: nn.Module) -> tuple[int, ...]:
@@ -22,3 +26,27 @@ def feature_channels(backbone: nn.Module) -> tuple[int, ...]:
         for module, training in modes.items():
             module.training = training
     return tuple(output.shape[1] for output in outputs)
+
+
+def with_in_channels(name: str, cfg: dict, in_channels: int | Sequence[int], source: nn.Module) -> dict:
+    """Copy of a part's config with the widths that follow from the module before it.
+
+    Args:
+        name: The part's key in ``model``, for messages.
+        cfg: Its config; ``in_channels`` may be typed there, and must then agree.
+        in_channels: What ``source`` gives it.
+        source: The module before it.
+
+    Raises:
+        InputError: Typed widths differ.
+    """
+    def widths(value):
+        return value if isinstance(value, int) else tuple(value)
+
+    in_channels = widths(in_channels)
+    typed = cfg.get('in_channels')
+    if typed is not None and widths(typed) != in_channels:
+        raise InputError(
+            f'model.{name}.in_channels is {widths(typed)}, but {type(source).__name__} gives {in_channels}. '
+            'Leave in_channels out: it follows from the backbone.')
+    return dict(cfg, in_channels=in_channels)

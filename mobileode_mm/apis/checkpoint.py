@@ -1,0 +1,272 @@
+"""Does a checkpoint file fit a network? And which checkpoint does a stopped run go on from?"""
+import os
+import pickle
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..ode import PositionNorm
+
+#: Share of a part's entries that must match.
+ENOUGH = 0.95
+_LISTED = 8
+
+
+def read_checkpoint(path: str | Path) -> dict:
+    """Read a checkpoint without running code that it may contain.
+
+    Tensors, plain values, NumPy arrays and MMEngine's log histories are read; a file with other objects is
+    refused.
+
+    Raises:
+        InputError: The file is absent, torn, no checkpoint, or holds other objects.
+    """
+    path = str(path)
+    if '://' in path:
+        try:
+            return CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        except Exception as error:
+            raise InputError(f'the checkpoint {path} cannot be fetched: {error}') from error
+    path = os.path.expanduser(path)
+    if not os.path.isfile(path):
+        raise InputError(f'there is no checkpoint file {path}')
+    try:
+        with _known_globals():
+            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        foreign = re.search(r'GLOBAL (\S+)', str(error))
+        if not foreign:
+            raise InputError(f'{path} is no checkpoint, or a torn one') from error
+        raise InputError(
+            f'{path} is not read: besides weights it holds {foreign[1]}, and reading such objects can run any code. If '
+            'you trust where it comes from, save its state_dict alone with torch.save') from error
+    except Exception as error:  # torch raises many types for files that are cut short or of another kind
+        raise InputError(f'{path} is no checkpoint, or a torn one ({_first_sentence(error)})') from error
+    if not isinstance(checkpoint, dict) or not _state_dict(checkpoint):
+        raise InputError(f'{path} holds no weights')
+    return checkpoint
+
+
+def check_checkpoint(model: nn.Module, checkpoint: dict, path: str | Path, purpose: str) -> list[str]:
+    """Compare a checkpoint's entries with those of a network.
+
+    Grids of position norms may differ in size: these are resampled when they are loaded.
+
+    Args:
+        model: The network that the checkpoint is for.
+        checkpoint: As :func:`read_checkpoint` returns it.
+        path: Its name, for messages.
+        purpose: ``'finetune'``: the backbone must match. ``'test'``: each part of the network must.
+            ``'resume'``: all entries must, to the last and in the same size, and there are no others.
+
+    Returns:
+        Lines on what does not match but is no error.
+
+    Raises:
+        InputError: Fewer than 95 % of the entries of a part that must match do. The message lists what does
+            not.
+    """
+    state = {re.sub(r'^module\.', '', name): value for name, value in _state_dict(checkpoint).items()}
+    comparison = _Comparison(model, state, resample=purpose != 'resume')
+    problems = comparison.describe()
+    if not problems:
+        return []
+    if purpose == 'resume':
+        raise InputError('\n'.join([f'{path} is a checkpoint of another network than that of the run', *problems]))
+    for part, (matched, total) in comparison.parts().items():
+        if matched < ENOUGH * total and (purpose == 'test' or part in ('backbone', '')):
+            raise InputError('\n'.join([
+                f'{path} is a checkpoint of another network: {matched} of {total} entries of '
+                f'{part or "the network"} match', *problems]))
+    return [f'{path} does not match in all entries; those that do not keep their initial values', *problems]
+
+
+def check_pretrained(model: nn.Module) -> list[str]:
+    """Check the files that ``init_cfg=dict(type='Pretrained', ...)`` names anywhere in a network.
+
+    Returns and raises as :func:`check_checkpoint` does; the part that names the file is what must match.
+    """
+    notes = []
+    for name, module in model.named_modules():
+        init_cfgs = getattr(module, 'init_cfg', None) or []
+        for init_cfg in init_cfgs if isinstance(init_cfgs, (list, tuple)) else [init_cfgs]:
+            if init_cfg.get('type') != 'Pretrained' or not init_cfg.get('checkpoint'):
+                continue
+            path, prefix = init_cfg['checkpoint'], init_cfg.get('prefix')
+            state = {re.sub(r'^module\.', '', key): value for key, value in _state_dict(read_checkpoint(path)).items()}
+            if prefix:
+                prefix = f'{prefix.rstrip(".")}.'
+                state = {key[len(prefix):]: value for key, value in state.items() if key.startswith(prefix)}
+            comparison = _Comparison(module, state, resample=True)
+            problems = comparison.describe()
+            matched, total = comparison.whole()
+            if matched < ENOUGH * total:
+                after = f' after the prefix {prefix}' if prefix else ''
+                raise InputError('\n'.join([
+                    f'{path} is a checkpoint of another network: {matched} of {total} entries of '
+                    f'{name or "the network"} match{after}', *problems]))
+            if problems:
+                notes += [f'{path} does not match {name} in all entries', *problems]
+    return notes
+
+
+def find_resume_checkpoint(*folders: str | Path) -> tuple[str | None, list[str]]:
+    """The whole checkpoint that a run goes on from.
+
+    That is the one that ``last_checkpoint`` names, if it is whole; else the newest whole ``epoch_*.pth`` or
+    ``iter_*.pth``.
+
+    Args:
+        folders: The work dir, and where its checkpoints lie if that is elsewhere.
+
+    Returns:
+        The path, None where there is no checkpoint at all, and lines for the log.
+
+    Raises:
+        InputError: There are checkpoints, but none is whole.
+    """
+    marker = Path(folders[0], 'last_checkpoint')
+    named = marker.read_text().strip() if marker.is_file() else ''
+    # A work dir that was moved or copied holds the file itself; what the path names may be another run's by now.
+    candidates = [*(Path(folder, Path(named).name) for folder in folders), Path(named)] if named else []
+    candidates += numbered_checkpoints(*folders)
+    faults = []
+    for path in dict.fromkeys(candidates):
+        if not path.is_file():
+            continue
+        try:
+            meta = read_checkpoint(path).get('meta', {})
+        except InputError as error:
+            faults.append(str(error))
+            continue
+        if 'epoch' not in meta or 'iter' not in meta:
+            faults.append(f'{path} does not say which iteration it is of')
+            continue
+        if faults or named and path.name != Path(named).name:
+            reason = faults[0] if faults else f'{named}, named by last_checkpoint, does not exist'
+            return str(path), [f'{reason}; resuming from {path} instead']
+        return str(path), []
+    if faults:
+        raise InputError(f'nothing to resume in {folders[0]}: {"; ".join(faults)}. Start anew in another --work-dir')
+    return None, [f'{folders[0]} holds no checkpoint to resume: starting anew']
+
+
+def numbered_checkpoints(*folders: str | Path) -> list[Path]:
+    """``epoch_*.pth`` and ``iter_*.pth`` in these folders, the latest first."""
+    families = {}
+    for folder in dict.fromkeys(map(Path, folders)):
+        for path in folder.glob('*.pth'):
+            match = re.fullmatch(r'(epoch|iter)_(\d+)\.pth', path.name)
+            if match:
+                families.setdefault((folder, match[1]), []).append((int(match[2]), path))
+    # Within a family the number tells the age, whatever was copied when.
+    ordered = [sorted(family, reverse=True) for family in families.values()]
+    ordered.sort(key=lambda family: family[0][1].stat().st_mtime, reverse=True)
+    return [path for family in ordered for _, path in family]
+
+
+class _Comparison:
+    """Entries of a network beside those of a state dict, without the counters of batch norms."""
+
+    def __init__(self, model: nn.Module, state: dict[str, Tensor], resample: bool):
+        grids = {f'{name}.{grid}'.lstrip('.') for name, module in model.named_modules()
+                 if isinstance(module, PositionNorm) for grid in PositionNorm.GRIDS}
+        self.wanted = {name: value for name, value in model.state_dict().items()
+                       if isinstance(value, Tensor) and not name.endswith('num_batches_tracked')}
+        known = model.state_dict().keys()
+        self.missing = [name for name in self.wanted if name not in state]
+        self.unexpected = [name for name in state
+                           if name not in known and not name.endswith('num_batches_tracked')]
+        self.different = [name for name, value in self.wanted.items() if name in state
+                          and getattr(state[name], 'shape', None) != value.shape
+                          and not (resample and name in grids and _is_grid(state[name]))]
+        self.state = state
+
+    def whole(self) -> tuple[int, int]:
+        """Number of matching entries, and of entries."""
+        return len(self.wanted) - len(self.missing) - len(self.different), len(self.wanted)
+
+    def parts(self) -> dict[str, tuple[int, int]]:
+        """The same for each part of a network with a backbone; under '' for the whole of another."""
+        if not any(name.startswith('backbone.') for name in self.wanted):
+            return {'': self.whole()}
+        unmatched = {*self.missing, *self.different}
+        counts = {}
+        for name in self.wanted:
+            part = name.split('.', 1)[0]
+            matched, total = counts.get(part, (0, 0))
+            counts[part] = matched + (name not in unmatched), total + 1
+        return counts
+
+    def describe(self) -> list[str]:
+        """Lines that list what does not match."""
+        shapes = {name: tuple(getattr(self.state[name], 'shape', ())) for name in self.different}
+        different = [f'{name} {shape} instead of {tuple(self.wanted[name].shape)}' for name, shape in shapes.items()]
+        return [f'  {len(names)} {kind}: {_listed(names)}' for kind, names in (
+            ('missing', self.missing), ('unexpected', self.unexpected), ('of another shape', different)) if names]
+
+
+def _is_grid(value: Tensor) -> bool:
+    return value.dim() == 2 or value.dim() == 1 and round(value.numel() ** 0.5) ** 2 == value.numel()
+
+
+def _state_dict(checkpoint: dict) -> dict[str, Tensor]:
+    state = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
+        return {}
+    return state
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).strip("'").split('. ')[0].splitlines()[0] if str(error) else type(error).__name__
+
+
+def _listed(names: list[str]) -> str:
+    more = f', and {len(names) - _LISTED} more' if len(names) > _LISTED else ''
+    return ', '.join(names[:_LISTED]) + more
+
+
+@contextmanager
+def _known_globals() -> Iterator[None]:
+    """Let torch's restricted reader meet what MMEngine writes besides tensors: log histories and NumPy
+    values."""
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals(_KNOWN_GLOBALS)
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
+
+
+def _history_method(owner: type, name: str):
+    # A log history pickles its own methods as getattr(HistoryBuffer, 'mean'); getattr of anything else stays
+    # barred.
+    if owner is not HistoryBuffer or name.startswith('_'):
+        raise pickle.UnpicklingError(f'Unsupported global: GLOBAL getattr({owner}, {name})')
+    return getattr(owner, name)
+
+
+def _under_name(function, module: str, name: str):
+    """``function`` as the pickle names it: NumPy moved its modules between versions."""
+    def call(*args):
+        return function(*args)
+    call.__module__, call.__name__, call.__qualname__ = module, name, name
+    return call
+
+
+_numpy_core = getattr(np, '_core', None) or np.core
+_KNOWN_GLOBALS = [
+    HistoryBuffer, np.ndarray, np.dtype, _under_name(_history_method, 'builtins', 'getattr'),
+    *(getattr(np.dtypes, name) for name in dir(np.dtypes) if name.endswith('DType')),
+    *(_under_name(getattr(_numpy_core.multiarray, name), f'numpy.{core}.multiarray', name)
+      for core in ('core', '_core') for name in ('_reconstruct', 'scalar')),
+]

@@ -1,0 +1,111 @@
+"""Are the picture files of a data set there, and can they be read?"""
+import math
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mmcv
+import numpy as np
+
+from ..errors import InputError
+from .distributed import usable_cores
+
+#: Up to this number all pictures are decoded, of more as many as ``SAMPLE_SECONDS`` allow.
+FEW = 2000
+SAMPLE_SECONDS = 3
+_NAMED = 5
+
+
+def check_pictures(paths: list[str], what: str, read: Callable[[str], object] | None = None) -> None:
+    """Look for picture files that are missing, empty or unreadable.
+
+    All are looked for. Up to ``FEW`` are decoded all; of more, an even sample for a few seconds.
+
+    Args:
+        paths: Picture files; those with a URL scheme are passed over.
+        what: What they are, for the message.
+        read: Raises ValueError for a file that is faulty; :func:`read_picture` by default.
+
+    Raises:
+        InputError: Names the first few faulty files, and how many there are.
+    """
+    paths = [path for path in dict.fromkeys(paths) if '://' not in path]
+    sizes = _sizes(paths)
+    missing = [path for path in paths if path not in sizes]
+    if missing:
+        raise InputError(f'{len(missing)} of {len(paths)} {what} do not exist: {_named(missing)}')
+    empty = [path for path in paths if not sizes[path]]
+    if empty:
+        raise InputError(f'{len(empty)} of {len(paths)} {what} are empty files: {_named(empty)}')
+    seconds = math.inf if len(paths) <= FEW else SAMPLE_SECONDS
+    faulty = find_faulty(paths, read or read_picture, seconds)
+    if faulty:
+        seen = f'{len(faulty)} of {len(paths)}' if seconds == math.inf else 'some'
+        raise InputError(f'{seen} {what} cannot be used: '
+                         + _named([f'{path} ({fault})' for path, fault in faulty.items()]))
+
+
+def find_faulty(paths: list[str], read: Callable[[str], object], seconds: float = math.inf) -> dict[str, str]:
+    """Read pictures in an order that is spread evenly over them, for as long as ``seconds`` allow.
+
+    Returns:
+        The fault of each faulty one, in the order of ``paths``.
+    """
+    deadline = time.monotonic() + seconds
+    # A stride near the golden section of the whole: every beginning of the order is spread evenly.
+    stride = max(1, round(len(paths) * 0.618))
+    while math.gcd(stride, len(paths)) > 1:
+        stride += 1
+    order = [paths[number * stride % len(paths)] for number in range(len(paths))]
+    faults = {}
+
+    def try_to_read(path: str) -> None:
+        try:
+            read(path)
+        except ValueError as fault:
+            faults[path] = str(fault)
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for start in range(0, len(order), 64):
+            if time.monotonic() > deadline:
+                break
+            list(pool.map(try_to_read, order[start:start + 64]))
+    return {path: faults[path] for path in paths if path in faults}
+
+
+def read_picture(path: str, backend: str = 'cv2') -> np.ndarray:
+    """Decode a picture as the training does (``mmcv`` with this backend).
+
+    Raises:
+        ValueError: It cannot be decoded.
+    """
+    try:
+        picture = mmcv.imfrombytes(Path(path).read_bytes(), flag='unchanged', backend=backend)
+    except Exception as error:
+        raise ValueError(f'cannot be read: {error}') from error
+    if picture is None:
+        raise ValueError('is broken or no picture')
+    return picture
+
+
+def _sizes(paths: list[str]) -> dict[str, int]:
+    """Sizes in bytes of those files that exist, with one look into each folder."""
+    names = {}
+    for path in paths:
+        folder, name = os.path.split(path)
+        names.setdefault(folder, {})[name] = path
+    sizes = {}
+    for folder, wanted in names.items():
+        if not os.path.isdir(folder or '.'):
+            continue
+        with os.scandir(folder or '.') as entries:
+            sizes.update({wanted[entry.name]: entry.stat().st_size for entry in entries
+                          if entry.name in wanted and entry.is_file()})
+    return sizes
+
+
+def _named(files: list[str]) -> str:
+    more = f' and {len(files) - _NAMED} more' if len(files) > _NAMED else ''
+    return ', '.join(files[:_NAMED]) + more

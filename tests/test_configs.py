@@ -1,0 +1,232 @@
+"""Every config in configs/, and the base configs it is made of."""
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+
+import mmodeconf
+from mobileode_mm.data import MINI_CLASSES  # before mmdet, whose models need mmcv's operators
+
+from mmdet.registry import DATASETS, MODELS  # isort: skip
+from mmdet.structures import DetDataSample  # isort: skip
+
+CONFIGS = Path(__file__).parents[1] / 'configs'
+BASES = Path(mmodeconf.__file__).parent
+NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))
+FULL = [name for name in NAMES if not name.endswith('_mini')]
+MINI = [name for name in NAMES if name.endswith('_mini')]
+SSDLITE = [name for name in NAMES if name.startswith('ssdlite_')]
+MODULES = sorted('.'.join(('mmodeconf', *path.relative_to(BASES).with_suffix('').parts))
+                 for path in BASES.glob('*/*.py') if path.stem != '__init__')
+
+
+@pytest.fixture(scope='module')
+def configs():
+    return {name: Config.fromfile(CONFIGS / f'{name}.py') for name in NAMES}
+
+
+@pytest.fixture(scope='module')
+def models(configs):
+    """Builds each config's model once."""
+    built = {}
+
+    def get(name):
+        if name not in built:
+            init_default_scope(configs[name].default_scope)
+            torch.manual_seed(0)
+            built[name] = MODELS.build(configs[name].model)
+        return built[name]
+
+    return get
+
+
+def without_backbone(cfg):
+    cfg = cfg.to_dict()
+    del cfg['model']['backbone']
+    return cfg
+
+
+def test_networks():
+    assert set(FULL) >= {f'ssdlite_{network}' for network in (
+        'mobileode', 'mobileode_v2', 'mobilenetv1', 'mobilenetv2', 'mobilenetv3')}
+
+
+def mini_twin(name):
+    # An _aug config is another one with more pictures to train on; their mini data are the same.
+    return f"{name.removesuffix('_aug')}_mini"
+
+
+@pytest.mark.parametrize('name', FULL)
+def test_every_config_has_a_mini_twin(name, configs):
+    def network(cfg):
+        return {key: value for key, value in cfg.model.backbone.items() if key != 'input_size'}
+    assert mini_twin(name) in MINI
+    assert network(configs[name]) == network(configs[mini_twin(name)])
+
+
+def test_every_mini_has_its_full_config():
+    assert {mini_twin(name) for name in FULL} == set(MINI)
+
+
+@pytest.mark.parametrize('name', SSDLITE)
+def test_peers_differ_by_their_backbone_only(name, configs):
+    first = 'ssdlite_mobileode_mini' if name in MINI else 'ssdlite_mobileode'
+    assert without_backbone(configs[name]) == without_backbone(configs[first])
+
+
+@pytest.mark.parametrize('name', SSDLITE)
+def test_network_and_head_fit(name, configs, models):
+    cfg, model = configs[name], models(name)
+    assert 'in_channels' not in cfg.model.neck and 'in_channels' not in cfg.model.bbox_head
+    assert 'pretrained' not in cfg.model.backbone and 'init_cfg' not in cfg.model.backbone
+    assert model.bbox_head.in_channels == model.neck.out_channels
+    side = cfg.test_pipeline[1]['scale'][0]
+    with torch.no_grad():
+        scores, _ = model.eval()(torch.zeros(1, 3, side, side), mode='tensor')
+    # Anchor centres lie where the maps' positions lie.
+    for score, (stride, _) in zip(scores, model.bbox_head.prior_generator.strides, strict=True):
+        assert score.shape[-1] * stride == pytest.approx(side)
+    sizes = [score.shape[-2:] for score in scores]
+    priors = torch.cat(model.bbox_head.prior_generator.grid_priors(sizes, device='cpu'))
+    centres = (priors[:, :2] + priors[:, 2:]) / 2
+    assert centres.min() > 0 and centres.max() < side
+    classes = (cfg.get('metainfo') or {}).get('classes') or DATASETS.get(cfg.dataset_type).METAINFO['classes']
+    assert model.bbox_head.num_classes == len(classes)
+    # NumClassCheckHook compares every module's num_classes with the data's.
+    counts = {module.num_classes for module in model.modules() if hasattr(module, 'num_classes')}
+    assert counts == {len(classes)}
+
+
+@pytest.mark.parametrize('name', [name for name in SSDLITE if name in MINI])
+def test_a_training_step_and_a_prediction(name, configs, models):
+    model = models(name)
+    sample = DetDataSample(
+        metainfo=dict(img_shape=(96, 96), ori_shape=(96, 96), scale_factor=(1, 1)),
+        gt_instances=InstanceData(bboxes=torch.tensor([[8., 8., 50., 60.]]), labels=torch.tensor([3])),
+        ignored_instances=InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)))
+    data = dict(inputs=[torch.randint(0, 256, (3, 96, 96), dtype=torch.uint8)] * 2,
+                data_samples=[sample, sample.clone()])
+    model.train()
+    batch = model.data_preprocessor(data, training=True)
+    loss, _ = model.parse_losses(model(**batch, mode='loss'))
+    loss.backward()
+    assert loss > 0
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    model.eval()
+    results = model.test_step(data)
+    assert len(results) == 2 and results[0].pred_instances.bboxes.shape[1] == 4
+
+
+def test_released_recipe(configs):
+    """The numbers of the released SSD recipe, computed apart from the config."""
+    cfg = configs['ssdlite_mobileode']
+    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=1.2e-3, weight_decay=0.05)
+    warm_up, cosine = cfg.param_scheduler
+    assert warm_up.end == 500 and not warm_up.by_epoch
+    assert cosine.eta_min == 1e-6 and cosine.T_max == cosine.end == cfg.train_cfg.max_epochs == 200
+    assert [hook.momentum for hook in cfg.custom_hooks if hook.type == 'EMAHook'] == [5e-4]
+    assert cfg.model.neck.out_channels == (512, 256, 256, 128, 128, 64)
+    anchors = cfg.model.bbox_head.anchor_generator
+    scales = np.linspace(0.1, 1.05, 7) * 320
+    np.testing.assert_allclose(anchors.min_sizes, scales[:-1])
+    np.testing.assert_allclose(anchors.max_sizes, scales[1:])
+    np.testing.assert_allclose(anchors.strides, 320 / np.array([20, 10, 5, 3, 2, 1]))
+    assert anchors.ratios == [[2, 3]] * 5 + [[2]]
+    train_cfg = cfg.model.train_cfg
+    assert train_cfg.assigner.pos_iou_thr == train_cfg.assigner.neg_iou_thr == 0.5
+    assert train_cfg.neg_pos_ratio == 3
+    assert cfg.model.bbox_head.bbox_coder.target_stds == [0.1, 0.1, 0.2, 0.2]
+
+
+@pytest.mark.parametrize('name', ['ssdlite_mobileode', 'ssdlite_mobileode_mini'])
+def test_data(name, configs):
+    cfg = configs[name]
+    root = 'data/coco/' if name == 'ssdlite_mobileode' else 'data/mini/coco/'
+    for split, loader in (
+            ('train', cfg.train_dataloader), ('val', cfg.val_dataloader), ('val', cfg.test_dataloader)):
+        assert loader.dataset.data_root == root
+        assert loader.dataset.ann_file == f'annotations/instances_{split}2017.json'
+        assert loader.dataset.data_prefix == dict(img=f'{split}2017/')
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        assert evaluator.ann_file == f'{root}annotations/instances_val2017.json'
+    kinds = [step.type for step in cfg.train_pipeline]
+    if name == 'ssdlite_mobileode':
+        expand = cfg.train_pipeline[kinds.index('Expand')]
+        assert expand.mean == cfg.model.data_preprocessor.mean
+        assert expand.to_rgb == cfg.model.data_preprocessor.bgr_to_rgb
+    else:
+        assert 'RandomFlip' not in kinds  # a mirrored digit is another digit
+
+
+def test_mini_classes(configs):
+    assert configs['ssdlite_mobileode_mini'].metainfo.classes == tuple(MINI_CLASSES)
+
+
+@pytest.mark.parametrize('module', MODULES)
+def test_base_configs_are_importable_pure_data(module):
+    def is_data(value):
+        if isinstance(value, dict):
+            return all(isinstance(key, str) and is_data(one) for key, one in value.items())
+        if isinstance(value, (list, tuple)):
+            return all(map(is_data, value))
+        return value is None or isinstance(value, (str, int, float, bool))
+    names = {name: value for name, value in vars(importlib.import_module(module)).items() if name[:2] != '__'}
+    assert names and all(map(is_data, names.values()))
+    assert Config.fromfile(BASES.joinpath(*module.split('.')[1:]).with_suffix('.py')).to_dict() == names
+
+
+BACKBONE = "dict(type='MobileODEV1', out_indices=(4, 5), input_size=320, act_cfg=dict(type='SiLU'))"
+PARTS = ('models.ssdlite', 'datasets.coco_detection', 'schedules.ssdlite_200e', 'runtime.default', 'runtime.detection')
+OWN_CONFIGS = {
+    'from our config': f'''_base_ = {str(CONFIGS / 'ssdlite_mobileode.py')!r}''',
+    'from our base files': f'''_base_ = {[str(BASES / f"{part.replace('.', '/')}.py") for part in PARTS]!r}
+model = dict(backbone={BACKBONE})''',
+    'by read_base': '''from mmengine.config import read_base
+with read_base():
+''' + '\n'.join(f'    from mmodeconf.{part} import *' for part in PARTS) + f'''
+model['backbone'] = {BACKBONE}''',
+}
+
+
+@pytest.mark.parametrize('text', OWN_CONFIGS.values(), ids=OWN_CONFIGS)
+def test_a_config_of_one_s_own(text, tmp_path, monkeypatch, configs, models):
+    """From any folder, by _base_ or by read_base: the same settings and model, and one's own changes."""
+    own = tmp_path / 'own.py'
+    own.write_text(text + '\n')
+    monkeypatch.chdir(tmp_path)
+    cfg = Config.fromfile(own)
+    assert cfg.to_dict() == configs['ssdlite_mobileode'].to_dict()
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    ours, theirs = MODELS.build(cfg.model).state_dict(), models('ssdlite_mobileode').state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(ours[key].shape == theirs[key].shape for key in ours)
+
+    change = ("optim_wrapper['optimizer']['lr'] = 1e-4" if 'read_base' in text else
+              'optim_wrapper = dict(optimizer=dict(lr=1e-4))')
+    own.write_text(f'{text}\n{change}\n')
+    changed = Config.fromfile(own)
+    assert changed.optim_wrapper.optimizer.lr == 1e-4
+    assert changed.optim_wrapper.optimizer.weight_decay == 0.05
+
+
+@pytest.mark.parametrize('options', [
+    {'model.backbone.type': 'MobileODEV2'},
+    {'model.backbone._delete_': True, 'model.backbone.type': 'MobileNetV1',
+     'model.backbone.out_indices': (4, 5)},
+    {'model.backbone._delete_': True, 'model.backbone.type': 'mmdet.MobileNetV2',
+     'model.backbone.out_indices': (4, 7)},
+], ids=lambda options: options['model.backbone.type'])
+def test_another_backbone_by_option(options):
+    """As --cfg-options does it: neck and head are not touched."""
+    cfg = Config.fromfile(CONFIGS / 'ssdlite_mobileode_mini.py')
+    cfg.merge_from_dict(options)
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    assert type(model.backbone).__name__ == options['model.backbone.type'].split('.')[-1]
+    assert len(model.eval()(torch.zeros(1, 3, 96, 96), mode='tensor')[0]) == 6
