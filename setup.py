@@ -25,6 +25,7 @@ setup(
             'onedl-mmpretrain>=1.3.6',
         ],
         'demo': ['scikit-image', 'scikit-learn'],  # pictures and handwriting of the mini data
+        'sbd': ['scipy'],  # the Semantic Boundaries Dataset comes as MATLAB files
         'test': ['pytest', 'setuptools>=70.1,<82'],
         'dev': ['ruff'],
     },

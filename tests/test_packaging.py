@@ -95,7 +95,7 @@ def test_openmmlab_is_an_extra_and_never_required(requirements):
 
 
 def test_every_import_is_required(requirements):
-    allowed = {canonicalize_name(r.name) for r in requirements[''] + requirements['demo']}
+    allowed = {canonicalize_name(r.name) for r in requirements[''] + requirements['demo'] + requirements['sbd']}
     known = {*PACKAGES, *BROUGHT_BY_OPENMMLAB, *sys.stdlib_module_names}
     unknown = {}
     for path in sources():

@@ -187,7 +187,7 @@ class _Comparison:
                            if name not in known and not name.endswith('num_batches_tracked')]
         self.different = [name for name, value in self.wanted.items() if name in state
                           and getattr(state[name], 'shape', None) != value.shape
-                          and not (resample and name in grids and _is_grid(state[name]))]
+                          and not (resample and name in grids and state[name].dim() == 2)]
         self.state = state
 
     def whole(self) -> tuple[int, int]:
@@ -212,10 +212,6 @@ class _Comparison:
         different = [f'{name} {shape} instead of {tuple(self.wanted[name].shape)}' for name, shape in shapes.items()]
         return [f'  {len(names)} {kind}: {_listed(names)}' for kind, names in (
             ('missing', self.missing), ('unexpected', self.unexpected), ('of another shape', different)) if names]
-
-
-def _is_grid(value: Tensor) -> bool:
-    return value.dim() == 2 or value.dim() == 1 and round(value.numel() ** 0.5) ** 2 == value.numel()
 
 
 def _state_dict(checkpoint: dict) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.config.utils import ConfigParsingError
+from mmengine.utils import import_modules_from_strings
 
 from ..errors import InputError
 
@@ -35,6 +36,8 @@ def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
         raise InputError(f'{path} is no config: its name must end in {", ".join(_SUFFIXES)}')
     try:
         cfg = Config.fromfile(path)
+        # MMEngine does this itself for text configs only; a second time costs nothing.
+        import_modules_from_strings(**(cfg.get('custom_imports') or dict(imports=[])))
     except InputError:
         raise
     except Exception as error:

@@ -1,6 +1,4 @@
 """Checks of the data that a config names, before anything is built on them."""
-import gc
-import json
 import os
 import re
 from functools import partial
@@ -10,16 +8,11 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from ..data.json_file import read_json
+from ..data.pictures import check_pictures, read_picture
+from ..data.places import SOURCES
 from ..errors import InputError
 from .config import DATA_VARIABLE, checkout_root, short_path
-from .pictures import check_pictures, read_picture
-
-_SOURCES = {
-    'COCO 2017': 'http://images.cocodataset.org/annotations/annotations_trainval2017.zip, .../zips/train2017.zip '
-                 '(18 GB) and .../zips/val2017.zip (1 GB), unpacked into one folder',
-    'Pascal VOC 2012': 'http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar (2 GB)',
-    'ImageNet': 'https://image-net.org/download.php (registration needed)',
-}
 
 
 class DataChecks:
@@ -169,19 +162,7 @@ class DataChecks:
 
     def _read_json(self, path: str):
         if path not in self._documents:
-            # The collector would visit the growing millions of objects over and over: half of the time for COCO.
-            collecting = gc.isenabled()
-            gc.disable()
-            try:
-                self._documents[path] = json.loads(Path(path).read_bytes())
-            except json.JSONDecodeError as error:
-                raise InputError(f'{path} is broken JSON at line {error.lineno}, column {error.colno}: {error.msg}. '
-                                 'Was it copied or unpacked whole?') from error
-            except (UnicodeDecodeError, OSError) as error:
-                raise InputError(f'{path} cannot be read as JSON: {error}') from error
-            finally:
-                if collecting:
-                    gc.enable()
+            self._documents[path] = read_json(path)
         return self._documents[path]
 
     def _require(self, paths: list[str], source: str | None) -> None:
@@ -200,7 +181,7 @@ class DataChecks:
         if mini:
             return '\n'.join([*lines, f'These are mini data; make them with: mobileode-mini-data --out {mini}'])
         if source:
-            lines.append(f'To get it: {_SOURCES[source]}.')
+            lines.append(f'To get it: {SOURCES[source]}.')
         lines.append(f'Data elsewhere: --cfg-options data_root=FOLDER, or set {DATA_VARIABLE} to the folder that takes '
                      'the place of data/.')
         config = Path(self.cfg.filename or '')

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from mmengine.dist import all_gather_object, get_rank, init_dist, is_distributed
 
+from ..cores import usable_cores
 from ..errors import InputError
 
 
@@ -70,11 +71,6 @@ def _join(launcher: str, dist_cfg: dict) -> None:
     here = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     torch.set_num_threads(max(1, min(torch.get_num_threads(), usable_cores() // here)))
     torch.distributed.init_process_group('gloo')
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
 def once_per_machine(check: Callable):

@@ -1,4 +1,5 @@
 """Checks before a Runner is built: what cannot work is said in seconds, not after them."""
+import difflib
 import importlib
 import os
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS, OPTIMIZERS, DefaultScope
 from torch import nn
 
 from ..errors import InputError
@@ -39,6 +40,8 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None,
     check_writable(cfg.work_dir, 'work dir', '--work-dir')
     _check_numbers(cfg, splits)
     with config_scope(cfg):
+        if 'train' in splits:
+            _check_optimizer(cfg)
         model = _build_model(cfg)
         checkpoint = read_checkpoint(path) if path else None
         notes = [] if purpose == 'test' else check_pretrained(model)
@@ -127,6 +130,15 @@ def _check_numbers(cfg: Config, splits: tuple[str, ...]) -> None:
         value = (cfg.get(section) or {}).get(name)
         if value is not None and (not isinstance(value, int) or value < least):
             raise InputError(f'{key} is {value!r}: a whole number of at least {least} is wanted')
+
+
+def _check_optimizer(cfg: Config) -> None:
+    # MMEngine looks an optimizer up without looking whether it found one.
+    name = (cfg.optim_wrapper.get('optimizer') or {}).get('type')
+    if isinstance(name, str) and OPTIMIZERS.get(name) is None:
+        nearest = ', '.join(difflib.get_close_matches(name, OPTIMIZERS.module_dict))
+        raise InputError(f'optim_wrapper.optimizer.type is {name!r}: there is no such optimizer; '
+                         f'nearest names: {nearest or "none"}')
 
 
 def check_amp(cfg: Config) -> None:

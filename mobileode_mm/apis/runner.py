@@ -14,13 +14,13 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ..cores import usable_cores
+from ..data.pictures import find_faulty
 from ..engine import distributed, reseed  # noqa: F401  (registers the wrapper and the hook)
 from ..engine.progress import ProgressBarHook
 from ..errors import InputError
 from .config import data_roots
 from .datasets import DataChecks
-from .distributed import usable_cores
-from .pictures import find_faulty
 from .preflight import config_errors, config_scope
 
 #: How long a file that broke during the run is looked for where its error does not name it.
@@ -61,10 +61,8 @@ def settle_dataloaders(cfg: Config) -> None:
 
 
 def build_runner(cfg: Config, splits: tuple[str, ...]) -> Runner:
-    """The Runner of a config with its loops, which never writes over a config file that lies in the work
-    dir."""
-    # MMEngine writes the config to the work dir under its own name: over an earlier run's, or over the user's
-    # own.
+    """The Runner of a config with its loops and optimizer. It never writes over a config file in the work dir."""
+    # MMEngine writes the config to the work dir under its own name: over an earlier run's, or over the user's own.
     filename = cfg.filename
     if Path(cfg.work_dir, Path(filename).name).exists():
         cfg.setdefault('experiment_name', Path(filename).stem)
@@ -76,18 +74,27 @@ def build_runner(cfg: Config, splits: tuple[str, ...]) -> Runner:
     with config_errors(filename):
         runner = build(cfg)
         for split in splits:
-            getattr(runner, f'{split}_loop')  # builds it: datasets and pipelines
+            loop = getattr(runner, f'{split}_loop')  # builds it: datasets and pipelines
+            if not len(loop.dataloader):
+                raise InputError(f'{split}_dataloader gives no batch: its dataset holds {len(loop.dataloader.dataset)} '
+                                 f'pictures, fewer than a batch where drop_last is set; lower '
+                                 f'{split}_dataloader.batch_size or give it more pictures')
+        if 'train' in splits:
+            runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         return runner
 
 
 @contextmanager
 def running(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Iterator[None]:
-    """Around ``runner.train()`` or ``runner.test()``: a file that fails to load becomes one message, the bar
-    goes away."""
+    """Around ``runner.train()`` or ``runner.test()``.
+
+    A file that fails to load becomes one message, and so does what the config names wrongly and is built only now
+    (schedules). The progress bar goes away.
+    """
     try:
         yield
     except Exception as error:
-        fault = _data_fault(error, cfg, splits)
+        fault = _registry_fault(error) or _data_fault(error, cfg, splits)
         if fault is None:
             raise
         raise InputError(fault) from error
@@ -95,6 +102,12 @@ def running(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Iterator[No
         for hook in runner.hooks:
             if isinstance(hook, ProgressBarHook):
                 hook.close()
+
+
+def _registry_fault(error: Exception) -> str | None:
+    text = str(error.args[0]) if error.args else ''
+    built = text.startswith('class `') or re.search('is not in the .+ registry', text)
+    return f'the config cannot be built: {text}' if built else None
 
 
 def _data_fault(error: Exception, cfg: Config, splits: tuple[str, ...]) -> str | None:

@@ -2,33 +2,28 @@
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
 
-from ..errors import InputError
+from .console import progress_line, run
 from .mini import COUNTS, make_mini_data
 
 
 def main(argv=None):
     """Make the mini data as the command line asks; returns the exit status."""
     args = _parser().parse_args(argv)
-    started = time.monotonic()
-    try:
-        made = make_mini_data(args.out, seed=args.seed, detection=args.detection,
-                              segmentation=args.segmentation, classification=args.classification,
-                              progress=_show_progress if sys.stderr.isatty() else None)
-    except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f'stopped; nothing was made at {args.out}', file=sys.stderr)
-        return 130
-    if made:
-        print(f'made mini data in {args.out} ({time.monotonic() - started:.0f} s)')
-    else:
-        print(f'mini data in {args.out} is complete; nothing to do')
-    return 0
+
+    def make():
+        started = time.monotonic()
+        made = make_mini_data(args.out, seed=args.seed, detection=args.detection, segmentation=args.segmentation,
+                              classification=args.classification, progress=progress_line())
+        if made:
+            print(f'made mini data in {args.out} ({time.monotonic() - started:.0f} s)')
+        else:
+            print(f'mini data in {args.out} is complete; nothing to do')
+        return 0
+
+    return run(make, f'stopped; nothing was made at {args.out}')
 
 
 def _parser():
@@ -43,9 +38,3 @@ def _parser():
         parser.add_argument(f'--{task}', type=int, nargs=2, default=counts, metavar=('TRAIN', 'VAL'),
                             help='numbers of pictures')
     return parser
-
-
-def _show_progress(done, total):
-    if done % 20 == 0 or done == total:
-        # The cursor goes back to the line's start, so that whatever is printed next covers this.
-        print(f'picture {done} of {total}', end='\r', file=sys.stderr, flush=True)

@@ -1,14 +1,13 @@
 """The mini data's three layouts on disk: COCO 2017, VOC 2012, and a folder for each class."""
 
 import hashlib
-import io
 import json
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
+from .label_maps import VOID, palette_png
 from .scenes import MINI_CLASSES, paint_crop, paint_scene
 
 TASKS = ('detection', 'segmentation', 'classification')
@@ -18,7 +17,6 @@ SCENE_SIDE = 320
 CROP_SIDE = 64
 LEAST_DIGITS, MOST_DIGITS = 3, 7
 JPEG_QUALITY = 85
-VOC_EDGE = 255
 
 
 class Writer:
@@ -88,7 +86,7 @@ def write_voc(writer, sources, seed, split, count):
         scene = paint_scene(rng, sources, size, _digit_count(rng))
         names.append(f'{split}_{number:06d}')
         writer.scene(f'{root}/JPEGImages/{names[-1]}.jpg', scene)
-        writer.bytes(f'{root}/SegmentationClass/{names[-1]}.png', _palette_png(_label_map(scene)))
+        writer.bytes(f'{root}/SegmentationClass/{names[-1]}.png', palette_png(_label_map(scene)))
     listing = ''.join(f'{name}\n' for name in names)
     writer.bytes(f'{root}/ImageSets/Segmentation/{split}.txt', listing.encode())
 
@@ -135,20 +133,5 @@ def _label_map(scene):
         _inside(labels, digit)[digit.mask] = digit.label + 1
     # As in VOC, the pixels on both sides of an edge count for no class.
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    labels[cv2.dilate(labels, cross) != cv2.erode(labels, cross)] = VOC_EDGE
+    labels[cv2.dilate(labels, cross) != cv2.erode(labels, cross)] = VOID
     return labels
-
-
-def _palette_png(labels):
-    picture = Image.frombytes('P', labels.shape[::-1], labels.tobytes())
-    picture.putpalette(_voc_palette())
-    buffer = io.BytesIO()
-    picture.save(buffer, format='PNG')
-    return buffer.getvalue()
-
-
-def _voc_palette():
-    """VOC's colour map: the index's bits go in turn to red, green and blue and fill each from the top."""
-    index = np.arange(256)
-    colours = [sum((index >> 3 * bit + channel & 1) << 7 - bit for bit in range(3)) for channel in range(3)]
-    return np.stack(colours, axis=1).astype(np.uint8).tobytes()

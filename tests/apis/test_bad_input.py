@@ -298,7 +298,23 @@ def test_checkpoint_absent(refused):
     assert 'absent.pth' in refuse_training(refused, 'segmentation', '--resume', 'absent.pth')
 
 
-# Data that break while the run reads them
+# What shows only when the run is built, or in the run
+
+
+def test_optimizer_unknown(refused):
+    message = refuse_training(refused, 'segmentation', '--cfg-options', 'optim_wrapper.optimizer.type=AdamWW')
+    assert "optim_wrapper.optimizer.type is 'AdamWW'" in message and 'nearest names: AdamW' in message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('option, told', [
+    ('optim_wrapper.optimizer.speed=1', "unexpected keyword argument 'speed'"),
+    ('param_scheduler.0.type=Steps', 'Steps is not in the')])
+def test_optimizer_and_schedule_that_cannot_be_built(option, told, shared_place, run):
+    status, _, err = run(shared_place, 'train.py', 'segmentation.py', '--work-dir', 'wrong', '--cfg-options', option)
+    assert status == 2
+    assert 'Traceback' not in err and told in err[err.index('error: '):]
+
 
 BREAKER = '''
 from pathlib import Path
@@ -336,3 +352,11 @@ def test_picture_that_breaks_during_the_run(path, how, told, place, run):
     message = err[err.index('error: '):]
     assert f'data/voc/{path}' in message and told in message
     assert message.count('\n') == 1
+
+
+def test_fewer_pictures_than_a_batch(place, capsys):
+    """Told by the built loader, so the Runner has made its folder by then."""
+    options = ['train_dataloader.batch_size=1000', 'train_dataloader.drop_last=True']
+    assert main_of_train(['detection.py', '--cfg-options', *options]) == 2
+    message = capsys.readouterr().err
+    assert 'train_dataloader gives no batch' in message and 'batch_size' in message and 'Traceback' not in message

@@ -1,4 +1,7 @@
 """Data roots: from the options, the environment, the file, the current folder, the checkout."""
+import subprocess
+import sys
+
 import pytest
 
 from mobileode_mm.apis import config
@@ -109,3 +112,22 @@ def test_shipped_configs_load():
     cfg = load_config(config.Path(__file__).parents[2] / 'configs/ssdlite_mobileode.py', {'data_root': '/x'})
     assert data_roots(cfg) == ['/x', '/x/']
     assert cfg.val_evaluator.ann_file == '/x/annotations/instances_val2017.json'
+
+
+def test_a_lazy_config_finds_its_networks(tmp_path):
+    """MMEngine runs custom_imports for text configs only."""
+    config = tmp_path / 'mine.py'
+    config.write_text('from mmengine.config import read_base\n'
+                      'with read_base():\n'
+                      '    from mmodeconf.models.ssdlite import *\n'
+                      '    from mmodeconf.runtime.default import *\n'
+                      '    from mmodeconf.runtime.detection import *\n'
+                      "model.update(backbone=dict(type='MobileODEV1', out_indices=(4, 5)))\n")
+    code = ('import sys\n'
+            'from mmengine.registry import MODELS, init_default_scope\n'
+            'from mobileode_mm.apis.config import load_config\n'
+            'cfg = load_config(sys.argv[1])\n'
+            'init_default_scope(cfg.default_scope)\n'
+            "print('built', type(MODELS.build(cfg.model)).__name__)\n")
+    done = subprocess.run([sys.executable, '-c', code, config], capture_output=True, text=True, cwd=tmp_path)
+    assert 'built SSDLite' in done.stdout, done.stderr

@@ -1,7 +1,7 @@
 import pytest
 
-from mobileode_mm.apis import pictures
-from mobileode_mm.apis.pictures import check_pictures, find_faulty
+from mobileode_mm.data import pictures
+from mobileode_mm.data.pictures import check_pictures, find_faulty
 from mobileode_mm.errors import InputError
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import mmcv
 import numpy as np
+from PIL import UnidentifiedImageError
 
+from ..cores import usable_cores
 from ..errors import InputError
-from .distributed import usable_cores
 
 #: Up to this number all pictures are decoded, of more as many as ``SAMPLE_SECONDS`` allow.
 FEW = 2000
@@ -32,7 +33,7 @@ def check_pictures(paths: list[str], what: str, read: Callable[[str], object] | 
         InputError: Names the first few faulty files, and how many there are.
     """
     paths = [path for path in dict.fromkeys(paths) if '://' not in path]
-    sizes = _sizes(paths)
+    sizes = file_sizes(paths)
     missing = [path for path in paths if path not in sizes]
     if missing:
         raise InputError(f'{len(missing)} of {len(paths)} {what} do not exist: {_named(missing)}')
@@ -47,8 +48,15 @@ def check_pictures(paths: list[str], what: str, read: Callable[[str], object] | 
                          + _named([f'{path} ({fault})' for path, fault in faulty.items()]))
 
 
-def find_faulty(paths: list[str], read: Callable[[str], object], seconds: float = math.inf) -> dict[str, str]:
+def find_faulty(paths: list[str], read: Callable[[str], object], seconds: float = math.inf,
+                progress: Callable[[int, int], object] | None = None) -> dict[str, str]:
     """Read pictures in an order that is spread evenly over them, for as long as ``seconds`` allow.
+
+    Args:
+        paths: Picture files.
+        read: Raises ValueError for a file that is faulty; called in several threads.
+        seconds: No further pictures are begun after this time.
+        progress: Called as ``progress(done, total)`` now and then.
 
     Returns:
         The fault of each faulty one, in the order of ``paths``.
@@ -72,17 +80,21 @@ def find_faulty(paths: list[str], read: Callable[[str], object], seconds: float 
             if time.monotonic() > deadline:
                 break
             list(pool.map(try_to_read, order[start:start + 64]))
+            if progress:
+                progress(min(start + 64, len(order)), len(order))
     return {path: faults[path] for path in paths if path in faults}
 
 
-def read_picture(path: str, backend: str = 'cv2') -> np.ndarray:
-    """Decode a picture as the training does (``mmcv`` with this backend).
+def read_picture(path: str, backend: str = 'cv2', flag: str = 'unchanged') -> np.ndarray:
+    """Decode a picture as the training does (``mmcv`` with this backend and flag).
 
     Raises:
         ValueError: It cannot be decoded.
     """
     try:
-        picture = mmcv.imfrombytes(Path(path).read_bytes(), flag='unchanged', backend=backend)
+        picture = mmcv.imfrombytes(Path(path).read_bytes(), flag=flag, backend=backend)
+    except UnidentifiedImageError:
+        picture = None
     except Exception as error:
         raise ValueError(f'cannot be read: {error}') from error
     if picture is None:
@@ -90,7 +102,7 @@ def read_picture(path: str, backend: str = 'cv2') -> np.ndarray:
     return picture
 
 
-def _sizes(paths: list[str]) -> dict[str, int]:
+def file_sizes(paths: list[str]) -> dict[str, int]:
     """Sizes in bytes of those files that exist, with one look into each folder."""
     names = {}
     for path in paths:
