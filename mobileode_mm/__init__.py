@@ -12,6 +12,7 @@ mmcv_ops.install()
 
 try:
     from .backbones import MobileNetV1, MobileODEV1, MobileODEV2
+    from .zoo import create_model, list_models
 except (ImportError, OSError) as error:  # a dependency is absent, or a library of it does not load
     if str(getattr(error, 'name', '')).startswith('mobileode_mm'):
         raise
@@ -21,4 +22,4 @@ except (ImportError, OSError) as error:  # a dependency is absent, or a library 
         '`python -m mobileode_mm.doctor` says what is wrong and how to mend it',
         stacklevel=2)
 
-__all__ = ['MobileNetV1', 'MobileODEV1', 'MobileODEV2', '__version__']
+__all__ = ['MobileNetV1', 'MobileODEV1', 'MobileODEV2', '__version__', 'create_model', 'list_models']

@@ -14,8 +14,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, OPTIMIZERS, DefaultScope
 from torch import nn
 
+from ..checkpoint import check_checkpoint, check_pretrained, read_checkpoint
 from ..errors import InputError
-from .checkpoint import check_checkpoint, check_pretrained, read_checkpoint
 from .datasets import DataChecks
 
 _TOOLBOXES = ('mmdet', 'mmseg', 'mmpretrain')

@@ -5,8 +5,8 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ..checkpoint import find_resume_checkpoint, numbered_checkpoints
 from ..errors import InputError
-from .checkpoint import find_resume_checkpoint, numbered_checkpoints
 from .config import load_config
 from .distributed import once_per_machine, one_voice, process_group
 from .preflight import check_amp, check_parts, check_run

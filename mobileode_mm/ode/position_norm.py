@@ -23,7 +23,8 @@ class PositionNorm(nn.Module):
     when the model is built; here the four grids live on a reference ``grid_size`` and every other H×W is served by
     bilinear resampling, as vision transformers resize position embeddings. In training at another size the batch
     statistics are resampled back to the grid before they enter the running ones. A checkpoint of another grid is
-    resampled when it is loaded; a flat entry of s² values, as released, is read as an s×s grid.
+    resampled when it is loaded. A flat entry is refused: it may be a norm of channels, whose number is a square too
+    (the released program's flat grids are made square by ``compat.cvnets``).
 
     Args:
         grid_size: Height and width of the reference grid.
@@ -90,8 +91,6 @@ class PositionNorm(nn.Module):
 
     def fit_grid(self, value: Tensor) -> Tensor:
         """A checkpoint's grid on this module's grid; a shape that is no grid comes back as it is."""
-        if value.dim() == 1 and round(value.numel() ** 0.5) ** 2 == value.numel():
-            value = value.reshape(round(value.numel() ** 0.5), -1)
         return resample_grid(value, self.grid_size) if value.dim() == 2 and value.numel() else value
 
     def extra_repr(self) -> str:

@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 
-from mobileode_mm.apis.checkpoint import find_resume_checkpoint
+from mobileode_mm.checkpoint import find_resume_checkpoint
 from mobileode_mm.errors import InputError
 
 KILLER = '''

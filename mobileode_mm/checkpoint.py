@@ -12,8 +12,8 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from ..errors import InputError
-from ..ode import PositionNorm
+from .errors import InputError
+from .ode import PositionNorm
 
 #: Share of a part's entries that must match.
 ENOUGH = 0.95

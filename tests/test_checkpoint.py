@@ -7,8 +7,8 @@ import torch
 from mmengine.logging import MessageHub
 from torch import nn
 
-from mobileode_mm.apis.checkpoint import check_checkpoint, check_pretrained, read_checkpoint
 from mobileode_mm.backbones import MobileODEV1
+from mobileode_mm.checkpoint import check_checkpoint, check_pretrained, read_checkpoint
 from mobileode_mm.errors import InputError
 from mobileode_mm.ode import PositionNorm
 
