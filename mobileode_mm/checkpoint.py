@@ -50,7 +50,7 @@ def read_checkpoint(path: str | Path) -> dict:
             'you trust where it comes from, save its state_dict alone with torch.save') from error
     except Exception as error:  # torch raises many types for files that are cut short or of another kind
         raise InputError(f'{path} is no checkpoint, or a torn one ({_first_sentence(error)})') from error
-    if not isinstance(checkpoint, dict) or not _state_dict(checkpoint):
+    if not isinstance(checkpoint, dict) or not state_dict_of(checkpoint):
         raise InputError(f'{path} holds no weights')
     return checkpoint
 
@@ -74,7 +74,7 @@ def check_checkpoint(model: nn.Module, checkpoint: dict, path: str | Path, purpo
         InputError: Fewer than 95 % of the entries of a part that must match do. The message lists what does
             not.
     """
-    state = {re.sub(r'^module\.', '', name): value for name, value in _state_dict(checkpoint).items()}
+    state = {re.sub(r'^module\.', '', name): value for name, value in state_dict_of(checkpoint).items()}
     comparison = _Comparison(model, state, resample=purpose != 'resume')
     problems = comparison.describe()
     if not problems:
@@ -92,7 +92,12 @@ def check_checkpoint(model: nn.Module, checkpoint: dict, path: str | Path, purpo
 def check_pretrained(model: nn.Module) -> list[str]:
     """Check the files that ``init_cfg=dict(type='Pretrained', ...)`` names anywhere in a network.
 
-    Returns and raises as :func:`check_checkpoint` does; the part that names the file is what must match.
+    Returns:
+        For each file a line on how many entries are loaded, resampled, missing and unexpected, and lines that list what
+        does not match.
+
+    Raises:
+        InputError: Fewer than 95 % of the entries of the part that names the file match.
     """
     notes = []
     for name, module in model.named_modules():
@@ -101,7 +106,8 @@ def check_pretrained(model: nn.Module) -> list[str]:
             if init_cfg.get('type') != 'Pretrained' or not init_cfg.get('checkpoint'):
                 continue
             path, prefix = init_cfg['checkpoint'], init_cfg.get('prefix')
-            state = {re.sub(r'^module\.', '', key): value for key, value in _state_dict(read_checkpoint(path)).items()}
+            state = state_dict_of(read_checkpoint(path))
+            state = {re.sub(r'^module\.', '', key): value for key, value in state.items()}
             if prefix:
                 prefix = f'{prefix.rstrip(".")}.'
                 state = {key[len(prefix):]: value for key, value in state.items() if key.startswith(prefix)}
@@ -113,8 +119,7 @@ def check_pretrained(model: nn.Module) -> list[str]:
                 raise InputError('\n'.join([
                     f'{path} is a checkpoint of another network: {matched} of {total} entries of '
                     f'{name or "the network"} match{after}', *problems]))
-            if problems:
-                notes += [f'{path} does not match {name} in all entries', *problems]
+            notes += [f'{path} into {name or "the network"}: {comparison.summary()}', *problems]
     return notes
 
 
@@ -188,7 +193,15 @@ class _Comparison:
         self.different = [name for name, value in self.wanted.items() if name in state
                           and getattr(state[name], 'shape', None) != value.shape
                           and not (resample and name in grids and state[name].dim() == 2)]
+        unmatched = {*self.missing, *self.different}
+        self.resampled = [name for name in grids
+                          if name not in unmatched and state[name].shape != self.wanted[name].shape]
         self.state = state
+
+    def summary(self) -> str:
+        """How many entries are loaded, resampled, missing, unexpected."""
+        return (f'{self.whole()[0]} loaded, {len(self.resampled)} of them resampled, {len(self.missing)} missing, '
+                f'{len(self.unexpected)} unexpected, {len(self.different)} of another shape')
 
     def whole(self) -> tuple[int, int]:
         """Number of matching entries, and of entries."""
@@ -214,7 +227,8 @@ class _Comparison:
             ('missing', self.missing), ('unexpected', self.unexpected), ('of another shape', different)) if names]
 
 
-def _state_dict(checkpoint: dict) -> dict[str, Tensor]:
+def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
+    """The weights in a checkpoint; empty where there are none."""
     state = checkpoint.get('state_dict', checkpoint)
     if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
         return {}

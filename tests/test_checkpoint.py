@@ -91,7 +91,8 @@ def test_pretrained_part(state, tmp_path):
     torch.save(dict(state_dict=state), path)
     network = Network()
     network.backbone.init_cfg = dict(type='Pretrained', checkpoint=path, prefix='backbone')
-    assert check_pretrained(network) == []
+    assert check_pretrained(network) == [
+        f'{path} into backbone: 100 loaded, 0 of them resampled, 0 missing, 0 unexpected, 0 of another shape']
     network.backbone.init_cfg = [dict(type='Kaiming', layer='Conv2d'), dict(type='Pretrained', checkpoint=path)]
     with pytest.raises(InputError, match='0 of 100 entries of backbone match'):
         check_pretrained(network)

@@ -35,10 +35,12 @@ def train_main(argv: list[str] | None = None) -> int:
                         help='go on from this checkpoint; without a name, from the latest in the work dir')
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size')
+    parser.add_argument('--load-backbone', metavar='CHECKPOINT',
+                        help='start from the backbone of this checkpoint, whatever its task')
     _add_common(parser)
     args = _parse(parser, argv)
-    return _run(lambda: train(args.config, args.work_dir, args.resume, args.amp, args.auto_scale_lr, args.cfg_options,
-                              args.launcher))
+    return _run(lambda: train(args.config, args.work_dir, args.resume, args.amp, args.auto_scale_lr, args.load_backbone,
+                              args.cfg_options, args.launcher))
 
 
 def test_main(argv: list[str] | None = None) -> int:

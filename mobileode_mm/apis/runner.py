@@ -137,7 +137,7 @@ class StartLines(Hook):
     """Log in one line each what a run effectively works with.
 
     Args:
-        notes: Further lines, logged as warnings.
+        notes: Further lines.
     """
 
     def __init__(self, notes: list[str]):
@@ -175,4 +175,4 @@ class StartLines(Hook):
         roots = dict.fromkeys(map(os.path.abspath, data_roots(runner.cfg)))
         runner.logger.info(f'Data: {", ".join(roots) or "no root"}')
         for note in self.notes:
-            runner.logger.warning(note)
+            runner.logger.info(note)

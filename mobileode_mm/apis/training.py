@@ -1,11 +1,12 @@
 """Training from a config file."""
 import math
+import os
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ..checkpoint import find_resume_checkpoint, numbered_checkpoints
+from ..checkpoint import find_resume_checkpoint, numbered_checkpoints, read_checkpoint, state_dict_of
 from ..errors import InputError
 from .config import load_config
 from .distributed import once_per_machine, one_voice, process_group
@@ -14,7 +15,8 @@ from .runner import StartLines, add_hooks, build_runner, running, settle_dataloa
 
 
 def train(config: str | Path, work_dir: str | Path | None = None, resume: bool | str | Path = False, amp: bool = False,
-          auto_scale_lr: bool = False, cfg_options: dict | None = None, launcher: str = 'none') -> Runner:
+          auto_scale_lr: bool = False, load_backbone: str | Path | None = None, cfg_options: dict | None = None,
+          launcher: str = 'none') -> Runner:
     """Train what a config describes: a detector, a segmentor, a classifier.
 
     Everything that can be checked is checked before the Runner is built. A work dir that holds checkpoints of
@@ -30,6 +32,8 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
             is none), a path from that one.
         amp: Mixed precision.
         auto_scale_lr: Scale the learning rate by the batch size, as the config's ``auto_scale_lr`` says.
+        load_backbone: Checkpoint of any task whose backbone the new network starts from; grids of position norms are
+            resampled. The config's ``init_cfg`` of the backbone is replaced.
         cfg_options: Dotted config keys and values that replace the file's.
         launcher: ``'none'``, or who started the processes: ``'pytorch'``, ``'slurm'``, ``'mpi'``.
 
@@ -46,6 +50,8 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
         cfg.launcher = launcher
         settle_work_dir(cfg, work_dir)
         settle_dataloaders(cfg)
+        if load_backbone:
+            _start_from_backbone(cfg, load_backbone)
         if amp:
             _use_amp(cfg)
         if auto_scale_lr:
@@ -106,6 +112,20 @@ def _checkpoint_folder(cfg: Config) -> str:
     """Where CheckpointHook writes: with an ``out_dir``, in a folder of the work dir's name there."""
     out_dir = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('out_dir')
     return str(Path(out_dir, Path(cfg.work_dir).resolve().name)) if out_dir else cfg.work_dir
+
+
+def _start_from_backbone(cfg: Config, path: str | Path) -> None:
+    names = state_dict_of(read_checkpoint(path))
+    prefix = next((prefix for prefix in ('backbone.', 'module.backbone.')
+                   if any(name.startswith(prefix) for name in names)), None)
+    if cfg.model.get('backbone') is None:
+        raise InputError(f'--load-backbone: the model of {cfg.filename} has no backbone')
+    # A full path, for processes that run in other folders; MMEngine's own loader then does the work.
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=os.path.abspath(os.path.expanduser(path)))
+    if prefix:
+        cfg.model.backbone.init_cfg.prefix = prefix
+    if cfg.model.get('pretrained'):  # mmseg's older way to say the same
+        cfg.model.pretrained = None
 
 
 def _use_amp(cfg: Config) -> None:
