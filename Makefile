@@ -3,7 +3,7 @@ PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 DATA := $(or $(MOBILEODE_DATA),data)
 
-.PHONY: install demo test test-slow lint clean
+.PHONY: install demo demo-classify test test-slow lint clean
 
 install: $(INSTALLED)
 
@@ -20,9 +20,16 @@ $(DATA)/mini: | install
 	$(PYTHON) tools/make_mini_data.py --out $@
 
 demo: install $(DATA)/mini
-	$(PYTHON) tools/train.py configs/ssdlite_mobileode_mini.py --work-dir work_dirs/demo
+	$(PYTHON) tools/train.py configs/ssdlite_mobileode_mini.py --work-dir work_dirs/demo --resume
 	@echo 'The curves, and the pictures with predictions beside ground truth:'
 	@find $(CURDIR)/work_dirs/demo -name '*.png' -newer $(INSTALLED)
+
+demo-classify: install $(DATA)/mini
+	$(PYTHON) tools/train.py configs/classify_mobileode_mini.py --work-dir work_dirs/demo_classify --resume
+	$(PYTHON) tools/test.py configs/classify_mobileode_mini.py "$$(cat work_dirs/demo_classify/last_checkpoint)" \
+		--work-dir work_dirs/demo_classify/test
+	@echo 'The curves, and digits with the predicted class:'
+	@find $(CURDIR)/work_dirs/demo_classify -name '*.png' -newer $(INSTALLED)
 
 test: install
 	$(PYTHON) -m pytest

@@ -1,0 +1,37 @@
+"""The image classifier whose head's width follows from its backbone."""
+import torch
+from mmpretrain.models.classifiers import ImageClassifier
+from mmpretrain.registry import MODELS
+from torch import Tensor
+
+from ..backbones.utils import feature_channels, with_in_channels
+
+
+@MODELS.register_module()
+class FittedClassifier(ImageClassifier):
+    """``mmpretrain.ImageClassifier`` that takes any backbone without a word about the width of its head.
+
+    ``head.in_channels`` is read or measured from the backbone's last output, which mmpretrain's heads classify.
+    It may still be typed; then it must agree. A neck has to leave the width as it is, as ``GlobalAveragePooling``
+    does.
+
+    Args:
+        backbone (dict): Backbone.
+        neck (dict, optional): Neck. Defaults to None.
+        head (dict): Head that takes ``in_channels``, such as ``DropoutLinearHead``.
+        **kwargs: As for ``mmpretrain.ImageClassifier``.
+
+    Raises:
+        InputError: A typed width contradicts the backbone.
+    """
+
+    def __init__(self, backbone: dict, neck: dict | None = None, *, head: dict, **kwargs):
+        backbone = MODELS.build(backbone)
+        head = with_in_channels('head', head, feature_channels(backbone)[-1], backbone)
+        super().__init__(backbone, neck, head, **kwargs)
+
+    def extract_feat(self, inputs: Tensor, stage: str = 'neck') -> Tensor | tuple[Tensor, ...]:
+        """As in ``ImageClassifier``."""
+        if inputs.device.type == 'cpu':
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return super().extract_feat(inputs, stage)
