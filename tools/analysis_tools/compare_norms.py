@@ -1,0 +1,8 @@
+"""Compare the solvers' norms on segmentation: ``python tools/analysis_tools/compare_norms.py CONFIG``; see
+``--help``."""
+import sys
+
+from mobileode_mm.apis.norm_comparison import main
+
+if __name__ == '__main__':
+    sys.exit(main())
