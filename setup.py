@@ -13,6 +13,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mobileode_mm*', 'mmodeconf*']),
+    package_data={'mobileode_mm.ode': ['*.cpp']},
     # MMEngine, MMCV and the toolboxes are left to the extra `openmmlab`: OpenMMLab's own distributions of
     # them serve as well, and the two families overwrite each other's files.
     install_requires=['matplotlib', 'numpy', 'pillow', 'torch>=2.4', 'torchvision'],
@@ -25,8 +26,9 @@ setup(
             'onedl-mmpretrain>=1.3.6',
         ],
         'demo': ['scikit-image', 'scikit-learn'],  # pictures and handwriting of the mini data
+        'deploy': ['safetensors'],
         'sbd': ['scipy'],  # the Semantic Boundaries Dataset comes as MATLAB files
-        'test': ['pytest', 'setuptools>=70.1,<82'],
+        'test': ['pytest', 'safetensors', 'setuptools>=70.1,<82'],
         'dev': ['ruff'],
     },
     entry_points={
@@ -35,6 +37,7 @@ setup(
             'mobileode-test=mobileode_mm.apis.cli:test_main',
             'mobileode-doctor=mobileode_mm.doctor:main',
             'mobileode-mini-data=mobileode_mm.data.cli:main',
+            'mobileode-verify-data=mobileode_mm.data.verify.cli:main',
         ],
     },
     classifiers=[

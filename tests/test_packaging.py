@@ -25,8 +25,8 @@ DISTRIBUTION_OF = {'PIL': 'pillow', 'skimage': 'scikit-image', 'sklearn': 'sciki
 BROUGHT_BY_OPENMMLAB = {*DISTRIBUTIONS, 'cv2', 'pycocotools', 'rich'}
 
 
-def sources():
-    return [path for package in PACKAGES for path in (ROOT / package).rglob('*.py')]
+def sources(suffix='.py'):
+    return [path for package in PACKAGES for path in (ROOT / package).rglob(f'*{suffix}')]
 
 
 def pip(*arguments):
@@ -67,7 +67,7 @@ def test_the_wheel_holds_both_packages_whole_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         files = {name for name in archive.namelist() if '.dist-info/' not in name}
         assert any(name.endswith('LICENSE') for name in archive.namelist())
-    assert files == {str(path.relative_to(ROOT)) for path in sources()}
+    assert files == {str(path.relative_to(ROOT)) for path in [*sources(), *sources('.cpp')]}
 
 
 def test_the_wheel_works_without_the_source_tree(wheel, tmp_path):
@@ -76,7 +76,8 @@ def test_the_wheel_works_without_the_source_tree(wheel, tmp_path):
     scripts = configparser.ConfigParser()
     scripts.read(next(site.glob('*.dist-info')) / 'entry_points.txt')
     commands = dict(scripts['console_scripts'])
-    assert commands.keys() == {'mobileode-train', 'mobileode-test', 'mobileode-doctor', 'mobileode-mini-data'}
+    assert commands.keys() == {'mobileode-train', 'mobileode-test', 'mobileode-doctor', 'mobileode-mini-data',
+                               'mobileode-verify-data'}
     program = ['import mobileode_mm, mmodeconf']
     program += ['from {} import {}'.format(*target.split(':')) for target in commands.values()]
     program += ['print(mobileode_mm.__file__)', 'print(mmodeconf.__file__)']
@@ -95,8 +96,9 @@ def test_openmmlab_is_an_extra_and_never_required(requirements):
 
 
 def test_every_import_is_required(requirements):
-    allowed = {canonicalize_name(r.name) for r in requirements[''] + requirements['demo'] + requirements['sbd']}
-    known = {*PACKAGES, *BROUGHT_BY_OPENMMLAB, *sys.stdlib_module_names}
+    extras = ('', 'demo', 'deploy', 'sbd')
+    allowed = {canonicalize_name(r.name) for extra in extras for r in requirements[extra]}
+    known = {*PACKAGES, *BROUGHT_BY_OPENMMLAB, *sys.stdlib_module_names, 'triton'}  # torch brings Triton with CUDA
     unknown = {}
     for path in sources():
         for node in ast.walk(ast.parse(path.read_text())):

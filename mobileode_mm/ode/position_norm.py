@@ -58,27 +58,34 @@ class PositionNorm(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         """Normalise ``y`` of shape (B, H, W, C), float32 or float64; same shape and dtype out."""
         size = tuple(y.shape[1:3])
-        weight = resample_grid(self.weight, size).to(y.dtype)
-        bias = resample_grid(self.bias, size).to(y.dtype)
+        weight, bias, mean, var = self.grids(size, y.dtype)
         if not self.training:
-            mean = resample_grid(self.running_mean, size).to(y.dtype)
-            var = resample_grid(self.running_var, size).to(y.dtype)
             return _affine(y, mean, var, weight, bias, self.eps)
-        self.num_batches_tracked.add_(1)
-        if self.sync and is_distributed():
+        if self.shares_statistics:
             mean, var, count = global_moments(y, (0, 3))
-            self._track(mean.detach(), var.detach() * (count / (count - 1)))
+            self.track(mean.detach(), var.detach() * (count / (count - 1)))
             return _affine(y, mean, var, weight, bias, self.eps)
         # Positions as the channels of torch's own batch norm: one fused forward and backward. With momentum 1 the
         # buffers handed in come back as this batch's mean and unbiased variance.
         mean, var = torch.zeros_like(bias).flatten(), torch.ones_like(bias).flatten()
         out = F.batch_norm(y.reshape(y.shape[0], -1, y.shape[3]), mean, var, weight.reshape(-1), bias.reshape(-1),
                            training=True, momentum=1.0, eps=self.eps)
-        self._track(mean.view(size), var.view(size))
+        self.track(mean.view(size), var.view(size))
         return out.view(y.shape)
 
+    @property
+    def shares_statistics(self) -> bool:
+        """Whether a training step takes its statistics over several processes."""
+        return self.sync and is_distributed()
+
+    def grids(self, size: tuple[int, int], dtype: torch.dtype) -> list[Tensor]:
+        """Weight, bias, running mean and running variance, resampled to ``size`` and as ``dtype``."""
+        return [resample_grid(getattr(self, name), size).to(dtype) for name in self.GRIDS]
+
     @torch.no_grad()
-    def _track(self, mean: Tensor, var: Tensor) -> None:
+    def track(self, mean: Tensor, var: Tensor) -> None:
+        """Let the mean and the unbiased variance of a batch, (H, W) each, into the running ones."""
+        self.num_batches_tracked.add_(1)
         for running, batch in ((self.running_mean, mean), (self.running_var, var)):
             running.lerp_(resample_grid(batch, self.grid_size).to(running.dtype), self.momentum)
 

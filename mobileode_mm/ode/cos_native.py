@@ -1,0 +1,219 @@
+"""The channelwise ODE solver on CPUs, by one C++ file that is compiled on first use; the reference is naive.py.
+
+All steps of a position run while its channels are in the innermost cache, so that inference reads and writes each
+map once. Training saves its input alone: the backward pass recomputes a position's trajectory over the batch, and
+memory does not grow with the number of steps.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import warnings
+from math import isqrt
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SOURCE = Path(__file__).with_name('cos_native.cpp')
+FLAGS = ('-std=c++17', '-O3', '-march=native', '-fopenmp', '-shared', '-fPIC')
+LARGEST_SIDE = 64
+#: Multiply-adds under which one thread does all: starting others takes longer.
+LEAST_WORK_PER_THREAD = 200_000
+
+
+class NativeUnavailable(RuntimeError):
+    """The C++ file cannot be compiled or loaded here; the message says why and what to do."""
+
+
+def cache_folder() -> Path:
+    """Where the compiled file is kept: below ``TORCH_EXTENSIONS_DIR``, or the user's cache."""
+    root = os.environ.get('TORCH_EXTENSIONS_DIR') or Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser()
+    return Path(root) / 'mobileode_mm'
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The compiled file, which is made if this machine has not got it yet (some seconds, once).
+
+    Raises:
+        NativeUnavailable: No C++ compiler, or it fails.
+    """
+    names = [os.environ['CXX']] if os.environ.get('CXX') else ['c++', 'g++', 'clang++']
+    compiler = next(filter(None, map(shutil.which, names)), None)
+    if compiler is None:
+        raise NativeUnavailable(f'no C++ compiler ({", ".join(names)}) is installed; install one, such as g++')
+    content = SOURCE.read_bytes()
+    version = subprocess.run([compiler, '--version'], capture_output=True, check=False).stdout
+    # -march=native: a home folder may be shared by machines of different processors.
+    key = hashlib.sha256(b'\0'.join([content, version, ' '.join(FLAGS).encode(), _processor()])).hexdigest()[:16]
+    path = cache_folder() / f'cos_native_{key}.so'
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+                made = Path(folder) / path.name
+                done = subprocess.run([compiler, *FLAGS, str(SOURCE), '-o', str(made)], capture_output=True, text=True,
+                                      check=False)
+                if done.returncode:
+                    raise NativeUnavailable(f'{compiler} cannot compile {SOURCE.name}: {done.stderr.strip()[:500]}')
+                os.replace(made, path)
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NativeUnavailable(f'{path} cannot be made or loaded: {error}') from error
+
+
+@torch.compiler.assume_constant_result
+def is_available() -> bool:
+    """Whether the compiled file is here or can be made; one warning where it cannot."""
+    return _is_available()
+
+
+@functools.cache
+def _is_available() -> bool:
+    try:
+        library()
+    except NativeUnavailable as error:
+        warnings.warn(f'MobileODE: solvers run uncompiled on this CPU: {error}', stacklevel=2)
+        return False
+    return True
+
+
+def _processor() -> bytes:
+    try:
+        return b'\n'.join(sorted({line for line in Path('/proc/cpuinfo').read_bytes().splitlines()
+                                  if line.startswith((b'flags', b'Features', b'model name'))}))
+    except OSError:
+        return platform.processor().encode()
+
+
+def _threads(batch: int, positions: int, side: int, steps: int) -> int:
+    work = batch * positions * steps * side**3
+    return max(1, min(torch.get_num_threads(), positions, work // LEAST_WORK_PER_THREAD))
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(B, C, H, W) in channels_last memory."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _empty(x: Tensor, channels: int) -> Tensor:
+    batch, _, height, width = x.shape
+    return torch.empty((batch, channels, height, width), dtype=x.dtype, device=x.device,
+                       memory_format=torch.channels_last)
+
+
+def _call(name: str, x: Tensor, matrices: Tensor, step_lengths: Tensor, *more, before: tuple = ()) -> None:
+    """Call a function of the C++ file, whose arguments are ``before``, the solver's, ``more``, and the threads."""
+    batch, channels, height, width = x.shape
+    steps, side, _ = matrices.shape
+    solver = (x, ctypes.c_int64(batch), ctypes.c_int64(height * width), isqrt(channels), side, matrices, step_lengths,
+              steps)
+    arguments = [ctypes.c_void_p(value.data_ptr()) if isinstance(value, Tensor) else value
+                 for value in (*before, *solver, *more)]
+    function = getattr(library(), f'{name}_{str(x.dtype).removeprefix("torch.")}')
+    function(*arguments, _threads(batch, height * width, side, steps))
+
+
+@torch.library.custom_op('mobileode::cos_infer', mutates_args=(), device_types='cpu')
+def cos_infer(x: Tensor, matrices: Tensor, step_lengths: Tensor, scale: Tensor, shift: Tensor,
+              by_channel: bool) -> Tensor:
+    """The solver with its norm folded to scale and shift; no gradients.
+
+    Args:
+        x: (B, p², H, W), float32 or float64.
+        matrices: K, (L, q, q).
+        step_lengths: (L,), clamped.
+        scale, shift: The solver's norm: (H, W), or (q²,) where ``by_channel``.
+
+    Returns:
+        Tensor: (B, q², H, W) in channels_last memory.
+    """
+    x = _rows(x)
+    out = _empty(x, matrices.shape[1]**2)
+    _call('cos_infer', x, matrices.contiguous(), step_lengths.contiguous(), int(by_channel), scale.contiguous(),
+          shift.contiguous(), out)
+    return out
+
+
+@cos_infer.register_fake
+def _(x, matrices, step_lengths, scale, shift, by_channel):
+    return _empty(x, matrices.shape[1]**2)
+
+
+@torch.library.custom_op('mobileode::cos_train', mutates_args=(), device_types='cpu')
+def cos_train(x: Tensor, matrices: Tensor, step_lengths: Tensor, weight: Tensor, bias: Tensor, eps: float,
+              mean: Tensor | None = None, variance: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """The solver with position norm, by the batch's own statistics or by fixed ones; differentiable once.
+
+    Args:
+        x: (B, p², H, W), float32 or float64.
+        matrices: K, (L, q, q).
+        step_lengths: (L,), clamped.
+        weight, bias: Of the position norm, (H, W).
+        eps: Of the position norm.
+        mean, variance: Fixed statistics, (H, W); None takes each step's own.
+
+    Returns:
+        y, (B, q², H, W) in channels_last memory, and the mean and biased variance of each step, (L, H, W) each, or
+        the fixed ones; no gradient flows through them.
+    """
+    x = _rows(x)
+    if mean is not None:
+        scale = weight * torch.rsqrt(variance + eps)
+        return cos_infer(x, matrices, step_lengths, scale, bias - mean * scale, False), mean.clone(), variance.clone()
+    out = _empty(x, matrices.shape[1]**2)
+    mean = x.new_empty(len(matrices), *x.shape[2:])
+    variance = torch.empty_like(mean)
+    _call('cos_forward', x, matrices.contiguous(), step_lengths.contiguous(), weight.contiguous(), bias.contiguous(),
+          ctypes.c_double(eps), mean, variance, out)
+    return out, mean, variance
+
+
+@cos_train.register_fake
+def _(x, matrices, step_lengths, weight, bias, eps, mean=None, variance=None):
+    mean = x.new_empty(len(matrices), *x.shape[2:]) if mean is None else torch.empty_like(mean)
+    return _empty(x, matrices.shape[1]**2), mean, torch.empty_like(mean)
+
+
+@torch.library.custom_op('mobileode::cos_backward', mutates_args=(), device_types='cpu')
+def cos_backward(grad: Tensor, x: Tensor, matrices: Tensor, step_lengths: Tensor, weight: Tensor, bias: Tensor,
+                 eps: float, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of :func:`cos_train`'s y for x, matrices, step_lengths, weight and bias, from ``grad`` of y.
+
+    mean and variance are (L, H, W), the batch's own, or (H, W): fixed ones, the same for each step.
+    """
+    x, grad = _rows(x), _rows(grad)
+    grads = [torch.empty_like(value, memory_format=torch.contiguous_format)
+             for value in (matrices, step_lengths, weight, bias)]
+    grad_x = torch.empty_like(x)
+    _call('cos_backward', x, matrices.contiguous(), step_lengths.contiguous(), weight.contiguous(), bias.contiguous(),
+          ctypes.c_double(eps), int(mean.dim() == 3), mean.contiguous(), variance.contiguous(), grad_x, *grads,
+          before=(grad,))
+    return grad_x, *grads
+
+
+@cos_backward.register_fake
+def _(grad, x, matrices, step_lengths, weight, bias, eps, mean, variance):
+    return (_empty(x, x.shape[1]), *(torch.empty_like(value, memory_format=torch.contiguous_format)
+                                     for value in (matrices, step_lengths, weight, bias)))
+
+
+def _save(ctx, inputs, output):
+    x, matrices, step_lengths, weight, bias, ctx.eps, _, _ = inputs
+    _, mean, variance = output
+    ctx.mark_non_differentiable(mean, variance)
+    ctx.save_for_backward(x, matrices, step_lengths, weight, bias, mean, variance)
+
+
+def _backward(ctx, grad, *_):
+    x, matrices, step_lengths, weight, bias, mean, variance = ctx.saved_tensors
+    return (*cos_backward(grad, x, matrices, step_lengths, weight, bias, ctx.eps, mean, variance), None, None, None)
+
+
+cos_train.register_autograd(_backward, setup_context=_save)
