@@ -1,6 +1,7 @@
 """MobileODE (channelwise ODE solver) networks for OpenMMLab.
 
-Importing the package registers its backbones and lets an mmcv without compiled operators be used.
+Importing the package registers its backbones, lets an mmcv without compiled operators be used, and has MMEngine find
+mmseg's configs whichever distribution brings them.
 """
 
 import warnings
@@ -12,7 +13,9 @@ mmcv_ops.install()
 
 try:
     from .backbones import MobileNetV1, MobileODEV1, MobileODEV2
+    from .compat import toolbox_configs
     from .zoo import create_model, list_models
+    toolbox_configs.install()
 except (ImportError, OSError) as error:  # a dependency is absent, or a library of it does not load
     if str(getattr(error, 'name', '')).startswith('mobileode_mm'):
         raise

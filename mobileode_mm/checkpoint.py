@@ -1,4 +1,5 @@
 """Does a checkpoint file fit a network? And which checkpoint does a stopped run go on from?"""
+import json
 import os
 import pickle
 import re
@@ -12,19 +13,22 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from .errors import InputError
+from .errors import InputError, listed
 from .ode import PositionNorm
 
 #: Share of a part's entries that must match.
 ENOUGH = 0.95
-_LISTED = 8
 
 
-def read_checkpoint(path: str | Path) -> dict:
+def read_checkpoint(path: str | Path, trust: bool = False) -> dict:
     """Read a checkpoint without running code that it may contain.
 
     Tensors, plain values, NumPy arrays and MMEngine's log histories are read; a file with other objects is
-    refused.
+    refused. Weights in a ``.safetensors`` file are read as well.
+
+    Args:
+        path: The file, or a URL.
+        trust: Read any objects, and so run any code that the file holds.
 
     Raises:
         InputError: The file is absent, torn, no checkpoint, or holds other objects.
@@ -38,21 +42,40 @@ def read_checkpoint(path: str | Path) -> dict:
     path = os.path.expanduser(path)
     if not os.path.isfile(path):
         raise InputError(f'there is no checkpoint file {path}')
+    if path.endswith('.safetensors'):
+        return _read_safetensors(path)
     try:
         with _known_globals():
-            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+            checkpoint = torch.load(path, map_location='cpu', weights_only=not trust)
     except pickle.UnpicklingError as error:
         foreign = re.search(r'GLOBAL (\S+)', str(error))
         if not foreign:
             raise InputError(f'{path} is no checkpoint, or a torn one') from error
         raise InputError(
             f'{path} is not read: besides weights it holds {foreign[1]}, and reading such objects can run any code. If '
-            'you trust where it comes from, save its state_dict alone with torch.save') from error
+            'you trust where it comes from, save its state_dict alone with torch.save; tools/infer.py reads it with '
+            '--trust-checkpoint') from error
     except Exception as error:  # torch raises many types for files that are cut short or of another kind
         raise InputError(f'{path} is no checkpoint, or a torn one ({_first_sentence(error)})') from error
     if not isinstance(checkpoint, dict) or not state_dict_of(checkpoint):
         raise InputError(f'{path} holds no weights')
     return checkpoint
+
+
+def _read_safetensors(path: str) -> dict:
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise InputError(f'{path} needs safetensors: pip install safetensors') from error
+    try:
+        with safe_open(path, framework='pt') as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}
+            meta = json.loads((file.metadata() or {}).get('meta', '{}'))
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f'{path} is no safetensors file, or a torn one ({error})') from error
+    if not state:
+        raise InputError(f'{path} holds no weights')
+    return dict(state_dict=state, meta=meta)
 
 
 def check_checkpoint(model: nn.Module, checkpoint: dict, path: str | Path, purpose: str) -> list[str]:
@@ -223,7 +246,7 @@ class _Comparison:
         """Lines that list what does not match."""
         shapes = {name: tuple(getattr(self.state[name], 'shape', ())) for name in self.different}
         different = [f'{name} {shape} instead of {tuple(self.wanted[name].shape)}' for name, shape in shapes.items()]
-        return [f'  {len(names)} {kind}: {_listed(names)}' for kind, names in (
+        return [f'  {len(names)} {kind}: {listed(names)}' for kind, names in (
             ('missing', self.missing), ('unexpected', self.unexpected), ('of another shape', different)) if names]
 
 
@@ -237,11 +260,6 @@ def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
 
 def _first_sentence(error: Exception) -> str:
     return str(error).strip("'").split('. ')[0].splitlines()[0] if str(error) else type(error).__name__
-
-
-def _listed(names: list[str]) -> str:
-    more = f', and {len(names) - _LISTED} more' if len(names) > _LISTED else ''
-    return ', '.join(names[:_LISTED]) + more
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Every config in configs/, and the base configs it is made of."""
 import importlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,11 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 import mmodeconf
+from mobileode_mm.apis.config import load_config
+from mobileode_mm.apis.datasets import DataChecks
+from mobileode_mm.apis.preflight import config_scope
 from mobileode_mm.data import MINI_CLASSES  # before mmdet, whose models need mmcv's operators
+from mobileode_mm.errors import InputError
 
 from mmdet.registry import DATASETS, MODELS  # isort: skip
 from mmdet.structures import DetDataSample  # isort: skip
@@ -22,7 +27,7 @@ FULL = [name for name in NAMES if not name.endswith('_mini')]
 MINI = [name for name in NAMES if name.endswith('_mini')]
 SSDLITE = [name for name in NAMES if name.startswith('ssdlite_')]
 MODULES = sorted('.'.join(('mmodeconf', *path.relative_to(BASES).with_suffix('').parts))
-                 for path in BASES.glob('*/*.py') if path.stem != '__init__')
+                 for path in BASES.glob('*/*.py') if path.stem != '__init__' and path.parent.name != 'suites')
 
 
 @pytest.fixture(scope='module')
@@ -67,6 +72,17 @@ def test_every_config_has_a_mini_twin(name, configs):
         return {key: value for key, value in cfg.model.backbone.items() if key != 'input_size'}
     assert mini_twin(name) in MINI
     assert network(configs[name]) == network(configs[mini_twin(name)])
+
+
+@pytest.mark.parametrize('name', FULL)
+def test_where_data_are_absent_the_mini_twin_is_named(name, tmp_path, monkeypatch):
+    monkeypatch.setenv('MOBILEODE_DATA', str(tmp_path / 'nowhere'))
+    cfg = load_config(CONFIGS / f'{name}.py')
+    with config_scope(cfg), pytest.raises(InputError) as told:
+        DataChecks(cfg, {}).check('train')
+    hint = re.search('then (.+), runs on mini data', str(told.value))
+    assert (Path.cwd() / hint[1]).resolve() == (CONFIGS / f'{mini_twin(name)}.py').resolve()
+    assert 'To get it: http' in str(told.value)
 
 
 def test_every_mini_has_its_full_config():

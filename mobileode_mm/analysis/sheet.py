@@ -6,26 +6,24 @@ on the picture as stored and scale their text with the object (6 pt for a small 
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
 import mmcv
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.model import is_model_wrapper
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..errors import InputError
+from .drawing import LINE, NEUTRAL, class_colour, draw_label, font, label_width, with_boxes, with_classes
 
 SIDE = 400  # longest side of a picture on the sheet, px
 COLUMNS = 4
 GAP = 12
 HEADER = 40  # height of the header, px
-LINE = 26  # height of a line of labels, px
-RIGHT, WRONG, NEUTRAL = (178, 223, 178), (245, 183, 177), (228, 228, 228)
+RIGHT, WRONG = (178, 223, 178), (245, 183, 177)
 
 
 class _Panel(NamedTuple):
@@ -100,21 +98,21 @@ def _panels(sample, info: dict, metainfo: dict, score_thr: float) -> list[_Panel
     if 'pred_instances' in sample:
         # The data set's boxes and not the sample's, which a pipeline may have resized with the picture.
         # Regions that the evaluation ignores are left out.
-        true = [(instance['bbox'], classes[instance['bbox_label']], _colour(instance['bbox_label']))
+        true = [(instance['bbox'], classes[instance['bbox_label']], class_colour(instance['bbox_label']))
                 for instance in info.get('instances', []) if not instance.get('ignore_flag', 0)]
         found = sample.pred_instances
         found = found[found.scores >= score_thr]
         found = found[found.scores.argsort()]  # the surest on top
         predicted = [
-            (box, f'{classes[label]} {score:.2f}', _colour(label)) for box, label, score in
+            (box, f'{classes[label]} {score:.2f}', class_colour(label)) for box, label, score in
             zip(found.bboxes.tolist(), found.labels.tolist(), found.scores.tolist(), strict=True)]
-        return [_Panel('ground truth', _with_boxes(small, true, scale), []),
-                _Panel('prediction', _with_boxes(small, predicted, scale),
+        return [_Panel('ground truth', with_boxes(small, true, scale), []),
+                _Panel('prediction', with_boxes(small, predicted, scale),
                        [] if predicted else [(f'no score of {score_thr:g} or more', NEUTRAL)])]
     if 'pred_sem_seg' in sample:
         true = sample.gt_sem_seg.data if 'gt_sem_seg' in sample else torch.full((1, 1, 1), len(classes))
-        return [_Panel('ground truth', *_with_classes(small, true, metainfo)),
-                _Panel('prediction', *_with_classes(small, sample.pred_sem_seg.data, metainfo))]
+        return [_Panel('ground truth', *with_classes(small, true, metainfo)),
+                _Panel('prediction', *with_classes(small, sample.pred_sem_seg.data, metainfo))]
     if 'pred_label' in sample:
         true = sample.gt_label.tolist() if 'gt_label' in sample else []
         predicted = sample.pred_label.tolist()
@@ -127,66 +125,14 @@ def _panels(sample, info: dict, metainfo: dict, score_thr: float) -> list[_Panel
                      'no detection, segmentation or classification.')
 
 
-def _colour(label: int) -> tuple:
-    # Steps of the golden angle keep the hues of neighbours apart. Boxes do without the palette of the data
-    # set: COCO's has many a dark blue that is lost on a dark picture.
-    hue = round(255 * (label * 0.618034 % 1))
-    return Image.new('HSV', (1, 1), (hue, 190, 235)).convert('RGB').getpixel((0, 0))
-
-
-def _with_boxes(picture: Image.Image, boxes: list[tuple], scale: float) -> Image.Image:
-    picture = picture.copy()
-    draw = ImageDraw.Draw(picture)
-    corners = [[round(scale * side) for side in box] for box, _, _ in boxes]
-    for (x1, y1, x2, y2), (_, _, colour) in zip(corners, boxes, strict=True):
-        draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=colour, width=3)
-    # All labels after all boxes, so that no line crosses a text.
-    for (x1, y1, _, _), (_, text, colour) in zip(corners, boxes, strict=True):
-        x = max(0, min(x1, picture.width - _label_width(text)))
-        _draw_label(draw, x, y1 - LINE if y1 >= LINE else max(0, y1), text, colour)
-    return picture
-
-
-def _with_classes(picture: Image.Image, classes: torch.Tensor, metainfo: dict) -> tuple[Image.Image, list]:
-    """Tint each pixel with the colour of its class; also the label of each class that occurs."""
-    index_map = Image.fromarray(classes.squeeze(0).numpy().astype(np.int32))
-    index_map = np.asarray(index_map.resize(picture.size, Image.Resampling.NEAREST))
-    pixels = np.array(picture)
-    palette = metainfo.get('palette')
-    labels = []
-    for index in np.unique(index_map):
-        if 0 <= index < len(metainfo['classes']):  # others are unlabelled
-            colour = tuple(palette[index]) if palette else _colour(int(index))
-            region = index_map == index
-            pixels[region] = (pixels[region] * 0.45 + np.array(colour) * 0.55).astype(np.uint8)
-            labels.append((metainfo['classes'][index], colour))
-    return Image.fromarray(pixels), labels
-
-
-@cache
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), 'fonts/ttf', name), size)
-
-
-def _label_width(text: str) -> int:
-    return round(_font('DejaVuSans.ttf', 17).getlength(text)) + 8
-
-
-def _draw_label(draw: ImageDraw.ImageDraw, x: int, y: int, text: str, colour: tuple) -> None:
-    draw.rectangle((x, y, x + _label_width(text) - 1, y + LINE - 3), fill=colour)
-    bright = np.dot(colour, (0.299, 0.587, 0.114)) > 140
-    draw.text((x + 4, y + LINE // 2 - 1), text, fill='black' if bright else 'white',
-              font=_font('DejaVuSans.ttf', 17), anchor='lm')
-
-
 def _place_labels(labels: list[tuple]) -> list[tuple[int, int]]:
     """Corner of each label, in lines of the width of a picture."""
     corners, x, y = [], 0, 0
     for text, _ in labels:
-        if x and x + _label_width(text) > SIDE:
+        if x and x + label_width(text) > SIDE:
             x, y = 0, y + LINE
         corners.append((x, y))
-        x += _label_width(text) + 6
+        x += label_width(text) + 6
     return corners
 
 
@@ -201,12 +147,12 @@ def _compose(rows: list[list[_Panel]]) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     for column, panel in enumerate(rows[0]):
         draw.text((GAP + column * (SIDE + GAP), HEADER // 2), panel.header, fill='black',
-                  font=_font('DejaVuSans-Bold.ttf', 20), anchor='lm')
+                  font=font('DejaVuSans-Bold.ttf', 20), anchor='lm')
     for row, picture_height, label_height in zip(rows, picture_heights, label_heights, strict=True):
         for column, panel in enumerate(row):
             left = GAP + column * (SIDE + GAP)
             sheet.paste(panel.picture, (left, top))
             for (x, y), (text, colour) in zip(_place_labels(panel.labels), panel.labels, strict=True):
-                _draw_label(draw, left + x, top + panel.picture.height + 6 + y, text, colour)
+                draw_label(draw, left + x, top + panel.picture.height + 6 + y, text, colour)
         top += picture_height + label_height + 2 * GAP
     return sheet

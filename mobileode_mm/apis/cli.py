@@ -1,22 +1,17 @@
 """The commands ``mobileode-train`` and ``mobileode-test``."""
 import argparse
 import os
-import sys
 from collections.abc import Callable
 
 from mmengine.config import DictAction
 
-from ..errors import InputError
+from ..errors import BAD_INPUT, exit_status
 from .distributed import ReportedElsewhere
 from .testing import test
 from .training import train
 
-#: Exit status where something given cannot be used.
-BAD_INPUT = 2
-INTERRUPTED = 130
 
-
-class _Options(DictAction):
+class Options(DictAction):
     """MMEngine's KEY=VALUE pairs; what is no pair is an error of usage, not a traceback."""
 
     def __call__(self, parser, namespace, values, option_string=None):
@@ -60,7 +55,7 @@ def test_main(argv: list[str] | None = None) -> int:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--cfg-options', nargs='+', action=_Options, metavar='KEY=VALUE',
+    parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
                         help='replace settings of the config, as in data_root=/data/coco train_cfg.max_epochs=3 '
                         'key="[a,b]"')
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
@@ -75,14 +70,11 @@ def _parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.
 
 
 def _run(command: Callable) -> int:
-    try:
-        command()
-    except ReportedElsewhere:
-        return BAD_INPUT
-    except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print('stopped', file=sys.stderr)
-        return INTERRUPTED
-    return 0
+    def run() -> int:
+        try:
+            command()
+        except ReportedElsewhere:
+            return BAD_INPUT
+        return 0
+
+    return exit_status(run)

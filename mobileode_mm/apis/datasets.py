@@ -11,7 +11,8 @@ from mmengine.registry import DATASETS
 from ..data.json_file import read_json
 from ..data.pictures import check_pictures, read_picture
 from ..data.places import SOURCES
-from ..errors import InputError
+from ..data.verify.cifar10 import md5_of
+from ..errors import InputError, listed
 from .config import DATA_VARIABLE, checkout_root, short_path
 
 
@@ -28,6 +29,7 @@ class DataChecks:
         self.num_classes = num_classes
         self._documents = {}
         self._folders = {}
+        self._whole = set()
 
     def check(self, split: str) -> None:
         """Check the dataset and the evaluator of ``'train'``, ``'val'`` or ``'test'``.
@@ -75,6 +77,8 @@ class DataChecks:
             self._compare_with_heads(dataset.metainfo.get('classes'), _where(dataset))
         elif 'CustomDataset' in kinds:
             self._check_class_folders(dataset)
+        elif 'CIFAR10' in kinds:
+            self._check_cifar(dataset, source)
         elif str(dataset.ann_file).endswith('.json'):
             self._read_json(dataset.ann_file)
         for paths, what, read in self._find_pictures(cfg, dataset):
@@ -128,14 +132,14 @@ class DataChecks:
         missing = [name for name in wanted if name not in present]
         if missing:
             raise InputError(
-                f'{dataset.ann_file} has other classes than the config: {_listed(missing)} of the config '
-                f'({len(wanted)} classes) are not among the {len(present)} of the file: {_listed(present)}. '
+                f'{dataset.ann_file} has other classes than the config: {listed(missing)} of the config '
+                f'({len(wanted)} classes) are not among the {len(present)} of the file: {listed(present)}. '
                 'Set metainfo=dict(classes=(...)) in the datasets, and num_classes in the head')
         in_order = [name for name in present if name in wanted]
         if in_order != wanted:
             raise InputError(
                 f'{dataset.ann_file} lists the classes in another order than the config, and the labels follow the '
-                f'file. Set metainfo=dict(classes=...) in the order of the file: {_listed(in_order, most=100)}')
+                f'file. Set metainfo=dict(classes=...) in the order of the file: {listed(in_order, most=100)}')
         self._compare_with_heads(wanted, dataset.ann_file)
 
     def _check_class_folders(self, dataset) -> None:
@@ -143,22 +147,35 @@ class DataChecks:
         if dataset.with_label and not dataset.ann_file:
             folders = sorted(entry.name for entry in os.scandir(dataset.img_prefix) if entry.is_dir())
             if classes is not None and len(classes) != len(folders):
-                raise InputError(f'{dataset.img_prefix} has {len(folders)} class folders ({_listed(folders)}), the '
-                                 f'config {len(classes)} classes ({_listed(classes)})')
+                raise InputError(f'{dataset.img_prefix} has {len(folders)} class folders ({listed(folders)}), the '
+                                 f'config {len(classes)} classes ({listed(classes)})')
             for other, others in self._folders.items():
                 if others != folders:
                     different = sorted(set(folders) ^ set(others))
                     raise InputError(f'{other} and {dataset.img_prefix} have different class folders, and labels '
-                                     f'follow the folders: only in one of them {_listed(different)}')
+                                     f'follow the folders: only in one of them {listed(different)}')
             self._folders[dataset.img_prefix] = folders
             classes = classes or folders
         self._compare_with_heads(classes, _where(dataset))
+
+    def _check_cifar(self, dataset, source: str | None) -> None:
+        """The files of all splits, as the dataset itself wants them before it reads one."""
+        folder = Path(dataset.data_prefix['root'], dataset.base_folder)
+        if folder not in self._whole:
+            files = [(folder / name, md5) for name, md5 in dataset.train_list + dataset.test_list]
+            self._require([str(path) for path, _ in files], source)
+            broken = [path for path, md5 in files if md5 is not None and md5_of(path) != md5]
+            if broken:
+                raise InputError(f'{listed(broken)}: not the published file, or a torn one (its MD5 is another). '
+                                 f'Get it again: {SOURCES.get(source, dataset.url)}')
+            self._whole.add(folder)
+        self._compare_with_heads(dataset.metainfo.get('classes'), str(folder))
 
     def _compare_with_heads(self, classes, where: str) -> None:
         for head, number in self.num_classes.items():
             if classes is not None and number != len(classes):
                 raise InputError(f'{head}.num_classes is {number}, but {where} is used with {len(classes)} classes: '
-                                 f'{_listed(classes)}')
+                                 f'{listed(classes)}')
 
     def _read_json(self, path: str):
         if path not in self._documents:
@@ -185,7 +202,8 @@ class DataChecks:
         lines.append(f'Data elsewhere: --cfg-options data_root=FOLDER, or set {DATA_VARIABLE} to the folder that takes '
                      'the place of data/.')
         config = Path(self.cfg.filename or '')
-        twin = config.with_name(f'{config.stem}_mini.py')
+        # Configs that differ in what real data they train on share one.
+        twin = config.with_name(f'{config.stem.removesuffix("_aug")}_mini.py')
         if twin.is_file():
             lines.append(f'Without it: mobileode-mini-data, then {short_path(twin)}, runs on mini data made in a '
                          'minute.')
@@ -241,7 +259,7 @@ def _source(cfg: dict) -> str | None:
         return 'COCO 2017'
     if 'VOC2012' in str(cfg.get('data_root')):
         return 'Pascal VOC 2012'
-    return 'ImageNet' if name == 'ImageNet' else None
+    return {'ImageNet': 'ImageNet', 'CIFAR10': 'CIFAR-10'}.get(name)
 
 
 def _mini_folder(path: str) -> str | None:
@@ -263,9 +281,3 @@ def _read_label_map(path: str, backend: str, dataset) -> None:
     strange = [int(label) for label in labels if label > highest and label != dataset.ignore_index]
     if strange:
         raise ValueError(f'holds label {strange[0]}, the config has {len(classes)} classes')
-
-
-def _listed(names, most: int = 12) -> str:
-    names = [str(name) for name in names]
-    more = f' and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(names[:most]) + more

@@ -3,22 +3,15 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
-import re
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import mean
 
-import torch
-
-from ..cores import usable_cores
-from ..doctor import installed, version_of
 from ..engine.atomic_backend import AtomicLocalBackend
-from ..errors import InputError
+from ..errors import InputError, exit_status
+from ..machine import describe_machine
 from ..ode.cos import NORMS
-from .cli import BAD_INPUT, INTERRUPTED
 from .config import load_config
 from .training import train
 
@@ -85,18 +78,6 @@ def markdown_table(results: dict[str, list[dict[str, float]]]) -> str:
     return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
 
 
-def describe_machine() -> str:
-    """Processor, threads and versions, for figures that are read elsewhere."""
-    cpuinfo = Path('/proc/cpuinfo')
-    model = re.search(r'^model name\s*: (.+)$', cpuinfo.read_text() if cpuinfo.is_file() else '', re.MULTILINE)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else model[1] if model else platform.machine()
-    versions = [f'torch {version_of("torch")}', *(
-        f'{name} {version_of(name)}' for toolbox in ('mmengine', 'mmcv', 'mmseg') for names in installed(toolbox)
-        for name in names)]
-    return (f'{device}, {torch.get_num_threads()} threads of {usable_cores()} cores, Python '
-            f'{platform.python_version()}, {", ".join(versions)}')
-
-
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description='Train a segmentor with each of the solvers\' norms, evaluate it at '
@@ -105,12 +86,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--work-dir', default='work_dirs/compare_norms', help='folder of the runs')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1], help='one run of each norm for each seed')
     args = parser.parse_args(argv)
-    try:
+
+    def compare() -> None:
         results = compare_norms(args.config, args.work_dir, args.seeds)
-    except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    print(f'{markdown_table(results)}\n\n{describe_machine()}')
-    return 0
+        print(f'{markdown_table(results)}\n\n{describe_machine()}')
+
+    return exit_status(compare)

@@ -42,7 +42,7 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None,
     with config_scope(cfg):
         if 'train' in splits:
             _check_optimizer(cfg)
-        model = _build_model(cfg)
+        model = build_model(cfg)
         checkpoint = read_checkpoint(path) if path else None
         notes = [] if purpose == 'test' else check_pretrained(model)
         if path:
@@ -104,7 +104,7 @@ def config_errors(filename: str) -> Iterator[None]:
         raise InputError(f'{filename} cannot be built: {text} ({frame.filename}, line {frame.lineno})') from error
 
 
-def _build_model(cfg: Config) -> nn.Module:
+def build_model(cfg: Config) -> nn.Module:
     model = cfg.model.copy()
     if cfg.get('data_preprocessor') is not None:
         model.setdefault('data_preprocessor', cfg.data_preprocessor)

@@ -5,7 +5,7 @@ import sys
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from .cli import BAD_INPUT
+from ..errors import BAD_INPUT
 
 
 def main() -> int:

@@ -4,13 +4,12 @@ import argparse
 import os
 import pickle
 import re
-import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from mobileode_mm.errors import InputError
+from mobileode_mm.errors import InputError, exit_status, listed
 
 RENAMES = tuple((re.compile(pattern), name) for pattern, name in (
     (r'^module\.', ''),
@@ -71,7 +70,7 @@ def convert_cvnets_classifier(state: dict[str, Tensor]) -> tuple[dict[str, Tenso
     absent = [name for name in (*needed, 'head.fc.weight') if name not in entries]
     if absent:
         raise InputError('not a released MobileODE classifier: nothing in the file corresponds to '
-                         f'{_listed(absent)}')
+                         f'{listed(absent)}')
     expand = entries.get('stage2.1.expand.solver.matrices')
     cfg = dict(
         type='MobileODEV1' if expand is None else 'MobileODEV2',
@@ -85,7 +84,7 @@ def convert_cvnets_classifier(state: dict[str, Tensor]) -> tuple[dict[str, Tenso
     problems += [f'{name} is {tuple(entries[name].shape)} instead of {tuple(value.shape)}'
                  for name, value in expected.items() if name in entries and entries[name].shape != value.shape]
     if problems:
-        raise InputError(f'the file does not fit {cfg["type"]}: {_listed(problems)}')
+        raise InputError(f'the file does not fit {cfg["type"]}: {listed(problems)}')
     converted = {name if name.startswith('head.') else f'backbone.{name}': value for name, value in entries.items()}
     return converted, cfg
 
@@ -125,11 +124,6 @@ def convert_cvnets_file(source: str | os.PathLike, target: str | os.PathLike) ->
     return cfg
 
 
-def _listed(items: list[str], most: int = 10) -> str:
-    more = f', and {len(items) - most} more' if len(items) > most else ''
-    return ', '.join(items[:most]) + more
-
-
 def main(argv: list[str] | None = None) -> int:
     """Command line: ``IN OUT``; status 2 with one message where the file does not fit."""
     parser = argparse.ArgumentParser(description='Convert a classifier trained with the released MobileODE program '
@@ -137,10 +131,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('source', metavar='IN', help='released checkpoint (.pt)')
     parser.add_argument('target', metavar='OUT', help='file to write (.pth); must not exist')
     args = parser.parse_args(argv)
-    try:
+
+    def convert() -> None:
         cfg = convert_cvnets_file(args.source, args.target)
-    except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    print(f'{args.target}: weights for {cfg}')
-    return 0
+        print(f'{args.target}: weights for {cfg}')
+
+    return exit_status(convert)

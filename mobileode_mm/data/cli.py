@@ -5,7 +5,8 @@ import os
 import time
 from pathlib import Path
 
-from .console import progress_line, run
+from ..errors import exit_status
+from .console import progress_line
 from .mini import COUNTS, make_mini_data
 
 
@@ -23,7 +24,7 @@ def main(argv=None):
             print(f'mini data in {args.out} is complete; nothing to do')
         return 0
 
-    return run(make, f'stopped; nothing was made at {args.out}')
+    return exit_status(make, f'stopped; nothing was made at {args.out}')
 
 
 def _parser():

@@ -1,22 +1,8 @@
-"""What the command lines of this folder share: one message for bad input, and a line of progress."""
+"""A line of progress on a terminal."""
 
 import sys
 import time
 from collections.abc import Callable
-
-from ..errors import InputError
-
-
-def run(command: Callable[[], int], stopped: str) -> int:
-    """Exit status of ``command()``: its own, 2 after an InputError, 130 where it is interrupted."""
-    try:
-        return command()
-    except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(stopped, file=sys.stderr)
-        return 130
 
 
 def progress_line(what: str = 'picture') -> Callable[[int, int], None] | None:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import UnidentifiedImageError
 
 from ..cores import usable_cores
-from ..errors import InputError
+from ..errors import InputError, listed
 
 #: Up to this number all pictures are decoded, of more as many as ``SAMPLE_SECONDS`` allow.
 FEW = 2000
@@ -36,16 +36,16 @@ def check_pictures(paths: list[str], what: str, read: Callable[[str], object] | 
     sizes = file_sizes(paths)
     missing = [path for path in paths if path not in sizes]
     if missing:
-        raise InputError(f'{len(missing)} of {len(paths)} {what} do not exist: {_named(missing)}')
+        raise InputError(f'{len(missing)} of {len(paths)} {what} do not exist: {listed(missing, _NAMED)}')
     empty = [path for path in paths if not sizes[path]]
     if empty:
-        raise InputError(f'{len(empty)} of {len(paths)} {what} are empty files: {_named(empty)}')
+        raise InputError(f'{len(empty)} of {len(paths)} {what} are empty files: {listed(empty, _NAMED)}')
     seconds = math.inf if len(paths) <= FEW else SAMPLE_SECONDS
     faulty = find_faulty(paths, read or read_picture, seconds)
     if faulty:
         seen = f'{len(faulty)} of {len(paths)}' if seconds == math.inf else 'some'
         raise InputError(f'{seen} {what} cannot be used: '
-                         + _named([f'{path} ({fault})' for path, fault in faulty.items()]))
+                         + listed([f'{path} ({fault})' for path, fault in faulty.items()], _NAMED))
 
 
 def find_faulty(paths: list[str], read: Callable[[str], object], seconds: float = math.inf,
@@ -116,8 +116,3 @@ def file_sizes(paths: list[str]) -> dict[str, int]:
             sizes.update({wanted[entry.name]: entry.stat().st_size for entry in entries
                           if entry.name in wanted and entry.is_file()})
     return sizes
-
-
-def _named(files: list[str]) -> str:
-    more = f' and {len(files) - _NAMED} more' if len(files) > _NAMED else ''
-    return ', '.join(files[:_NAMED]) + more

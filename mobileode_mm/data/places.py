@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, listed
 
 #: By data set, what to download.
 SOURCES = {
@@ -31,6 +31,5 @@ def find_below(path: str | os.PathLike, places: tuple, inside: tuple, what: str)
     if not path.is_dir():
         raise InputError(f'there is no folder {path}. To get {what}: {SOURCES[what]}')
     present = sorted(entry.name for entry in path.iterdir())
-    more = ' and more' if len(present) > 8 else ''
     raise InputError(f'{path} is not the folder of {what}: it has no {" and no ".join(inside)}, but '
-                     f'{", ".join(present[:8]) or "nothing"}{more}. To get {what}: {SOURCES[what]}')
+                     f'{listed(present) or "nothing"}. To get {what}: {SOURCES[what]}')

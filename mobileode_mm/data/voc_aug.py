@@ -14,15 +14,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError
-from .console import progress_line, run
+from ..errors import InputError, exit_status, listed
+from .console import progress_line
 from .label_maps import VOC_CLASSES, check_size, palette_png, read_label_map
 from .places import find_below
 from .voc import LISTS, MASKS, MASKS_AUG, PICTURES, PUBLISHED, find_voc, read_names
 
 #: Pictures in SBD's own two lists as published.
 SBD_PUBLISHED = {'train': 8498, 'val': 2857}
-_NAMED = 5
 
 
 def convert_voc_aug(voc: str | os.PathLike, sbd: str | os.PathLike, subset: bool = False,
@@ -103,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
               f'{done["kept"]} were there')
         return 0
 
-    return run(convert, 'stopped; the same command goes on from here')
+    return exit_status(convert, 'stopped; the same command goes on from here')
 
 
 def _read_lists(voc: Path, sbd: Path, subset: bool) -> tuple[set[str], set[str]]:
@@ -113,7 +112,7 @@ def _read_lists(voc: Path, sbd: Path, subset: bool) -> tuple[set[str], set[str]]
     names = {key: set(read_names(file)) for key, file in files.items()}
     train, val = names['VOC', 'train'], names['VOC', 'val']
     if train & val:
-        raise InputError(f'{_named(sorted(train & val))} of {files["VOC", "train"]} are in val.txt too: unpack the '
+        raise InputError(f'{listed(sorted(train & val))} of {files["VOC", "train"]} are in val.txt too: unpack the '
                          'archive of Pascal VOC 2012 again')
     aug = (names['SBD', 'train'] | names['SBD', 'val']) - train - val
     if not aug:
@@ -134,13 +133,13 @@ def _require(folder: Path, names: list[str], suffix: str, what: str, remedy: str
     missing = [name for name in names if name + suffix not in present]
     if missing:
         raise InputError(f'{len(missing)} of {len(names)} {what} are not in {folder}: '
-                         f'{_named([name + suffix for name in missing])}; {remedy}')
+                         f'{listed([name + suffix for name in missing])}; {remedy}')
 
 
 def _compare_list(path: Path, names: list[str]) -> None:
     if path.exists() and sorted(read_names(path)) != names:
         different = sorted(set(read_names(path)) ^ set(names))
-        raise InputError(f'{path} exists and names other pictures ({_named(different) or "some of them twice"}); it '
+        raise InputError(f'{path} exists and names other pictures ({listed(different) or "some of them twice"}); it '
                          'was left as it is. Move it away and run again')
 
 
@@ -208,7 +207,7 @@ def _write_masks(folder: Path, names: list[str], content: Callable[[str], bytes]
         if progress:
             progress(number, len(names))
     if faults:
-        raise InputError(f'{len(faults)} of {len(names)} masks cannot be made: {_named(faults)}. Mend that and run '
+        raise InputError(f'{len(faults)} of {len(names)} masks cannot be made: {listed(faults)}. Mend that and run '
                          'again: finished masks are kept')
     return written
 
@@ -230,8 +229,3 @@ def _write(path: Path, content: bytes) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-
-
-def _named(items: list[str]) -> str:
-    more = f' and {len(items) - _NAMED} more' if len(items) > _NAMED else ''
-    return ', '.join(items[:_NAMED]) + more

@@ -3,10 +3,10 @@ import torch
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from ..backbones.utils import feature_channels, with_in_channels
+from ..engine.distributed import trains_on_one_picture
 from ..errors import InputError
 
 
@@ -77,9 +77,7 @@ class SSDLite(SingleStageDetector):
         Raises:
             InputError: One picture is all there is to take batch statistics of a 1x1 map from.
         """
-        norms = [module for module in self.bbox_head.modules()
-                 if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm)]
-        if len(batch_inputs) == 1 and any(norm.training for norm in norms):
+        if trains_on_one_picture(self.bbox_head, len(batch_inputs)):
             raise InputError(
                 'SSDLite cannot train on batches of one picture: on its 1x1 map, batch norm needs two values '
                 'or more. Set train_dataloader.batch_size to 2 or more (and keep drop_last=True).')

@@ -1,6 +1,7 @@
 """Training on several processes, with synchronised norms on any device, CPUs included."""
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS
 from torch import Tensor, nn
@@ -37,6 +38,21 @@ class ReducedBatchNorm(_BatchNorm):
 
     def _check_input_dim(self, x: Tensor) -> None:
         pass
+
+
+def trains_on_one_picture(module: nn.Module, batch_size: int) -> bool:
+    """Whether a batch norm in training mode takes the statistics of a 1x1 map from one picture, which cannot be done.
+
+    Synchronised norms see the pictures of all processes, and so of one where there is but one process.
+
+    Args:
+        module: The part of a network that makes the 1x1 map and all after it.
+        batch_size: Pictures in this process.
+    """
+    synchronised = (SyncBatchNorm, ReducedBatchNorm) if get_world_size() > 1 else ()
+    return batch_size == 1 and any(
+        isinstance(norm, _BatchNorm) and norm.training and not isinstance(norm, synchronised)
+        for norm in module.modules())
 
 
 def sync_norms(module: nn.Module, device_type: str) -> nn.Module:

@@ -42,16 +42,18 @@ class RunReportHook(Hook):
         if runner.val_loop is None:
             runner.logger.info('No sheet of predictions: the run has no validation set.')
             return
-        averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+        # mmpretrain's EMAHook may be told to validate with the trained weights only.
+        averages = [hook for hook in runner.hooks
+                    if isinstance(hook, EMAHook) and getattr(hook, 'evaluate_on_ema', True)]
         for hook in averages:
-            hook.before_val_epoch(runner)
+            EMAHook.before_val_epoch(hook, runner)
         try:
             path = prediction_sheet(
                 runner.model, runner.val_dataloader.dataset, osp.join(runner.work_dir, 'predictions.png'),
                 self.num_images, self.score_thr)
         finally:
             for hook in averages:
-                hook.after_val_epoch(runner)
+                EMAHook.after_val_epoch(hook, runner)  # mmpretrain's own may validate once more
         runner.logger.info(f'Predictions beside ground truth: {path}')
 
 

@@ -1,13 +1,12 @@
 """A segmentor whose heads' widths follow from its backbone."""
 import torch
-from mmengine.dist import get_world_size
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.utils import SampleList
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..backbones.utils import feature_channels, with_in_channels
+from ..engine.distributed import trains_on_one_picture
 from ..errors import InputError
 
 
@@ -79,9 +78,7 @@ class DeepLabV3(EncoderDecoder):
             InputError: One picture is all there is to take batch statistics of the pooled branch from.
         """
         pooled = getattr(self.decode_head, 'image_pool', nn.Identity())
-        # Several processes have a picture each, and the head's norms are synchronised.
-        if len(inputs) == get_world_size() == 1 and any(
-                isinstance(norm, _BatchNorm) and norm.training for norm in pooled.modules()):
+        if trains_on_one_picture(pooled, len(inputs)):
             raise InputError(
                 'DeepLabV3 cannot train on batches of one picture: the head pools each to 1x1, where batch norm needs '
                 'two values or more. Set train_dataloader.batch_size to 2 or more (and keep drop_last=True).')

@@ -15,7 +15,7 @@ from mmengine.visualization import Visualizer
 from PIL import Image
 
 import mobileode_mm  # noqa: F401 (lets mmdet be imported without compiled mmcv)
-from mobileode_mm.analysis import prediction_sheet, sheet
+from mobileode_mm.analysis import drawing, prediction_sheet, sheet
 from mobileode_mm.errors import InputError
 
 mmdet_datasets = pytest.importorskip('mmdet.datasets', reason='needs mmdet')
@@ -136,7 +136,7 @@ def test_boxes(boxes, tmp_path):
     pixels = _read(path)
     # Two pictures of 400 x 240, each twice, in one row.
     assert pixels.shape == (sheet.HEADER + 240 + 2 * sheet.GAP, sheet.GAP + 4 * (400 + sheet.GAP), 3)
-    circle, square = sheet._colour(0), sheet._colour(1)
+    circle, square = drawing.class_colour(0), drawing.class_colour(1)
     for column in range(4):
         left = _corner(column)
         panel = pixels[sheet.HEADER:sheet.HEADER + 240, left:left + 400]
@@ -164,10 +164,10 @@ def test_tall_pictures_and_rows(boxes, tmp_path):
     # Rows: two wide, a tall beside a wide, a wide alone.
     assert pixels.shape[0] == sheet.HEADER + 240 + 400 + 240 + 3 * 2 * sheet.GAP
     second = sheet.HEADER + 240 + 2 * sheet.GAP
-    assert (pixels[second + 4 * 50 - 1, _corner(0) + 4 * 20:_corner(0) + 199] == sheet._colour(0)).all()
+    assert (pixels[second + 4 * 50 - 1, _corner(0) + 4 * 20:_corner(0) + 199] == drawing.class_colour(0)).all()
     # The box reaches beyond the picture, which is 200 wide here; the sheet stays white there.
     assert (pixels[second:second + 400, _corner(0) + 200:_corner(1)] == 255).all()
-    assert _has_box(pixels, BOX, 2, sheet._colour(1), _corner(2), second)
+    assert _has_box(pixels, BOX, 2, drawing.class_colour(1), _corner(2), second)
 
 
 def test_the_choice_is_even_and_repeatable(boxes, tmp_path):

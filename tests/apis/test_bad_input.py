@@ -1,5 +1,6 @@
 """What cannot be used is told in one message that names it, with exit status 2, before anything is built or
 written."""
+import hashlib
 import importlib
 import json
 import time
@@ -136,6 +137,39 @@ def test_part_of_the_data_absent(task, path, place, refused):
     (place / 'data' / path).rename(place / 'away')
     message = refuse_training(refused, task)
     assert f'there is no {place}/data/{path}' in message.replace('/.', '.').replace('//', '/')
+
+
+@pytest.fixture
+def cifar10(place, monkeypatch):
+    """A miniature in CIFAR-10's layout, its own checksums in place of the published ones."""
+    from mmpretrain.datasets import CIFAR10
+    folder = place / 'data/cifar10/cifar-10-batches-py'
+    folder.mkdir(parents=True)
+    for kind in ('train_list', 'test_list'):
+        for name, _ in getattr(CIFAR10, kind):
+            (folder / name).write_bytes(name.encode())
+        monkeypatch.setattr(CIFAR10, kind, [(name, hashlib.md5(name.encode()).hexdigest())
+                                            for name, _ in getattr(CIFAR10, kind)])
+    return folder
+
+
+def test_cifar10_broken(cifar10, refused):
+    config = ROOT / 'configs/classify_mobileode_cifar10.py'
+    # A training reads the test pictures too, and a file of either split spoils both.
+    for name in ('data_batch_3', 'test_batch'):
+        whole = (cifar10 / name).read_bytes()
+        (cifar10 / name).write_bytes(whole[:-3])
+        message = refused(main_of_train, config)
+        assert message.startswith(f'data/cifar10/cifar-10-batches-py/{name}: not the published file, or a torn one')
+        assert 'Get it again: https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz' in message
+        (cifar10 / name).unlink()
+        message = refused(main_of_train, config)
+        assert message.startswith(f'CIFAR-10 not found: there is no {cifar10 / name}')
+        assert 'To get it: https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz' in message
+        assert 'classify_mobileode_cifar10_mini.py' in message
+        (cifar10 / name).write_bytes(whole)
+    message = refused(main_of_train, config, '--cfg-options', 'model.head.num_classes=7')
+    assert f'head.num_classes is 7, but {cifar10.relative_to(Path.cwd())} is used with 10 classes' in message
 
 
 def edit(path, change):

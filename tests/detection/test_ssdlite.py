@@ -137,7 +137,9 @@ def test_agreeing_widths_may_be_typed():
     assert build(**{'model.neck.in_channels': [576, 576]}).neck.in_channels == (576, 576)
 
 
-def test_one_image_a_batch(detector):
-    detector.train()
+@pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
+def test_one_image_a_batch(norm):
+    """In a single process a synchronised norm sees one picture too."""
+    detector = build(**{'model.bbox_head.norm_cfg': dict(type=norm)}).train()
     with pytest.raises(InputError, match=r'train_dataloader\.batch_size to 2 or more'):
         loss(detector, batch([(96, 96)], []))

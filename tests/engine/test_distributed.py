@@ -10,7 +10,12 @@ from mmengine.model import convert_sync_batchnorm
 from torch import nn
 
 from mobileode_mm.backbones import MobileODEV1
-from mobileode_mm.engine.distributed import MobileODEDistributedDataParallel, ReducedBatchNorm, sync_norms
+from mobileode_mm.engine.distributed import (
+    MobileODEDistributedDataParallel,
+    ReducedBatchNorm,
+    sync_norms,
+    trains_on_one_picture,
+)
 from mobileode_mm.ode import PositionNorm
 
 
@@ -38,6 +43,11 @@ def probes_for(outputs):
 CASES = [('position', 'norm_cfg'), ('position', 'runner'), ('channel', 'norm_cfg')]
 
 
+def norms():
+    return dict(plain=nn.BatchNorm2d(2), synchronised=nn.SyncBatchNorm(2), reduced=ReducedBatchNorm(2),
+                frozen=nn.BatchNorm2d(2).eval(), group=nn.GroupNorm(1, 2))
+
+
 def worker(path):
     """What torchrun runs in each of the two processes."""
     torch.distributed.init_process_group('gloo')
@@ -54,6 +64,7 @@ def worker(path):
         loss_of(outputs, [probe[share] for probe in probes_for(outputs)]).backward()
         gradients = {name: p.grad for name, p in model.module.named_parameters()}
         results[solver_norm, asked_by] = gradients, model.module.state_dict()
+    results['one picture'] = {name: trains_on_one_picture(nn.Sequential(norm), 1) for name, norm in norms().items()}
     if rank == 0:
         torch.save(results, path)
     torch.distributed.destroy_process_group()
@@ -96,6 +107,22 @@ def test_only_a_network_that_asks_is_synchronised():
     assert on_cpu.state_dict().keys() == plain.state_dict().keys()
     out = on_cpu(torch.randn(2, 3, 32, 32).double())  # one process: plain batch norm
     assert all(o.isfinite().all() for o in out)
+
+
+def test_which_norms_need_more_than_one_picture(two_processes):
+    """By the norms themselves: in one process all batch norms raise; in two, those that see one picture only."""
+    def raises(norm, pictures=1):
+        try:
+            norm(torch.randn(pictures, 2, 1, 1))
+        except ValueError:
+            return True
+        return False
+
+    in_one = {name: trains_on_one_picture(nn.Sequential(norm), 1) for name, norm in norms().items()}
+    assert in_one == {name: raises(norm) for name, norm in norms().items()}
+    assert in_one == dict(plain=True, synchronised=True, reduced=True, frozen=False, group=False)
+    assert not any(trains_on_one_picture(norm, 2) or raises(norm, 2) for norm in norms().values())
+    assert two_processes['one picture'] == {**in_one, 'synchronised': False, 'reduced': False}
 
 
 if __name__ == '__main__':

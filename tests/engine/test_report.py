@@ -3,7 +3,9 @@ import re
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import pseudo_collate
 from mmengine.hooks import EMAHook
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from PIL import Image
 
@@ -71,6 +73,48 @@ def test_report_of_a_training_with_averaged_weights(tmp_path, toy, pictures):
     saved = torch.load(tmp_path / 'work/epoch_2.pth', weights_only=False)
     assert torch.equal(saved['state_dict']['head.fc.weight'], averaged), 'as saved'
     assert torch.equal(saved['ema_state_dict']['module.head.fc.weight'], own), 'put back'
+
+
+@pytest.mark.parametrize('hook, by_averages', [
+    (dict(type='mmengine.EMAHook', update_buffers=True), True),
+    (dict(type='mmpretrain.EMAHook', update_buffers=True), True),
+    (dict(type='mmpretrain.EMAHook', evaluate_on_origin=True), True),
+    (dict(type='mmpretrain.EMAHook', evaluate_on_ema=False, evaluate_on_origin=True), False),
+], ids=['mmengine', 'mmpretrain', 'both', 'origin'])
+def test_final_metric_and_sheet_are_of_the_weights_that_are_validated(hook, by_averages, tmp_path, toy, pictures):
+    """Weights and statistics of norms of every forward without gradient, against those of the checkpoint."""
+    runner = Runner(**_classification(toy, pictures, tmp_path, hooks=[dict(momentum=.3, **hook)], epochs=2))
+    used = []
+
+    def remember(model, inputs):
+        if not torch.is_grad_enabled():
+            used.append({name: value.clone() for name, value in model.state_dict().items()})
+
+    runner.model.register_forward_pre_hook(remember)
+    runner.train()
+    saved = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)
+    averaged = saved['state_dict']
+    own = {name[7:]: value for name, value in saved['ema_state_dict'].items() if name.startswith('module.')}
+    assert not any(torch.equal(averaged[name], own[name]) for name in ('head.fc.weight', 'backbone.conv1.weight'))
+    assert torch.equal(averaged['backbone.bn1.running_mean'], own['backbone.bn1.running_mean']) \
+        != hook.get('update_buffers', False)
+
+    # Two batches a validation (mmpretrain's may follow with two of the trained weights), and four pictures.
+    both = by_averages and hook.get('evaluate_on_origin', False)
+    assert len(used) == 2 * (4 if both else 2) + 4
+    last_validation = used[-8:-6] if both else used[-6:-4]
+    expected = averaged if by_averages else own
+    for state in (*last_validation, *used[-4:]):
+        assert all(torch.equal(state[name], value) for name, value in expected.items())
+
+    # The metric in the log is that of these weights, in a network of its own.
+    model = MODELS.build(CLASSIFIER).eval()
+    model.load_state_dict(expected)
+    dataset = runner.val_dataloader.dataset
+    right = [model.test_step(pseudo_collate([item]))[0] for item in dataset]
+    right = [bool(sample.pred_label == sample.gt_label) for sample in right]
+    final, = re.findall(r'accuracy/top1: ([\d.]+) at the end', _log(tmp_path))
+    assert float(final) == pytest.approx(100 * sum(right) / len(right))
 
 
 def test_a_drawing_that_fails_does_not_fail_the_run(tmp_path, toy):

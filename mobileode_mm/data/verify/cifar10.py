@@ -32,7 +32,7 @@ def verify_cifar10(root: str | os.PathLike) -> Report:
             remedy = f'get it again: {SOURCES["CIFAR-10"]}'
             if not path.is_file():
                 report.problem(f'there is no {path}', remedy)
-            elif _md5(path) != published:
+            elif md5_of(path) != published:
                 report.problem(f'{path} is not the published file: its MD5 is another', remedy)
             else:
                 whole += 1
@@ -41,5 +41,6 @@ def verify_cifar10(root: str | os.PathLike) -> Report:
     return report
 
 
-def _md5(path: Path) -> str:
+def md5_of(path: Path) -> str:
+    """Checksum of a file."""
     return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()

@@ -4,7 +4,8 @@ import argparse
 import math
 from pathlib import Path
 
-from ..console import progress_line, run
+from ...errors import exit_status
+from ..console import progress_line
 from .cifar10 import verify_cifar10
 from .coco import verify_coco
 from .files import Reading
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         print(report.text(None if args.all_names else 10))
         return 2 if report.problems else 0
 
-    return run(verify, 'stopped')
+    return exit_status(verify)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,0 +1,29 @@
+"""What figures were measured on."""
+
+import platform
+import re
+from pathlib import Path
+
+import torch
+
+from .cores import usable_cores
+from .doctor import DISTRIBUTIONS, installed, version_of
+
+
+def describe_machine(device: torch.device | None = None) -> str:
+    """Processor, GPU, threads and versions, in one line.
+
+    Args:
+        device: What the figures were measured on; default the GPU where there is one.
+    """
+    if device is None:
+        device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    cpuinfo = Path('/proc/cpuinfo')
+    model = re.search(r'^model name\s*: (.+)$', cpuinfo.read_text() if cpuinfo.is_file() else '', re.MULTILINE)
+    hardware = [model[1] if model else platform.machine()]
+    if device.type == 'cuda':
+        hardware.insert(0, torch.cuda.get_device_name(device))
+    versions = [f'torch {version_of("torch")}', *(f'{name} {version_of(name)}' for toolbox in DISTRIBUTIONS
+                                                  for names in installed(toolbox) for name in names)]
+    return (f'{", ".join(hardware)}, {torch.get_num_threads()} threads of {usable_cores()} cores, Python '
+            f'{platform.python_version()}, {", ".join(versions)}')

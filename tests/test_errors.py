@@ -1,0 +1,33 @@
+"""How bad input is told."""
+import pytest
+
+from mobileode_mm.errors import BAD_INPUT, INTERRUPTED, InputError, exit_status, listed
+
+
+def raising(error):
+    def command():
+        raise error
+    return command
+
+
+@pytest.mark.parametrize('command, status, told', [
+    (lambda: None, 0, ''), (lambda: 0, 0, ''), (lambda: 3, 3, ''),
+    (raising(InputError('no folder x; make it')), BAD_INPUT, 'error: no folder x; make it\n'),
+    (raising(KeyboardInterrupt()), INTERRUPTED, 'stopped half-way\n'),
+])
+def test_exit_status(command, status, told, capsys):
+    assert exit_status(command, 'stopped half-way') == status
+    out, err = capsys.readouterr()
+    assert (out, err) == ('', told)
+
+
+def test_a_fault_of_the_program_is_no_bad_input():
+    with pytest.raises(ZeroDivisionError):
+        exit_status(raising(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize('names, text', [
+    ([], ''), (['a'], 'a'), (['a', 2, 'c'], 'a, 2, c'), (('a', 'b', 'c', 'd', 'e'), 'a, b, c and 2 more'),
+    ({'a': 1, 'b': 2}, 'a, b'), ((name for name in 'abcd'), 'a, b, c and 1 more')])
+def test_listed(names, text):
+    assert listed(names, most=3) == text
