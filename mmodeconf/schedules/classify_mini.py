@@ -1,6 +1,6 @@
 """Minutes on two CPU cores: the released recipe, its warm-up and the EMA's memory shortened to fit the run."""
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=32, val_interval=4)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10, val_interval=2)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -9,9 +9,9 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=60),
     dict(
         type='CosineAnnealingLR',
-        T_max=32,
+        T_max=10,
         begin=0,
-        end=32,
+        end=10,
         by_epoch=True,
         convert_to_iter_based=True,
         eta_min=1e-5)
