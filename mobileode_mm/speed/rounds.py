@@ -1,0 +1,72 @@
+"""Timing several sides in turn, and what the samples say."""
+
+import gc
+import math
+from collections.abc import Callable
+from time import perf_counter
+
+import numpy as np
+import torch
+
+
+def sample_in_turn(steps: dict[str, Callable[[], object]], rounds: int, seconds: float = 0.02,
+                   synchronize: Callable[[], object] = lambda: None) -> dict[str, list[float]]:
+    """Measure every side once a round, each round starting with another side, so that drift hits all alike.
+
+    A sample is the mean of as many calls as take ``seconds`` or more, after one call that is not counted: it brings
+    back the caches that the side before has filled.
+
+    Args:
+        steps: What is measured, by label.
+        rounds: Samples of each side.
+        seconds: Shortest sample; a call that takes longer is a sample by itself.
+        synchronize: Waits until the device has done what it was given.
+
+    Returns:
+        Milliseconds a call, one sample a round, by label. The n-th samples of all sides belong to one round.
+    """
+    def timed(step, calls):
+        synchronize()
+        begin = perf_counter()
+        for _ in range(calls):
+            step()
+        synchronize()
+        return (perf_counter() - begin) / calls
+
+    calls = {}
+    for label, step in steps.items():
+        step()
+        calls[label] = max(1, math.ceil(seconds / max(timed(step, 1), 1e-9)))
+    samples = {label: [] for label in steps}
+    labels = list(steps)
+    collecting = gc.isenabled()
+    try:
+        for number in range(rounds):
+            gc.collect()
+            gc.disable()
+            first = number % len(labels) if labels else 0
+            for label in labels[first:] + labels[:first]:
+                steps[label]()
+                samples[label].append(1000 * timed(steps[label], calls[label]))
+    finally:
+        if collecting:
+            gc.enable()
+    return samples
+
+
+def quartiles(samples: list[float]) -> tuple[float, float, float]:
+    """First quartile, median, third quartile."""
+    return tuple(np.quantile(samples, (0.25, 0.5, 0.75)).tolist())
+
+
+def round_ratios(samples: list[float], baseline: list[float]) -> list[float]:
+    """A side's time over the baseline's, round by round: what slows the machine for a round cancels out."""
+    return [one / other for one, other in zip(samples, baseline, strict=True)]
+
+
+def geometric_mean(values: list[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def synchronizer(device: torch.device) -> Callable[[], object]:
+    return torch.cuda.synchronize if device.type == 'cuda' else lambda: None

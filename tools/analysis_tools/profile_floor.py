@@ -1,0 +1,8 @@
+"""Time of every part of a network beside its floor on this machine: ``python tools/analysis_tools/profile_floor.py``;
+see ``--help``."""
+import sys
+
+from mobileode_mm.speed.floors import main
+
+if __name__ == '__main__':
+    sys.exit(main())
