@@ -1,0 +1,8 @@
+"""Count parameters, multiply-adds, FLOPs and activations: ``python tools/analysis_tools/get_flops.py CONFIG``; see
+``--help``."""
+import sys
+
+from mobileode_mm.complexity.cli import main
+
+if __name__ == '__main__':
+    sys.exit(main())
