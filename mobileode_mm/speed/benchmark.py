@@ -11,7 +11,7 @@ from ..errors import InputError, exit_status
 from ..machine import describe_machine
 from . import sides
 from .memory import peak_bytes, saved_bytes
-from .parity import TOLERANCES, worst_difference
+from .parity import TOLERANCES, compared, worst_difference
 from .report import JSON_NAME, MARKDOWN_NAME, add_ratios, as_json, as_markdown, free_folder, mean_ratios, write_report
 from .rounds import sample_in_turn, synchronizer
 from .sides import PATHS, Case, Settings
@@ -41,7 +41,8 @@ def measure(case: Case, settings: Settings, rounds: int, seconds: float) -> dict
         try:
             load = side.build()
             if side.expected is not None:
-                result['difference'], result['worst'] = worst_difference(load.probe(), side.expected())
+                result['difference'], result['worst'] = worst_difference(*(
+                    compared(numbers, case.kind, settings.dtype) for numbers in (load.probe(), side.expected())))
                 tolerance = tolerance_of(case.kind, settings)
                 if not result['difference'] <= tolerance:
                     result['error'] = (f'{result["worst"]} differs by {result["difference"]:.1e}, more than '

@@ -1,0 +1,11 @@
+"""Number of Euler steps L of MobileODE V1's solvers, on mini detection and classification."""
+
+_base_ = './mini.py'
+tasks = dict(_delete_=True, detection=_base_.tasks.detection, classification=_base_.tasks.classification)
+backbones = {
+    '_delete_': True,
+    'V1, L = 1': dict(config='mobileode', cfg_options={'model.backbone.num_steps': 1}),
+    'V1, L = 2': dict(config='mobileode', cfg_options={'model.backbone.num_steps': 2}),
+    'V1, L = 3': dict(config='mobileode', cfg_options={'model.backbone.num_steps': 3}),
+    'V1, L = 10': dict(config='mobileode', cfg_options={'model.backbone.num_steps': 10}),
+}

@@ -1,0 +1,54 @@
+"""The three mini tasks with MobileODE V1, V2 and their peers, three seeds, from scratch.
+
+Schedules are shorter than those of the mini configs, so that all runs fit into two hours on two cores.
+"""
+
+mini_data = True
+seeds = [0, 1, 2]
+tasks = dict(
+    detection=dict(
+        configs='configs/ssdlite_{}_mini.py',
+        input_size=(192, 192),
+        metrics=['coco/bbox_mAP', 'coco/bbox_mAP_50'],
+        cfg_options={
+            'train_cfg.max_epochs': 3,
+            'train_cfg.val_interval': 3,
+            'param_scheduler.1.T_max': 3,
+            'param_scheduler.1.end': 3,
+        }),
+    segmentation=dict(
+        configs='configs/deeplabv3_{}_mini.py',
+        input_size=(96, 96),
+        metrics=['mIoU'],
+        cfg_options={
+            'train_cfg.max_epochs': 4,
+            'train_cfg.val_interval': 4,
+            'param_scheduler.1.T_max': 4,
+            'param_scheduler.1.end': 4,
+        }),
+    classification=dict(
+        configs='configs/classify_{}_mini.py',
+        input_size=(64, 64),
+        metrics=['accuracy/top1'],
+        cfg_options={
+            'train_cfg.max_epochs': 6,
+            'train_cfg.val_interval': 6,
+            'param_scheduler.1.T_max': 6,
+            'param_scheduler.1.end': 6,
+        }))
+backbones = {
+    'MobileODE V1': dict(config='mobileode'),
+    'MobileODE V2': dict(config='mobileode_v2'),
+    'MobileNetV1': dict(config='mobilenetv1'),
+    'MobileNetV2': dict(config='mobilenetv2'),
+    'MobileNetV3-Large': dict(config='mobilenetv3'),
+    # Beside the MobileNets it is the light network of mmpretrain that dilates, as DeepLabV3 at output stride 8 needs.
+    'RegNetX-400MF': dict(
+        config='mobileode',
+        detection={'model.backbone': dict(
+            _delete_=True, type='mmpretrain.RegNet', arch='regnetx_400mf', out_indices=(2, 3))},
+        segmentation={'model.backbone': dict(
+            _delete_=True, type='mmpretrain.RegNet', arch='regnetx_400mf', out_indices=(2, 3),
+            strides=(2, 2, 1, 1), dilations=(1, 1, 2, 4))},
+        classification={'model.backbone': dict(_delete_=True, type='mmpretrain.RegNet', arch='regnetx_400mf')}),
+}

@@ -1,0 +1,82 @@
+"""Reading suites; those that come with the package."""
+import pytest
+
+from mobileode_mm.apis.config import load_config
+from mobileode_mm.apis.preflight import build_model, config_scope
+from mobileode_mm.errors import InputError
+from mobileode_mm.suites import load_suite, suite_names
+from mobileode_mm.suites.cli import main
+from mobileode_mm.suites.runs import Run
+
+# Each starts processes of its own.
+pytestmark = pytest.mark.slow
+
+SUITES = {name: load_suite(name) for name in suite_names()}
+# Backbones that no config of ours has: named in the suite by their type alone.
+FOREIGN = [(name, network) for name, suite in SUITES.items() for network in suite.networks
+           if network.backbone.startswith(('RegNet', 'ShuffleNet')) and name != 'voc_deeplabv3']
+
+
+def test_shipped_suites():
+    assert set(SUITES) >= {'demo', 'smoke', 'mini', 'coco_ssdlite', 'voc_deeplabv3', 'imagenet', 'cifar10'}
+    mini = SUITES['mini']
+    assert len({network.task for network in mini.networks}) == 3 and len(mini.networks) == 18
+    assert mini.seeds == (0, 1, 2)
+    assert all(suite.description and suite.networks for suite in SUITES.values())
+    assert [network.task for network in SUITES['demo'].networks] == ['detection', 'segmentation', 'classification']
+
+
+@pytest.mark.parametrize('name', SUITES)
+def test_options_fit_the_configs_and_every_run_is_another(name, tmp_path):
+    suite = SUITES[name]
+    runs = [Run(network, seed, tmp_path) for network in suite.networks for seed in suite.seeds]
+    identities = [run.settings()['identity'] for run in runs]
+    assert len(set(identities)) == len(runs)
+    assert identities == [run.settings()['identity'] for run in runs], 'to ask is to change'
+    for network in suite.networks:
+        epochs = network.cfg_options.get('train_cfg.max_epochs')
+        assert epochs is None or epochs == network.cfg_options['param_scheduler.1.end']
+
+
+@pytest.mark.parametrize('name, network', FOREIGN, ids=lambda value: getattr(value, 'slug', value))
+def test_backbones_by_name_build(name, network):
+    cfg = load_config(network.config, network.cfg_options)
+    with config_scope(cfg):
+        assert type(build_model(cfg).backbone).__name__ in ('RegNet', 'ShuffleNetV2')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', SUITES)
+def test_every_network_builds(name):
+    for network in SUITES[name].networks:
+        cfg = load_config(network.config, network.cfg_options)
+        with config_scope(cfg):
+            build_model(cfg)
+
+
+def test_unknown_suite(capsys):
+    assert main(['medium']) == 2
+    error = capsys.readouterr().err
+    assert 'there is no suite medium' in error and 'mini' in error and 'coco_ssdlite' in error
+
+
+@pytest.mark.parametrize('old, new, told', [
+    ("'good': dict(config='v1'", "'good': dict(config='v7'", r'wants tiny_v7.py .*exist|Backbones with .*: v1$'),
+    ('input_size', 'size', 'the task colours has size; known are'),
+    ('seeds = [0]', 'seeds = [0, 0]', r'seeds is \[0, 0\]'),
+    ('seeds = [0]', '', 'the suite has no seeds'),
+    ('seeds = [0]', 'seeds = [', 'cannot read the suite'),
+    ("'broken'", "'Good'", 'differ in signs and capitals only'),
+])
+def test_faults_in_a_suite(old, new, told, place):
+    path = place / 'suite.py'
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(InputError, match=told):
+        load_suite('suite.py')
+
+
+def test_no_configs_at_all(place):
+    (place / 'tiny_v1.py').unlink()
+    with pytest.raises(InputError, match='from the checkout'):
+        load_suite('suite.py')
