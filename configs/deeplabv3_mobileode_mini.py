@@ -14,8 +14,8 @@ model = dict(
         dilations=(1, 1, 1, 1, 2, 4),
         input_size=96,
         act_cfg=dict(type='SiLU')),
-    # Rates that go with a map of 12 x 12, and a quarter of the channels.
+    # Rates that go with a map of 12 x 12, and an eighth of the channels.
     # Four pixels in five are background: it weighs less, or nothing else is learned for hundreds of iterations.
     decode_head=dict(
-        num_classes=11, channels=128, dilations=(1, 2, 4, 6), loss_decode=dict(class_weight=[0.3] + 10 * [1.0])),
-    auxiliary_head=dict(num_classes=11, channels=64, loss_decode=dict(class_weight=[0.3] + 10 * [1.0])))
+        num_classes=11, channels=64, dilations=(1, 2, 4, 6), loss_decode=dict(class_weight=[0.3] + 10 * [1.0])),
+    auxiliary_head=dict(num_classes=11, channels=32, loss_decode=dict(class_weight=[0.3] + 10 * [1.0])))
