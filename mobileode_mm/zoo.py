@@ -10,8 +10,9 @@ from mmengine.model import initialize
 from mmengine.runner import load_state_dict
 from torch import Tensor, nn
 
-from .backbones import MobileNetV1, MobileODEV1, MobileODEV2, StagedBackbone
-from .checkpoint import check_checkpoint, read_checkpoint
+from .backbones import Deployable, MobileNetV1, MobileODEV1, MobileODEV2, StagedBackbone
+from .checkpoint import check_checkpoint
+from .checkpoint_file import read_checkpoint
 from .errors import InputError
 
 # The release's settings: SiLU at 256 px, ReLU for CIFAR. MobileNetV1 knows no image size and has ReLU throughout.
@@ -27,7 +28,7 @@ _NETWORKS = {
 }
 
 
-class Classifier(nn.Module):
+class Classifier(Deployable):
     """Backbone, mean over the positions, dropout 0.1, linear layer.
 
     The state dict has the names of mmpretrain's ``ImageClassifier`` with a linear head: ``backbone.*``,

@@ -9,13 +9,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mobileode_mm.ode import PositionNorm
 
+from .deployed import Deployable, deploy_solvers
+
 DEFAULT_INIT = (
     dict(type='Kaiming', layer=['Conv2d']),
     dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
 )
 
 
-class StagedBackbone(BaseModule):
+class StagedBackbone(Deployable, BaseModule):
     """A chain of stages: stage 0 is the stem, stages 1 to ``num_stages`` follow.
 
     Subclasses hold an ``arch_settings`` table of one row a stage, its stride last, append the stem and the stages with
@@ -89,6 +91,9 @@ class StagedBackbone(BaseModule):
                 x = stage(x)
             outputs[index] = x
         return tuple(outputs[index] for index in self.out_indices)
+
+    def fold(self, input_size: int | Sequence[int] | None) -> None:
+        deploy_solvers(self, input_size)
 
     def freeze(self) -> None:
         """Switch off gradients and statistics of the frozen stages."""

@@ -16,14 +16,14 @@ class SolverModule(BaseModule):
     """Channelwise ODE solver, norm, ReLU6: what stands in the place of a 1×1 ConvModule.
 
     Args:
-        in_channels, out_channels, num_steps, grid_size, norm: See :class:`ChannelwiseODESolver`.
+        in_channels, out_channels: Perfect squares.
+        solver: The other keywords of :class:`ChannelwiseODESolver`.
         norm_cfg: Norm of the output channels.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, num_steps: int, grid_size: tuple[int, int], norm: str,
-                 norm_cfg: dict):
+    def __init__(self, in_channels: int, out_channels: int, solver: dict, norm_cfg: dict):
         super().__init__()
-        self.solver = ChannelwiseODESolver(in_channels, out_channels, num_steps, grid_size, norm)
+        self.solver = ChannelwiseODESolver(in_channels, out_channels, **solver)
         self.norm_name, layer = build_norm_layer(norm_cfg, out_channels)
         self.add_module(self.norm_name, layer)
         self.act = nn.ReLU6(inplace=True)
@@ -38,24 +38,21 @@ class ODEResidualBlock(BaseModule):
     Args:
         channels: C, a perfect square; input and output are (B, C, H, W).
         expand_ratio: e, a perfect square; with e = 1 there is no expanding solver.
-        num_steps: Euler steps of each solver.
-        grid_size: Reference grid of the position norms.
         dilation: Of the depthwise convolution.
-        norm: ``'position'`` or ``'channel'``: the solvers' inner norm.
+        solver: Keywords of both solvers (:class:`ChannelwiseODESolver`); default its own.
         conv_cfg, norm_cfg: As in ConvModule.
     """
 
-    def __init__(self, channels: int, expand_ratio: int = 1, num_steps: int = 3, grid_size: tuple[int, int] = (8, 8),
-                 dilation: int = 1, norm: str = 'position', conv_cfg: dict | None = None,
-                 norm_cfg: dict = dict(type='BN')):
+    def __init__(self, channels: int, expand_ratio: int = 1, dilation: int = 1, solver: dict | None = None,
+                 conv_cfg: dict | None = None, norm_cfg: dict = dict(type='BN')):
         super().__init__()
         square_side('expand_ratio', expand_ratio)
         hidden = channels * expand_ratio
-        solver = dict(num_steps=num_steps, grid_size=grid_size, norm=norm, norm_cfg=norm_cfg)
-        self.expand = SolverModule(channels, hidden, **solver) if expand_ratio != 1 else nn.Identity()
+        solver = {} if solver is None else solver
+        self.expand = SolverModule(channels, hidden, solver, norm_cfg) if expand_ratio != 1 else nn.Identity()
         self.depthwise = ConvModule(hidden, hidden, 3, padding=dilation, dilation=dilation, groups=hidden,
                                     conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=None)
-        self.project = SolverModule(hidden, channels, **solver)
+        self.project = SolverModule(hidden, channels, solver, norm_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.project(self.depthwise(self.expand(x)))
@@ -79,7 +76,11 @@ class MobileODE(StagedBackbone):
                  strides: Sequence[int] | None = None,
                  dilations: Sequence[int] | None = None,
                  input_size: int | Sequence[int] = 256,
+                 solver: str = 'euler',
                  solver_norm: str = 'position',
+                 solver_backend: str = 'auto',
+                 learnable_step: bool = True,
+                 resize_mode: str = 'bilinear',
                  conv_cfg: dict | None = None,
                  norm_cfg: dict = dict(type='BN', requires_grad=True),
                  act_cfg: dict = dict(type='ReLU'),
@@ -95,6 +96,8 @@ class MobileODE(StagedBackbone):
         num_steps = dict(zip(with_solver, num_steps))
         size = per_stage('input_size', input_size, 2, 'height and width')
 
+        solver = dict(solver=solver, norm=solver_norm, backend=solver_backend, learnable_step=learnable_step,
+                      resize_mode=resize_mode)
         width = max(8, round(self.stem_channels * widen_factor / 8) * 8)
         conv = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
         stem = ConvModule(3, width, 3, stride=strides[0], padding=dilations[0], dilation=dilations[0], act_cfg=act_cfg,
@@ -109,8 +112,9 @@ class MobileODE(StagedBackbone):
             # traded for dilation computes the strided network's values, and pretrained weights stay valid.
             blocks = [DepthwiseSeparableConvModule(in_width, width, 3, stride=stride, padding=entry_dilation,
                                                    dilation=entry_dilation, dw_act_cfg=None, act_cfg=act_cfg, **conv)]
-            blocks += [ODEResidualBlock(width, expand_ratio, num_steps[index], size, dilation, solver_norm, **conv)
-                       for _ in range(num_blocks)]
+            if num_blocks:
+                here = dict(solver, num_steps=num_steps[index], grid_size=size)
+                blocks += [ODEResidualBlock(width, expand_ratio, dilation, here, **conv) for _ in range(num_blocks)]
             self.add_stage(f'stage{index + 1}', nn.Sequential(*blocks), width, stride)
         self.freeze()
 
@@ -129,7 +133,7 @@ class MobileODEV1(MobileODE):
 
     Args:
         widen_factor: Scales the sides of the square widths, so that every width stays a perfect square.
-        num_steps: Euler steps of each solver: one number, or one for each of stages 2 to 5.
+        num_steps: Steps of each solver: one number, or one for each of stages 2 to 5.
         expand_ratio: Expansion inside the residual blocks, a perfect square; default 1 (V2: 4).
         out_indices: Stages that are returned; 0 is the stem.
         frozen_stages: Freeze stage 0 up to this one; -1 freezes none.
@@ -141,13 +145,21 @@ class MobileODEV1(MobileODE):
             (1, 1, 1, 1, 2, 4). A stage's entry convolution takes the dilation of the stage before.
         input_size: Image height and width, or one number for both, whose feature sizes are the reference grids of
             the position norms. Images of any other size work too, by resampling.
+        solver: ``'euler'`` as released, ``'midpoint'``, ``'heun'`` or ``'rk4'``: how the solvers step.
         solver_norm: ``'position'`` as released, or ``'channel'``.
+        solver_backend: ``'auto'``, ``'reference'`` or ``'triton'``: what computes the solvers
+            (:class:`ChannelwiseODESolver`).
+        learnable_step: False fixes every step to 1/L, the classic step over unit time. The state dict keeps its keys,
+            and steps that a checkpoint brings are fixed at these.
+        resize_mode: ``'bilinear'`` as released, ``'nearest'`` or ``'bicubic'``: how solvers change the width. V1 has
+            no solver that does.
         conv_cfg, norm_cfg, act_cfg: As in ConvModule; ``act_cfg`` serves the stem and the separable blocks (the
             release: ReLU for CIFAR, SiLU at 256 px). Residual blocks always use ReLU6.
         init_cfg: MMEngine's; default Kaiming for convolutions. The solvers keep the release's initial values.
 
     Raises:
         ValueError: An argument is out of its range; the message names it, its value and the nearest legal ones.
+        ImportError: ``solver_backend='triton'`` where Triton is not installed.
 
     Example:
         >>> backbone = MobileODEV1(out_indices=(4, 5))

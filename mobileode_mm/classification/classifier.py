@@ -1,14 +1,14 @@
 """The image classifier whose head's width follows from its backbone."""
-import torch
 from mmpretrain.models.classifiers import ImageClassifier
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from ..backbones.utils import feature_channels, with_in_channels
+from ..backbones.deployed import Deployable
+from ..backbones.utils import fast_layout, feature_channels, with_in_channels
 
 
 @MODELS.register_module()
-class FittedClassifier(ImageClassifier):
+class FittedClassifier(Deployable, ImageClassifier):
     """``mmpretrain.ImageClassifier`` that takes any backbone without a word about the width of its head.
 
     ``head.in_channels`` is read or measured from the backbone's last output, which mmpretrain's heads classify.
@@ -32,6 +32,4 @@ class FittedClassifier(ImageClassifier):
 
     def extract_feat(self, inputs: Tensor, stage: str = 'neck') -> Tensor | tuple[Tensor, ...]:
         """As in ``ImageClassifier``."""
-        if inputs.device.type == 'cpu':
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        return super().extract_feat(inputs, stage)
+        return super().extract_feat(fast_layout(inputs), stage)

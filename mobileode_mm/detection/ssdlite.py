@@ -1,17 +1,17 @@
 """The SSDLite detector, whose widths follow from its backbone."""
-import torch
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from torch import Tensor
 
-from ..backbones.utils import feature_channels, with_in_channels
+from ..backbones.deployed import Deployable
+from ..backbones.utils import fast_layout, feature_channels, with_in_channels
 from ..engine.distributed import trains_on_one_picture
 from ..errors import InputError
 
 
 @MODELS.register_module()
-class SSDLite(SingleStageDetector):
+class SSDLite(Deployable, SingleStageDetector):
     """Single-stage detector that takes any backbone without a word about widths in its neck and head.
 
     ``neck.in_channels`` is read or measured from the backbone, ``bbox_head.in_channels`` is the neck's
@@ -54,11 +54,7 @@ class SSDLite(SingleStageDetector):
         Raises:
             InputError: The backbone's maps do not have the anchors' strides: ``out_indices`` are wrong.
         """
-        if batch_inputs.device.type == 'cpu':
-            # A training step then takes 30 % (MobileODE V1) or 25 % (MobileNetV2) less time. Not measured on
-            # a GPU.
-            batch_inputs = batch_inputs.contiguous(memory_format=torch.channels_last)
-        features = self.backbone(batch_inputs)
+        features = self.backbone(fast_layout(batch_inputs))
         strides = self.bbox_head.prior_generator.strides[:len(features)]
         height, width = batch_inputs.shape[2:]
         for feature, (stride_w, stride_h) in zip(features, strides, strict=True):

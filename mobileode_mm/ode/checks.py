@@ -1,5 +1,6 @@
 """Argument checks shared by the layer and the networks built of it."""
 
+from collections.abc import Iterable
 from math import isqrt
 
 
@@ -18,3 +19,9 @@ def square_side(name: str, value: int) -> int:
     low = isqrt(max(value, 1))
     nearest = '1' if value < 1 else f'{low ** 2} and {(low + 1) ** 2}'
     raise ValueError(f'{name}={value} is not a perfect square; nearest legal: {nearest}')
+
+
+def known(name: str, value: str, legal: Iterable[str]) -> None:
+    """Raise ValueError unless ``value``, of the argument ``name``, is one of the ``legal`` ones."""
+    if value not in legal:
+        raise ValueError(f'{name}={value!r} is unknown; legal: {", ".join(map(repr, legal))}')

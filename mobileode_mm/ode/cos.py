@@ -1,21 +1,24 @@
 """The Channelwise ODE Solver as a layer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from . import cos_native
-from .checks import square_side
+from . import native_path
+from .channel_norm import ChannelNorm
+from .checks import known, square_side
 from .position_norm import PositionNorm
-from .resize import bilinear_matrix
+from .resize import RESIZE_MODES, resize_matrix
+from .solver_norm import SolverNorm
 from .solvers import SOLVERS
+from .tracing import is_exporting
 
 NORMS = ('position', 'channel')
-BACKENDS = ('auto', 'reference')
-# Before torch 2.7 an export cannot be told from a compilation.
-_is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)
+BACKENDS = ('auto', 'reference', 'triton')
 
 
 class ChannelwiseODESolver(nn.Module):
@@ -34,102 +37,121 @@ class ChannelwiseODESolver(nn.Module):
             served by resampling (:class:`PositionNorm`). Unused by the channel norm.
         norm: ``'position'`` as released, or ``'channel'``: batch norm of the q² channels, which knows no size.
         solver: Name in :data:`SOLVERS`.
-        backend: ``'auto'`` takes compiled kernels where there are some (:mod:`.cos_native`: CPU, float32 and float64,
-            Euler), ``'reference'`` always torch's operators, which can be differentiated twice.
+        backend: What computes it. Whatever kernels do not serve goes through torch's operators.
+
+            - ``'auto'``: compiled kernels where there are some (:mod:`.cos_native`: CPU, float32 and float64, Euler,
+              bilinear). On a GPU that is torch's operators, because no GPU has run the Triton kernels yet.
+            - ``'triton'``: :mod:`.cos_triton`, on a GPU: Euler and bilinear, up to 4096 channels, float32, float16,
+              bfloat16 and autocast to these; training, and inference without gradients. Not served are a norm in eval
+              mode with gradients, statistics shared by several processes, and export.
+            - ``'reference'``: always torch's operators, as plain as can be: every step is stored for the backward
+              pass, can be differentiated twice and by ``torch.func``, and the norm is called as a module.
+
+            But for ``'reference'`` no path stores the steps: the backward pass recomputes them, so that memory between
+            the passes does not grow with L. The one exception are channel norms that were made synchronised ones.
+        learnable_step: False fixes δ, as a buffer: 1/L, unless a checkpoint brings others.
+        resize_mode: Name in :data:`RESIZE_MODES`, ``'bilinear'`` as released: how p×p becomes q×q.
 
     Raises:
         ValueError: An argument is out of its range; the message names it, its value and the nearest legal ones.
+        ImportError: ``backend='triton'`` where Triton is not installed.
     """
 
     def __init__(self, in_channels: int, out_channels: int, num_steps: int = 3,
                  grid_size: int | Sequence[int] = 8, norm: str = 'position', solver: str = 'euler',
-                 backend: str = 'auto'):
+                 backend: str = 'auto', learnable_step: bool = True, resize_mode: str = 'bilinear'):
         super().__init__()
         side_in = square_side('in_channels', in_channels)
         side = square_side('out_channels', out_channels)
         if num_steps < 1:
             raise ValueError(f'num_steps={num_steps} is under 1; nearest legal: 1')
-        if norm not in NORMS:
-            raise ValueError(f'norm={norm!r} is unknown; legal: {", ".join(map(repr, NORMS))}')
-        if solver not in SOLVERS:
-            raise ValueError(f'solver={solver!r} is unknown; legal: {", ".join(map(repr, SOLVERS))}')
-        if backend not in BACKENDS:
-            raise ValueError(f'backend={backend!r} is unknown; legal: {", ".join(map(repr, BACKENDS))}')
+        known('norm', norm, NORMS)
+        known('solver', solver, SOLVERS)
+        known('backend', backend, BACKENDS)
+        known('resize_mode', resize_mode, RESIZE_MODES)
         self.in_channels, self.out_channels, self.num_steps = in_channels, out_channels, num_steps
         self.side_in, self.side = side_in, side
-        self.solver = solver
-        self.backend = backend
+        self.solver, self.backend, self.resize_mode = solver, backend, resize_mode
         self.matrices = nn.Parameter(torch.randn(num_steps, side, side) * 0.1)
-        self.delta_t = nn.Parameter(0.4 + 0.005 * torch.randn(num_steps))
+        if learnable_step:
+            self.delta_t = nn.Parameter(0.4 + 0.005 * torch.randn(num_steps))
+        else:
+            self.register_buffer('delta_t', torch.full((num_steps, ), 1 / num_steps))
         if norm == 'position':
             grid_size = (grid_size, grid_size) if isinstance(grid_size, int) else grid_size
             self.norm = PositionNorm(grid_size)
         else:
-            self.norm = nn.BatchNorm1d(out_channels)
+            self.norm = ChannelNorm(out_channels)
         # Constants of the sizes alone: rebuilt with the layer, so no checkpoint carries them.
         self.register_buffer('identity', torch.eye(side), persistent=False)
-        self.register_buffer('resize', bilinear_matrix(side_in, side).float() if side_in != side else None,
-                             persistent=False)
+        resize = resize_matrix(side_in, side, resize_mode).float() if side_in != side else None
+        self.register_buffer('resize', resize, persistent=False)
+        self._kernels()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) to (B, out_channels, H, W), same dtype, in channels_last memory."""
-        if self._native_serves(x):
-            return self._native(x)
+        kernels = self._kernels()
+        if kernels is not None and kernels.serves(self, x):
+            return kernels.solve(self, x)
+        recomputes = self.backend != 'reference' and torch.is_grad_enabled() and self.owns_norm and not is_exporting()
+        return self._solve_recomputing(x) if recomputes else self._solve(x, self._norm)
+
+    def step_lengths(self) -> Tensor:
+        """Δt_1..Δt_L: max(1/L, δ_l), (L,)."""
+        return self.delta_t.clamp(min=1 / self.num_steps)
+
+    @property
+    def owns_norm(self) -> bool:
+        """Whether the norm is this layer's own, and no synchronised batch norm was put in its place."""
+        return isinstance(self.norm, SolverNorm)
+
+    def _kernels(self) -> ModuleType | None:
+        """The module with the kernels of the backend: ``serves(layer, x)`` and ``solve(layer, x)``."""
+        if self.backend == 'triton':
+            from . import triton_path  # here, because it imports Triton
+            return triton_path
+        return native_path if self.backend == 'auto' else None
+
+    def _norm(self, z: Tensor) -> Tensor:
+        """σ's norm of (B, H, W, q²) by its module; one that was put in its place knows (N, q²) alone."""
+        return self.norm(z) if self.owns_norm else self.norm(z.flatten(0, 2)).view_as(z)
+
+    def _solve_recomputing(self, x: Tensor) -> Tensor:
+        """By operators; the backward pass computes the steps again, and the running statistics move once."""
+        if not self.norm.training:
+            return checkpoint(self._solve, x, self.norm.fixed, use_reentrant=False, preserve_rng_state=False)
+        y, moments = checkpoint(self._solve_untracked, x, use_reentrant=False, preserve_rng_state=False)
+        for mean, var in moments:
+            self.norm.track(mean, var)
+        return y
+
+    def _solve_untracked(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """y, and mean and unbiased variance of each evaluation, stacked; running statistics stay as they are."""
+        moments = []
+
+        def norm(z):
+            z, mean, var = self.norm.normalise(z)
+            moments.append(torch.stack([mean, var]))
+            return z
+
+        return self._solve(x, norm), torch.stack(moments)
+
+    def _solve(self, x: Tensor, norm: Callable[[Tensor], Tensor]) -> Tensor:
+        """y by torch's operators, with σ's norm of (B, H, W, q²) as a function."""
         y = x.permute(0, 2, 3, 1).contiguous().unflatten(3, (self.side_in, self.side_in))
         if self.resize is not None:
             y = self.resize @ y @ self.resize.T
         start = y = _at_least_float32(y)
-        step_lengths = self.delta_t.clamp(min=1 / self.num_steps).to(y.dtype)
+        step_lengths = self.step_lengths().to(y.dtype)
         solver = SOLVERS[self.solver]
         for matrix, step_length in zip(self.identity + self.matrices, step_lengths):
-            y = solver(lambda state, matrix=matrix: self._target(state, matrix, x.dtype), y, step_length)
+            def target(state, matrix=matrix):
+                """σ(y + yK) of the state (B, H, W, q, q), ``matrix`` being I + K."""
+                z = _at_least_float32(state.to(x.dtype) @ matrix).flatten(3)
+                return F.relu6(norm(z)).view_as(state)
+
+            y = solver(target, y, step_length)
         return (y + start).flatten(3).permute(0, 3, 1, 2).to(x.dtype)
-
-    def _native_serves(self, x: Tensor) -> bool:
-        """Whether :mod:`.cos_native` computes what the operators would."""
-        if self.backend != 'auto' or self.solver != 'euler' or x.device.type != 'cpu' or not x.numel():
-            return False
-        if x.dtype not in (torch.float32, torch.float64) or self.matrices.dtype != x.dtype:
-            return False
-        if torch.is_autocast_enabled('cpu') or self.side > cos_native.LARGEST_SIDE:
-            return False
-        # Exported programs have to run where this package is not.
-        if torch.jit.is_tracing() or torch.jit.is_scripting() or _is_exporting():
-            return False
-        by_position = isinstance(self.norm, PositionNorm)
-        if self.norm.training:
-            # One value alone has no variance, and torch's batch norm says so.
-            if not by_position or self.norm.shares_statistics or x.shape[0] * self.out_channels == 1:
-                return False
-        elif not by_position and torch.is_grad_enabled():
-            return False
-        return cos_native.is_available()
-
-    def _native(self, x: Tensor) -> Tensor:
-        step_lengths = self.delta_t.clamp(min=1 / self.num_steps)
-        norm = self.norm
-        if not isinstance(norm, PositionNorm):
-            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-            shift = norm.bias - norm.running_mean * scale
-            return cos_native.cos_infer(x, self.matrices, step_lengths, scale, shift, True)
-        size = tuple(x.shape[2:])
-        weight, bias, mean, var = norm.grids(size, x.dtype)
-        if not norm.training:
-            return cos_native.cos_train(x, self.matrices, step_lengths, weight, bias, norm.eps, mean, var)[0]
-        y, means, variances = cos_native.cos_train(x, self.matrices, step_lengths, weight, bias, norm.eps)
-        count = x.shape[0] * self.out_channels
-        for mean, var in zip(means, variances * (count / (count - 1))):
-            norm.track(mean, var)
-        return y
-
-    def _target(self, y: Tensor, matrix: Tensor, dtype: torch.dtype) -> Tensor:
-        """σ(y + yK) of the state (B, H, W, q, q), ``matrix`` being I + K."""
-        z = _at_least_float32(y.to(dtype) @ matrix).flatten(3)
-        if isinstance(self.norm, PositionNorm):
-            z = self.norm(z)
-        else:
-            z = self.norm(z.flatten(0, 2)).view_as(z)
-        return F.relu6(z).view_as(y)
 
     def extra_repr(self) -> str:
         return f'{self.in_channels}, {self.out_channels}, num_steps={self.num_steps}, solver={self.solver!r}'

@@ -1,10 +1,10 @@
 // The channelwise ODE solver for CPUs: all Euler steps of a position while its channels are in the innermost cache.
 //
-// Tensors are dense: x and y are (batch, positions, p*p) and (batch, positions, q*q), rows of a position's matrix first;
+// Tensors are dense: x and y are (batch, positions, p*p) and (batch, positions, q*q), a position's matrix by rows; the
 // matrices K are (steps, q, q). cos_naive in naive.py is the same arithmetic, written plainly.
 //
 // A row of q channels is held as `width` = NV * LANES numbers, the last ones idle: they are never read as inputs of a
-// product, sums leave them out, and they are not written back.
+// product, and sums leave them out.
 
 #include <algorithm>
 #include <cmath>
@@ -12,24 +12,33 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <type_traits>
 #include <vector>
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
+// Blocks of rows have to end up in their loops, or their accumulators leave the registers.
+#define INLINE inline __attribute__((always_inline))
+#define INLINE_LAMBDA __attribute__((always_inline))
+
 namespace {
 
-constexpr int VECTOR_BYTES = 64;
-// Accumulators of 64 bytes that fit in the registers beside the operands.
+// As wide as the registers: a compiler that has to split a vector makes slow code of it. ACCUMULATORS are the vectors
+// that stay in registers beside the operands.
 #ifdef __AVX512F__
-constexpr int ACCUMULATORS = 24;
+constexpr int VECTOR_BYTES = 64, ACCUMULATORS = 24;
 #else
-constexpr int ACCUMULATORS = 6;
+constexpr int VECTOR_BYTES = 32, ACCUMULATORS = 12;
 #endif
 
 template <typename T> struct Vector {
   typedef T type __attribute__((vector_size(VECTOR_BYTES), may_alias));
+  typedef T unaligned __attribute__((vector_size(VECTOR_BYTES), may_alias, aligned(sizeof(T))));
   static constexpr int LANES = VECTOR_BYTES / sizeof(T);
 };
 
@@ -47,63 +56,206 @@ template <typename T> class Scratch {
   T *data_;
 };
 
-// Bilinear resampling of one axis as two taps: value[i] = low[i] * v[first[i]] + high[i] * v[second[i]].
-template <typename T> struct Taps {
-  int size_in, size_out;
-  std::vector<int> first, second;
-  std::vector<T> low, high;
+// Numbers of `side` in whole vectors.
+template <typename T> int padded(int side) {
+  return (side + Vector<T>::LANES - 1) / Vector<T>::LANES * Vector<T>::LANES;
+}
 
-  Taps(int size_in, int size_out) : size_in(size_in), size_out(size_out) {
-    for (int i = 0; i < size_out; ++i) {
-      double at = std::max((i + 0.5) * (double(size_in) / size_out) - 0.5, 0.0);
-      int floor = std::min(int(at), size_in - 1);
-      first.push_back(floor);
-      second.push_back(std::min(floor + 1, size_in - 1));
-      low.push_back(T(1 - (at - floor)));
-      high.push_back(T(at - floor));
+template <typename T> const typename Vector<T>::type *vec(const T *at) {
+  return reinterpret_cast<const typename Vector<T>::type *>(at);
+}
+template <typename T> typename Vector<T>::type *vec(T *at) {
+  return reinterpret_cast<typename Vector<T>::type *>(at);
+}
+
+// Lane by lane; b where one of them is not a number.
+#ifdef __AVX512F__
+// GCC makes a comparison and a blend of the plain form in vectors of 512 bits.
+inline __m512 larger(__m512 a, __m512 b) { return _mm512_max_ps(a, b); }
+inline __m512 smaller(__m512 a, __m512 b) { return _mm512_min_ps(a, b); }
+inline __m512d larger(__m512d a, __m512d b) { return _mm512_max_pd(a, b); }
+inline __m512d smaller(__m512d a, __m512d b) { return _mm512_min_pd(a, b); }
+#else
+template <typename Vec> Vec larger(Vec a, Vec b) { return a > b ? a : b; }
+template <typename Vec> Vec smaller(Vec a, Vec b) { return a < b ? a : b; }
+#endif
+
+// Calls call(rows, i) for all blocks of rows i, i + 1, ... of `count`, where `rows` is a constant: MOST where that
+// leaves no rest, else the powers of two below.
+template <int ROWS, typename Call> INLINE void blocks_of(int64_t i, int64_t count, Call call) {
+  for (; i + ROWS <= count; i += ROWS) call(std::integral_constant<int, ROWS>(), i);
+  if constexpr (ROWS > 1) blocks_of<ROWS / 2>(i, count, call);
+}
+template <int MOST, typename Call> INLINE void in_blocks(int64_t count, Call call) {
+  constexpr int POWER = MOST >= 8 ? 8 : MOST >= 4 ? 4 : MOST >= 2 ? 2 : 1;
+  if (MOST > POWER && count % MOST == 0) {
+    for (int64_t i = 0; i < count; i += MOST) call(std::integral_constant<int, MOST>(), i);
+  } else {
+    blocks_of<POWER>(0, count, call);
+  }
+}
+
+// side*side numbers to rows of whole vectors, idle lanes zero.
+template <typename T> void unpack(const T *from, int side, T *rows) {
+  typedef typename Vector<T>::type Vec;
+  typedef typename Vector<T>::unaligned Unaligned;
+  constexpr int LANES = Vector<T>::LANES;
+  const int vectors = padded<T>(side) / LANES, last = side - (vectors - 1) * LANES, all = side * side;
+  T used[LANES] __attribute__((aligned(VECTOR_BYTES))) = {};
+  std::fill(used, used + last, T(1));
+  const Vec zero = Vec{}, in_use = *vec(used);
+  Vec *to = vec(rows);
+  for (int i = 0; i < side; ++i) {
+    const T *at = from + i * side;
+    for (int v = 0; v + 1 < vectors; ++v, at += LANES) *to++ = *reinterpret_cast<const Unaligned *>(at);
+    if (at + LANES <= from + all) {
+      const Vec value = *reinterpret_cast<const Unaligned *>(at);
+      *to++ = in_use > zero ? value : zero;
+    } else {
+      Vec value = zero;
+      std::memcpy(&value, at, last * sizeof(T));
+      *to++ = value;
     }
   }
+}
+
+// Rows of whole vectors, get(i) being the i-th vector of all, to side*side numbers. The idle lanes of a row are written
+// too, where the next row follows and covers them.
+template <typename T, typename Get> INLINE void pack(int side, T *out, Get get) {
+  typedef typename Vector<T>::unaligned Unaligned;
+  constexpr int LANES = Vector<T>::LANES;
+  const int vectors = padded<T>(side) / LANES, last = side - (vectors - 1) * LANES, all = side * side;
+  for (int i = 0, n = 0; i < side; ++i) {
+    T *at = out + i * side;
+    for (int v = 0; v + 1 < vectors; ++v, at += LANES) *reinterpret_cast<Unaligned *>(at) = get(n++);
+    const typename Vector<T>::type value = get(n++);
+    if (at + LANES <= out + all) {
+      *reinterpret_cast<Unaligned *>(at) = value;
+    } else {
+      std::memcpy(at, &value, last * sizeof(T));
+    }
+  }
+}
+
+// Fetches into the cache what is written next, so that the writing does not wait for memory.
+template <typename T> void prefetch_for_writing(const T *at, int count) {
+  for (int i = 0; i < count; i += Vector<T>::LANES) __builtin_prefetch(at + i, 1);
+}
+
+// Rows times a (size_in, size_out) matrix whose columns have few entries, near to each other.
+template <typename T> class Columns {
+ public:
+  Columns(int size_in, int size_out)
+      : width_(padded<T>(size_out)), matrix_(size_t(size_in) * width_), begin_(width_ / Vector<T>::LANES, size_in),
+        end_(width_ / Vector<T>::LANES, 0) {}
+
+  void add(int from, int to, T value) {
+    matrix_.get()[from * width_ + to] += value;
+    const int v = to / Vector<T>::LANES;
+    begin_[v] = std::min(begin_[v], from);
+    end_[v] = std::max(end_[v], from + 1);
+  }
+
+  // x: rows of `stride` numbers. out: rows of whole vectors.
+  void apply(const T *x, int stride, int rows, T *out) const {
+    typedef typename Vector<T>::type Vec;
+    const int vectors = width_ / Vector<T>::LANES;
+    for (int v = 0; v < vectors; ++v)
+      in_blocks<std::min(12, ACCUMULATORS)>(rows, [&](auto block, int64_t i) INLINE_LAMBDA {
+        constexpr int R = decltype(block)::value;
+        Vec acc[R] = {};
+        for (int k = begin_[v]; k < end_[v]; ++k) {
+          const Vec m = vec(matrix_.get() + k * width_)[v];
+          for (int r = 0; r < R; ++r) acc[r] += x[(i + r) * stride + k] * m;
+        }
+        for (int r = 0; r < R; ++r) vec(out + (i + r) * width_)[v] = acc[r];
+      });
+  }
+
+ private:
+  int width_;
+  Scratch<T> matrix_;
+  std::vector<int> begin_, end_;  // of each vector of outputs: the inputs that it takes
 };
 
-// One position: p*p numbers to q rows of `width`.
-template <typename T>
-void load(const T *x, const Taps<T> &taps, int width, T *y, T *rows) {
-  const int p = taps.size_in, q = taps.size_out;
-  if (p == q) {
-    for (int i = 0; i < q; ++i) std::memcpy(y + size_t(i) * width, x + size_t(i) * q, q * sizeof(T));
-    return;
-  }
-  for (int i = 0; i < q; ++i) {
-    const T *a = x + taps.first[i] * p, *b = x + taps.second[i] * p;
-    const T low = taps.low[i], high = taps.high[i];
-    for (int k = 0; k < p; ++k) rows[k] = low * a[k] + high * b[k];
-    T *out = y + size_t(i) * width;
-    for (int j = 0; j < q; ++j) out[j] = taps.low[j] * rows[taps.first[j]] + taps.high[j] * rows[taps.second[j]];
-  }
-}
+// Bilinear resampling of both axes of a position's matrix, p*p to q*q, and its transpose. The rows of an axis are
+// value[i] = low[i] * v[first[i]] + high[i] * v[second[i]].
+template <typename T> class Resampling {
+ public:
+  const int p, q;
 
-// The transpose of load: gradients of q rows of `width` to p*p numbers.
-template <typename T>
-void unload(const T *gradient, const Taps<T> &taps, int width, T *x, T *rows) {
-  const int p = taps.size_in, q = taps.size_out;
-  if (p == q) {
-    for (int i = 0; i < q; ++i) std::memcpy(x + size_t(i) * q, gradient + size_t(i) * width, q * sizeof(T));
-    return;
-  }
-  std::fill(x, x + size_t(p) * p, T(0));
-  for (int i = 0; i < q; ++i) {
-    std::fill(rows, rows + p, T(0));
-    const T *in = gradient + size_t(i) * width;
-    for (int j = 0; j < q; ++j) {
-      rows[taps.first[j]] += taps.low[j] * in[j];
-      rows[taps.second[j]] += taps.high[j] * in[j];
+  Resampling(int p, int q) : p(p), q(q), columns_(p, q), columns_back_(q, p) {
+    for (int i = 0; i < q; ++i) {
+      const double at = std::max((i + 0.5) * (double(p) / q) - 0.5, 0.0);
+      const int floor = std::min(int(at), p - 1);
+      first_.push_back(floor);
+      second_.push_back(std::min(floor + 1, p - 1));
+      low_.push_back(T(1 - (at - floor)));
+      high_.push_back(T(at - floor));
+      columns_.add(first_[i], i, low_[i]), columns_.add(second_[i], i, high_[i]);
+      columns_back_.add(i, first_[i], low_[i]), columns_back_.add(i, second_[i], high_[i]);
     }
-    T *a = x + taps.first[i] * p, *b = x + taps.second[i] * p;
-    const T low = taps.low[i], high = taps.high[i];
-    for (int k = 0; k < p; ++k) a[k] += low * rows[k];
-    for (int k = 0; k < p; ++k) b[k] += high * rows[k];
   }
-}
+
+  // Numbers that load and unload need as scratch.
+  size_t scratch() const { return 2 * size_t(std::max(p, q)) * padded<T>(std::max(p, q)); }
+
+  // One position: p*p numbers to q rows of whole vectors. The axis that is resampled first is the one that leaves
+  // less to do for the other.
+  void load(const T *x, T *y, T *scratch) const {
+    T *between = scratch + this->scratch() / 2;
+    if (p == q) {
+      unpack(x, p, y);
+    } else if (p < q) {
+      columns_.apply(x, p, p, between);
+      mix_rows(between, padded<T>(q), y);
+    } else {
+      unpack(x, p, scratch);
+      mix_rows(scratch, padded<T>(p), between);
+      columns_.apply(between, padded<T>(p), q, y);
+    }
+  }
+
+  // The transpose of load: gradients of q rows of whole vectors to p*p numbers.
+  void unload(const T *gradient, T *x, T *scratch) const {
+    T *between = scratch + this->scratch() / 2;
+    const T *rows = scratch;
+    if (p == q) {
+      rows = gradient;
+    } else if (p < q) {
+      mix_rows_back(gradient, padded<T>(q), between);
+      columns_back_.apply(between, padded<T>(q), p, scratch);
+    } else {
+      columns_back_.apply(gradient, padded<T>(q), q, between);
+      mix_rows_back(between, padded<T>(p), scratch);
+    }
+    pack(p, x, [&](int n) { return vec(rows)[n]; });
+  }
+
+ private:
+  void mix_rows(const T *rows, int width, T *out) const {
+    const int vectors = width / Vector<T>::LANES;
+    for (int i = 0; i < q; ++i) {
+      const auto *a = vec(rows + first_[i] * width), *b = vec(rows + second_[i] * width);
+      for (int v = 0; v < vectors; ++v) vec(out + i * width)[v] = low_[i] * a[v] + high_[i] * b[v];
+    }
+  }
+
+  void mix_rows_back(const T *gradient, int width, T *out) const {
+    const int vectors = width / Vector<T>::LANES;
+    std::fill(out, out + p * width, T(0));
+    for (int i = 0; i < q; ++i) {
+      const auto *in = vec(gradient + i * width);
+      auto *a = vec(out + first_[i] * width), *b = vec(out + second_[i] * width);
+      for (int v = 0; v < vectors; ++v) a[v] += low_[i] * in[v];
+      for (int v = 0; v < vectors; ++v) b[v] += high_[i] * in[v];
+    }
+  }
+
+  std::vector<int> first_, second_;
+  std::vector<T> low_, high_;
+  Columns<T> columns_, columns_back_;
+};
 
 // I + K of every step, rows padded; transposed where `transpose`.
 template <typename T>
@@ -120,14 +272,11 @@ template <typename T, int NV> struct Kernel {
   typedef typename Vector<T>::type Vec;
   static constexpr int LANES = Vector<T>::LANES;
   static constexpr int width = NV * LANES;
-  static constexpr int ROWS = std::max(1, std::min(8, ACCUMULATORS / NV));
+  static constexpr int ROWS = std::max(1, std::min(12, ACCUMULATORS / NV));
 
-  static const Vec *vec(const T *at) { return reinterpret_cast<const Vec *>(at); }
-  static Vec *vec(T *at) { return reinterpret_cast<Vec *>(at); }
   static Vec relu6(Vec z) {
-    const Vec zero = Vec{}, six = zero + T(6);
-    z = z > zero ? z : zero;
-    return z < six ? z : six;
+    const Vec zero = Vec{};
+    return smaller(zero + T(6), larger(zero, z));
   }
   static T sum(Vec v) {
     T total = 0;
@@ -135,11 +284,9 @@ template <typename T, int NV> struct Kernel {
     return total;
   }
 
-  // acc[r] = row r of y times the matrix, for R rows.
-  template <int R> static inline __attribute__((always_inline)) void rows_times(const T *y, const T *matrix, int q,
-                                                                              Vec (&acc)[R][NV]) {
-    for (int r = 0; r < R; ++r)
-      for (int v = 0; v < NV; ++v) acc[r][v] = Vec{};
+  // store(row, v, z) takes vector v of each row of y times the matrix, for R rows.
+  template <int R, typename Store> static INLINE void times(const T *y, const T *matrix, int q, Store store) {
+    Vec acc[R][NV] = {};
     for (int k = 0; k < q; ++k) {
       const Vec *m = vec(matrix + size_t(k) * width);
       for (int r = 0; r < R; ++r) {
@@ -147,167 +294,158 @@ template <typename T, int NV> struct Kernel {
         for (int v = 0; v < NV; ++v) acc[r][v] += factor * m[v];
       }
     }
-  }
-
-  // All steps of R rows in place. scale and shift: of each row and lane (stride 1 row), or of all (uniform).
-  template <int R> static inline __attribute__((always_inline)) void relax_rows(
-      T *y, const T *matrices, const T *dt, int steps, int q, bool uniform, const T *scale, const T *shift) {
-    for (int l = 0; l < steps; ++l) {
-      Vec acc[R][NV];
-      rows_times<R>(y, matrices + size_t(l) * q * width, q, acc);
-      for (int r = 0; r < R; ++r)
-        for (int v = 0; v < NV; ++v) {
-          Vec &state = vec(y + r * width)[v];
-          const Vec z = uniform ? acc[r][v] * *scale + *shift
-                                : acc[r][v] * vec(scale + r * width)[v] + vec(shift + r * width)[v];
-          state += dt[l] * (relu6(z) - state);
-        }
-    }
-  }
-
-  static void relax(T *y, const T *matrices, const T *dt, int steps, int q, bool uniform, const T *scale,
-                    const T *shift) {
-    const int skip = uniform ? 0 : width;
-    int i = 0;
-    for (; i + ROWS <= q; i += ROWS)
-      relax_rows<ROWS>(y + i * width, matrices, dt, steps, q, uniform, scale + i * skip, shift + i * skip);
-    for (; i < q; ++i)
-      relax_rows<1>(y + i * width, matrices, dt, steps, q, uniform, scale + i * skip, shift + i * skip);
-  }
-
-  // z = y times the matrix, for any number of rows.
-  static void product(const T *y, const T *matrix, int q, int64_t count, T *z) {
-    int64_t i = 0;
-    for (; i + ROWS <= count; i += ROWS) product_rows<ROWS>(y + i * width, matrix, q, z + i * width);
-    for (; i < count; ++i) product_rows<1>(y + i * width, matrix, q, z + i * width);
-  }
-  template <int R> static inline __attribute__((always_inline)) void product_rows(const T *y, const T *matrix, int q,
-                                                                                T *z) {
-    Vec acc[R][NV];
-    rows_times<R>(y, matrix, q, acc);
     for (int r = 0; r < R; ++r)
-      for (int v = 0; v < NV; ++v) vec(z + r * width)[v] = acc[r][v];
+      for (int v = 0; v < NV; ++v) store(r, v, acc[r][v]);
   }
 
-  // sum of outer products: out[k] += y[n][k] * g[n], over `count` rows n.
+  // store(i, z) takes the i-th vector of y times the matrix, for `count` rows.
+  template <typename Store> static INLINE void product(const T *y, const T *matrix, int q, int64_t count, Store store) {
+    in_blocks<ROWS>(count, [&](auto block, int64_t i) INLINE_LAMBDA {
+      times<decltype(block)::value>(y + i * width, matrix, q, [&](int r, int v, Vec z) INLINE_LAMBDA {
+        store((i + r) * NV + v, z);
+      });
+    });
+  }
+
+  // Sum of outer products: out[k] += y[n][k] * g[n], over `count` rows n.
   static void outer(const T *y, const T *g, int q, int64_t count, T *out) {
-    int k = 0;
-    for (; k + ROWS <= q; k += ROWS) outer_rows<ROWS>(y + k, g, count, out + size_t(k) * width);
-    for (; k < q; ++k) outer_rows<1>(y + k, g, count, out + size_t(k) * width);
-  }
-  template <int R> static inline __attribute__((always_inline)) void outer_rows(const T *y, const T *g, int64_t count,
-                                                                              T *out) {
-    Vec acc[R][NV];
-    for (int r = 0; r < R; ++r)
-      for (int v = 0; v < NV; ++v) acc[r][v] = Vec{};
-    for (int64_t n = 0; n < count; ++n) {
-      const Vec *row = vec(g + n * width);
+    in_blocks<ROWS>(q, [&](auto block, int64_t k) INLINE_LAMBDA {
+      constexpr int R = decltype(block)::value;
+      Vec acc[R][NV] = {};
+      for (int64_t n = 0; n < count; ++n) {
+        const Vec *row = vec(g + n * width);
+        for (int r = 0; r < R; ++r)
+          for (int v = 0; v < NV; ++v) acc[r][v] += y[n * width + k + r] * row[v];
+      }
       for (int r = 0; r < R; ++r)
-        for (int v = 0; v < NV; ++v) acc[r][v] += y[n * width + r] * row[v];
-    }
-    for (int r = 0; r < R; ++r)
-      for (int v = 0; v < NV; ++v) vec(out + r * width)[v] += acc[r][v];
+        for (int v = 0; v < NV; ++v) vec(out + (k + r) * width)[v] += acc[r][v];
+    });
   }
 
-  static void infer(const T *x, int64_t batch, int64_t positions, const Taps<T> &taps, const T *matrices, const T *dt,
-                    int steps, bool by_channel, const T *scale, const T *shift, T *out, int threads) {
-    const int p = taps.size_in, q = taps.size_out;
+  // All steps from the start y0. affine(i, z) is the norm of z, the i-th vector of a position.
+  template <typename Affine> static INLINE void relax(const T *y0, T *y, const T *matrices, const T *dt, int steps,
+                                                      int q, Affine affine) {
+    in_blocks<ROWS>(q, [&](auto block, int64_t i) INLINE_LAMBDA {
+      const T *from = y0 + i * width;
+      for (int l = 0; l < steps; ++l, from = y + i * width)
+        times<decltype(block)::value>(from, matrices + l * q * width, q, [&](int r, int v, Vec z) INLINE_LAMBDA {
+          const Vec state = vec(from)[r * NV + v];
+          vec(y + i * width)[r * NV + v] = state + dt[l] * (relu6(affine((i + r) * NV + v, z)) - state);
+        });
+    });
+  }
+
+  static void infer(const T *x, int64_t batch, int64_t positions, const Resampling<T> &resampling, const T *matrices,
+                    const T *dt, int steps, bool by_channel, const T *scale, const T *shift, T *out, int threads) {
+    const int p = resampling.p, q = resampling.q;
     const size_t size = size_t(q) * width;
-    Scratch<T> padded(steps * size), wide_scale(by_channel ? size : 0), wide_shift(by_channel ? size : 0);
-    pad_matrices(matrices, steps, q, width, false, padded.get());
-    if (by_channel)
-      for (int i = 0; i < q; ++i) {
-        std::memcpy(wide_scale.get() + size_t(i) * width, scale + size_t(i) * q, q * sizeof(T));
-        std::memcpy(wide_shift.get() + size_t(i) * width, shift + size_t(i) * q, q * sizeof(T));
-      }
+    Scratch<T> all_matrices(steps * size), wide_scale(by_channel ? size : 0), wide_shift(by_channel ? size : 0);
+    pad_matrices(matrices, steps, q, width, false, all_matrices.get());
+    if (by_channel) {
+      unpack(scale, q, wide_scale.get());
+      unpack(shift, q, wide_shift.get());
+    }
 #pragma omp parallel num_threads(threads)
     {
-      Scratch<T> start(size), state(size), rows(p);
-#pragma omp for schedule(static)
+      Scratch<T> start(size), state(size), scratch(resampling.scratch());
+      T *y0 = start.get(), *y = state.get();
+#pragma omp for schedule(static) nowait
       for (int64_t n = 0; n < batch * positions; ++n) {
-        T *y0 = start.get(), *y = state.get();
-        load(x + n * p * p, taps, width, y0, rows.get());
-        std::memcpy(y, y0, size * sizeof(T));
-        const int64_t s = n % positions;
-        relax(y, padded.get(), dt, steps, q, !by_channel, by_channel ? wide_scale.get() : scale + s,
-              by_channel ? wide_shift.get() : shift + s);
-        T *to = out + n * q * q;
-        for (int i = 0; i < q; ++i) {
-          const T *a = y + size_t(i) * width, *b = y0 + size_t(i) * width;
-          for (int j = 0; j < q; ++j) to[i * q + j] = a[j] + b[j];
+        prefetch_for_writing(out + (n + 1) * q * q, q * q);
+        resampling.load(x + n * p * p, y0, scratch.get());
+        if (by_channel) {
+          const Vec *a = vec(wide_scale.get()), *b = vec(wide_shift.get());
+          relax(y0, y, all_matrices.get(), dt, steps, q,
+                [=](int64_t i, Vec z) INLINE_LAMBDA { return z * a[i] + b[i]; });
+        } else {
+          const T a = scale[n % positions], b = shift[n % positions];
+          relax(y0, y, all_matrices.get(), dt, steps, q, [=](int64_t, Vec z) INLINE_LAMBDA { return z * a + b; });
         }
+        pack(q, out + n * q * q, [=](int i) INLINE_LAMBDA { return vec(y)[i] + vec(y0)[i]; });
       }
     }
   }
 
-  // Mean and biased variance of the q used lanes of `count` rows.
+  // Sum of term(row, v) over the vectors of `count` rows, by four sums that do not wait for each other.
+  template <typename Term> static INLINE T total(int64_t count, Term term) {
+    Vec parts[4] = {};
+    int64_t n = 0;
+    for (; n + 4 <= count; n += 4)
+      for (int r = 0; r < 4; ++r)
+        for (int v = 0; v < NV; ++v) parts[r] += term(n + r, v);
+    for (; n < count; ++n)
+      for (int v = 0; v < NV; ++v) parts[0] += term(n, v);
+    return sum((parts[0] + parts[1]) + (parts[2] + parts[3]));
+  }
+
+  // Mean and biased variance of the q used lanes of `count` rows, of which the idle ones are zero.
   static void moments(const T *z, int q, int64_t count, T &mean, T &variance) {
-    Vec total = Vec{};
-    for (int64_t i = 0; i < count * NV; ++i) total += vec(z)[i];  // idle lanes of a product are zero
-    mean = sum(total) / T(count * q);
-    T used[width] __attribute__((aligned(64))) = {};
+    const T sum = total(count, [=](int64_t n, int v) INLINE_LAMBDA { return vec(z)[n * NV + v]; });
+    const T middle = mean = sum / T(count * q);
+    T used[width] __attribute__((aligned(VECTOR_BYTES))) = {};
     std::fill(used, used + q, T(1));
-    Vec squares = Vec{};
-    for (int64_t n = 0; n < count; ++n)
-      for (int v = 0; v < NV; ++v) {
-        const Vec distance = (vec(z + n * width)[v] - mean) * vec(used)[v];
-        squares += distance * distance;
-      }
-    variance = sum(squares) / T(count * q);
+    const Vec *in_use = vec(used);
+    variance = total(count, [=](int64_t n, int v) INLINE_LAMBDA {
+      const Vec distance = (vec(z)[n * NV + v] - middle) * in_use[v];
+      return distance * distance;
+    }) / T(count * q);
+  }
+
+  static void advance(const T *y, const T *z, int64_t count, T dt, T scale, T mean, T bias, T *next) {
+    for (int64_t i = 0; i < count * NV; ++i) {
+      const Vec state = vec(y)[i];
+      vec(next)[i] = state + dt * (relu6((vec(z)[i] - mean) * scale + bias) - state);
+    }
   }
 
   // Both passes of training, one position after the other over the whole batch. The trajectory of a position is
   // recomputed in the backward pass. means and variances are (steps, positions): outputs of the forward pass where
   // `batch_statistics`, else inputs of one row for all steps.
-  static void forward(const T *x, int64_t batch, int64_t positions, const Taps<T> &taps, const T *matrices,
-                      const T *dt, int steps, const T *weight, const T *bias, T eps, T *means, T *variances, T *out,
-                      int threads) {
-    const int p = taps.size_in, q = taps.size_out;
+  static void forward(const T *x, int64_t batch, int64_t positions, const Resampling<T> &resampling,
+                      const T *matrices, const T *dt, int steps, const T *weight, const T *bias, T eps, T *means,
+                      T *variances, T *out, int threads) {
+    const int p = resampling.p, q = resampling.q;
     const int64_t count = batch * q;
-    Scratch<T> padded(size_t(steps) * q * width);
-    pad_matrices(matrices, steps, q, width, false, padded.get());
+    const size_t size = size_t(q) * width;
+    Scratch<T> all_matrices(steps * size);
+    pad_matrices(matrices, steps, q, width, false, all_matrices.get());
 #pragma omp parallel num_threads(threads)
     {
-      Scratch<T> start(count * width), state(count * width), drive(count * width), rows(p);
+      Scratch<T> start(count * width), state(count * width), drive(count * width), scratch(resampling.scratch());
       T *y0 = start.get(), *y = state.get(), *z = drive.get();
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
       for (int64_t s = 0; s < positions; ++s) {
         for (int64_t b = 0; b < batch; ++b)
-          load(x + (b * positions + s) * p * p, taps, width, y0 + b * q * width, rows.get());
-        std::memcpy(y, y0, count * width * sizeof(T));
-        for (int l = 0; l < steps; ++l) {
+          resampling.load(x + (b * positions + s) * p * p, y0 + b * size, scratch.get());
+        const T *from = y0;
+        for (int l = 0; l < steps; ++l, from = y) {
           T &mean = means[l * positions + s], &variance = variances[l * positions + s];
-          product(y, padded.get() + size_t(l) * q * width, q, count, z);
+          product(from, all_matrices.get() + l * size, q, count,
+                  [=](int64_t i, Vec v) INLINE_LAMBDA { vec(z)[i] = v; });
           moments(z, q, count, mean, variance);
-          advance(y, z, count, dt[l], weight[s] / std::sqrt(variance + eps), mean, bias[s]);
+          advance(from, z, count, dt[l], weight[s] / std::sqrt(variance + eps), mean, bias[s], y);
         }
-        for (int64_t b = 0; b < batch; ++b)
-          for (int i = 0; i < q; ++i) {
-            const size_t row = (b * q + i) * width;
-            T *to = out + (b * positions + s) * q * q + i * q;
-            for (int j = 0; j < q; ++j) to[j] = y[row + j] + y0[row + j];
-          }
+        for (int64_t b = 0; b < batch; ++b) {
+          const Vec *end = vec(y + b * size), *begin = vec(y0 + b * size);
+          pack(q, out + (b * positions + s) * q * q, [=](int i) INLINE_LAMBDA { return end[i] + begin[i]; });
+        }
       }
     }
   }
 
-  static void advance(T *y, const T *z, int64_t count, T dt, T scale, T mean, T bias) {
-    for (int64_t i = 0; i < count * NV; ++i) vec(y)[i] += dt * (relu6((vec(z)[i] - mean) * scale + bias) - vec(y)[i]);
-  }
-
-  static void backward(const T *grad, const T *x, int64_t batch, int64_t positions, const Taps<T> &taps,
+  static void backward(const T *grad, const T *x, int64_t batch, int64_t positions, const Resampling<T> &resampling,
                        const T *matrices, const T *dt, int steps, const T *weight, const T *bias, T eps,
                        bool batch_statistics, const T *means, const T *variances, T *grad_x, T *grad_matrices,
                        T *grad_dt, T *grad_weight, T *grad_bias, int threads) {
-    const int p = taps.size_in, q = taps.size_out;
+    const int p = resampling.p, q = resampling.q;
     const int64_t count = batch * q, stride = batch_statistics ? positions : 0;
     const size_t size = size_t(q) * width;
-    Scratch<T> padded(steps * size), transposed(steps * size);
-    pad_matrices(matrices, steps, q, width, false, padded.get());
+    Scratch<T> all_matrices(steps * size), transposed(steps * size);
+    pad_matrices(matrices, steps, q, width, false, all_matrices.get());
     pad_matrices(matrices, steps, q, width, true, transposed.get());
     // Each thread sums its positions in order, and the threads are summed in order: the same bits every time.
-    Scratch<T> all_matrices(threads * steps * size);
-    Scratch<double> all_dt(size_t(threads) * steps);
+    Scratch<T> sums_matrices(threads * steps * size);
+    Scratch<double> sums_dt(size_t(threads) * steps);
 #pragma omp parallel num_threads(threads)
     {
 #ifdef _OPENMP
@@ -315,36 +453,38 @@ template <typename T, int NV> struct Kernel {
 #else
       const int thread = 0;
 #endif
-      T *my_matrices = all_matrices.get() + thread * steps * size;
-      double *my_dt = all_dt.get() + size_t(thread) * steps;
+      T *my_matrices = sums_matrices.get() + thread * steps * size;
+      double *my_dt = sums_dt.get() + size_t(thread) * steps;
       Scratch<T> states(count * width * steps), drives(count * width * steps), gradient(count * width),
-          inner(count * width), through(count * width), rows(p);
-      T *g = gradient.get(), *ga = inner.get(), *gy = through.get();
-#pragma omp for schedule(static)
+          last(count * width), inner(count * width), scratch(resampling.scratch());
+      T *g = gradient.get(), *g_last = last.get(), *ga = inner.get();
+#pragma omp for schedule(static) nowait
       for (int64_t s = 0; s < positions; ++s) {
         for (int64_t b = 0; b < batch; ++b) {
-          load(x + (b * positions + s) * p * p, taps, width, states.get() + b * size, rows.get());
-          const T *from = grad + (b * positions + s) * q * q;
-          for (int i = 0; i < q; ++i) std::memcpy(g + b * size + size_t(i) * width, from + i * q, q * sizeof(T));
+          resampling.load(x + (b * positions + s) * p * p, states.get() + b * size, scratch.get());
+          unpack(grad + (b * positions + s) * q * q, q, g_last + b * size);
         }
         for (int l = 0; l < steps; ++l) {
-          T *y = states.get() + l * count * width, *z = drives.get() + l * count * width;
-          product(y, padded.get() + l * size, q, count, z);
-          if (l + 1 == steps) break;
-          std::memcpy(y + count * width, y, count * width * sizeof(T));
-          advance(y + count * width, z, count, dt[l], weight[s] / std::sqrt(variances[l * stride + s] + eps),
-                  means[l * stride + s], bias[s]);
+          const T *y = states.get() + l * count * width;
+          T *z = drives.get() + l * count * width;
+          product(y, all_matrices.get() + l * size, q, count, [=](int64_t i, Vec v) INLINE_LAMBDA { vec(z)[i] = v; });
+          if (l + 1 < steps)
+            advance(y, z, count, dt[l], weight[s] / std::sqrt(variances[l * stride + s] + eps),
+                    means[l * stride + s], bias[s], states.get() + (l + 1) * count * width);
         }
         T weight_sum = 0, bias_sum = 0;
         for (int l = steps - 1; l >= 0; --l) {
           const T *y = states.get() + l * count * width, *z = drives.get() + l * count * width;
+          const T *g_next = l + 1 == steps ? g_last : g;
           const T mean = means[l * stride + s], inverse = 1 / std::sqrt(variances[l * stride + s] + eps);
+          const T step = dt[l], scale = weight[s], shift = bias[s];
           const Vec zero = Vec{}, six = zero + T(6);
           Vec dt_total = Vec{}, total = Vec{}, product_total = Vec{};
           for (int64_t i = 0; i < count * NV; ++i) {
-            const Vec normed = (vec(z)[i] - mean) * inverse, drive = normed * weight[s] + bias[s];
-            dt_total += vec(g)[i] * (relu6(drive) - vec(y)[i]);
-            const Vec passed = (drive > zero) & (drive < six) ? vec(g)[i] * dt[l] : zero;
+            const Vec normed = (vec(z)[i] - mean) * inverse, drive = normed * scale + shift;
+            const Vec coming = vec(g_next)[i];
+            dt_total += coming * (relu6(drive) - vec(y)[i]);
+            const Vec passed = (drive > zero) & (drive < six) ? coming * step : zero;
             vec(ga)[i] = passed;
             total += passed;
             product_total += passed * normed;
@@ -353,33 +493,30 @@ template <typename T, int NV> struct Kernel {
           my_dt[l] += sum(dt_total);
           bias_sum += shift_sum;
           weight_sum += scale_sum;
-          const T factor = weight[s] * inverse, all = T(count * q);
+          const T factor = scale * inverse, all = T(count * q);
           const T mean_of = batch_statistics ? shift_sum / all : 0, slope = batch_statistics ? scale_sum / all : 0;
           for (int64_t i = 0; i < count * NV; ++i)
             vec(ga)[i] = factor * (vec(ga)[i] - mean_of - (vec(z)[i] - mean) * inverse * slope);
           outer(y, ga, q, count, my_matrices + l * size);
-          product(ga, transposed.get() + l * size, q, count, gy);
-          for (int64_t i = 0; i < count * NV; ++i) vec(g)[i] += vec(gy)[i] - dt[l] * vec(g)[i];
+          product(ga, transposed.get() + l * size, q, count, [=](int64_t i, Vec v) INLINE_LAMBDA {
+            vec(g)[i] = vec(g_next)[i] * (1 - step) + v;
+          });
         }
         grad_weight[s] = weight_sum;
         grad_bias[s] = bias_sum;
-        for (int64_t b = 0; b < batch; ++b) {
-          const T *from = grad + (b * positions + s) * q * q;
-          T *to = g + b * size;
-          for (int i = 0; i < q; ++i)
-            for (int j = 0; j < q; ++j) to[size_t(i) * width + j] += from[i * q + j];
-          unload(to, taps, width, grad_x + (b * positions + s) * p * p, rows.get());
-        }
+        for (int64_t i = 0; i < count * NV; ++i) vec(g)[i] += vec(g_last)[i];  // the start is added to the end
+        for (int64_t b = 0; b < batch; ++b)
+          resampling.unload(g + b * size, grad_x + (b * positions + s) * p * p, scratch.get());
       }
     }
     for (int l = 0; l < steps; ++l) {
       double total = 0;
-      for (int t = 0; t < threads; ++t) total += all_dt.get()[size_t(t) * steps + l];
+      for (int t = 0; t < threads; ++t) total += sums_dt.get()[size_t(t) * steps + l];
       grad_dt[l] = T(total);
       for (int i = 0; i < q; ++i)
         for (int j = 0; j < q; ++j) {
           T sum = 0;
-          for (int t = 0; t < threads; ++t) sum += all_matrices.get()[(t * steps + l) * size + size_t(i) * width + j];
+          for (int t = 0; t < threads; ++t) sum += sums_matrices.get()[(t * steps + l) * size + size_t(i) * width + j];
           grad_matrices[(size_t(l) * q + i) * q + j] = sum;
         }
     }
@@ -401,18 +538,18 @@ template <typename T, int NV = 1, typename Call> void dispatch(int q, Call call)
   extern "C" void cos_infer_##NAME(const T *x, int64_t batch, int64_t positions, int p, int q, const T *matrices,     \
                                    const T *dt, int steps, int by_channel, const T *scale, const T *shift, T *out,    \
                                    int threads) {                                                                     \
-    Taps<T> taps(p, q);                                                                                               \
+    Resampling<T> resampling(p, q);                                                                                   \
     dispatch<T>(q, [&](auto kernel) {                                                                                 \
-      kernel.infer(x, batch, positions, taps, matrices, dt, steps, by_channel, scale, shift, out, threads);           \
+      kernel.infer(x, batch, positions, resampling, matrices, dt, steps, by_channel, scale, shift, out, threads);     \
     });                                                                                                               \
   }                                                                                                                   \
   extern "C" void cos_forward_##NAME(const T *x, int64_t batch, int64_t positions, int p, int q, const T *matrices,   \
                                      const T *dt, int steps, const T *weight, const T *bias, double eps, T *means,    \
                                      T *variances, T *out, int threads) {                                             \
-    Taps<T> taps(p, q);                                                                                               \
+    Resampling<T> resampling(p, q);                                                                                   \
     dispatch<T>(q, [&](auto kernel) {                                                                                 \
-      kernel.forward(x, batch, positions, taps, matrices, dt, steps, weight, bias, T(eps), means, variances, out,     \
-                     threads);                                                                                        \
+      kernel.forward(x, batch, positions, resampling, matrices, dt, steps, weight, bias, T(eps), means,               \
+                     variances, out, threads);                                                                        \
     });                                                                                                               \
   }                                                                                                                   \
   extern "C" void cos_backward_##NAME(const T *grad, const T *x, int64_t batch, int64_t positions, int p, int q,      \
@@ -420,10 +557,11 @@ template <typename T, int NV = 1, typename Call> void dispatch(int q, Call call)
                                       double eps, int batch_statistics, const T *means, const T *variances,           \
                                       T *grad_x, T *grad_matrices, T *grad_dt, T *grad_weight, T *grad_bias,          \
                                       int threads) {                                                                  \
-    Taps<T> taps(p, q);                                                                                               \
+    Resampling<T> resampling(p, q);                                                                                   \
     dispatch<T>(q, [&](auto kernel) {                                                                                 \
-      kernel.backward(grad, x, batch, positions, taps, matrices, dt, steps, weight, bias, T(eps), batch_statistics,   \
-                      means, variances, grad_x, grad_matrices, grad_dt, grad_weight, grad_bias, threads);             \
+      kernel.backward(grad, x, batch, positions, resampling, matrices, dt, steps, weight, bias, T(eps),               \
+                      batch_statistics, means, variances, grad_x, grad_matrices, grad_dt, grad_weight,                \
+                      grad_bias, threads);                                                                            \
     });                                                                                                               \
   }
 

@@ -6,7 +6,7 @@ before Triton is imported). Importing this module imports Triton.
 Each entry is a torch operator with its own gradient, opaque to ``torch.compile``: no graph break. x and y are stored in
 float32, float16 or bfloat16, everything between them is float32; the products with K take operands of the storage
 type, as under autocast. Sides are 2 to 64, H×W and batch any. The sides follow from the shapes, and with them the
-resize (:func:`~mobileode_mm.ode.bilinear_matrix`), whose two entries a row the kernels compute.
+resize (:func:`~mobileode_mm.ode.resize_matrix`, bilinear), whose two entries a row the kernels compute.
 
 Every sum has one order, fixed by the shapes and the device: the gradients are deterministic always.
 

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .moments import global_moments, is_distributed
+from .solver_norm import SolverNorm
 
 
 def resample_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
@@ -16,7 +17,7 @@ def resample_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
     return resized[0, 0].to(grid.dtype)
 
 
-class PositionNorm(nn.Module):
+class PositionNorm(SolverNorm, nn.Module):
     """Batch norm with statistics, scale and shift for each spatial position.
 
     For each position the statistics are taken over the batch and all channels. The released program fixes H×W
@@ -38,6 +39,7 @@ class PositionNorm(nn.Module):
         ValueError: ``grid_size`` has a side under 1.
     """
 
+    kind = 'position'
     GRIDS = ('weight', 'bias', 'running_mean', 'running_var')
 
     def __init__(self, grid_size: tuple[int, int], eps: float = 1e-5, momentum: float = 0.1):
@@ -57,28 +59,40 @@ class PositionNorm(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Normalise ``y`` of shape (B, H, W, C), float32 or float64; same shape and dtype out."""
-        size = tuple(y.shape[1:3])
-        weight, bias, mean, var = self.grids(size, y.dtype)
         if not self.training:
-            return _affine(y, mean, var, weight, bias, self.eps)
+            return self.fixed(y)
+        out, mean, var = self.normalise(y)
+        self.track(mean, var)
+        return out
+
+    def fixed(self, y: Tensor) -> Tensor:
+        """``y`` of shape (B, H, W, C) normalised by the running statistics."""
+        weight, bias, mean, var = self.values(tuple(y.shape[1:3]), y.dtype)
+        return _affine(y, mean, var, weight, bias, self.eps)
+
+    def normalise(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``y`` of shape (B, H, W, C) by its own statistics, their mean and unbiased variance, (H, W) each.
+
+        The running statistics stay as they are.
+        """
+        size = tuple(y.shape[1:3])
+        weight, bias, _, _ = self.values(size, y.dtype)
         if self.shares_statistics:
             mean, var, count = global_moments(y, (0, 3))
-            self.track(mean.detach(), var.detach() * (count / (count - 1)))
-            return _affine(y, mean, var, weight, bias, self.eps)
+            return _affine(y, mean, var, weight, bias, self.eps), mean.detach(), var.detach() * (count / (count - 1))
         # Positions as the channels of torch's own batch norm: one fused forward and backward. With momentum 1 the
         # buffers handed in come back as this batch's mean and unbiased variance.
         mean, var = torch.zeros_like(bias).flatten(), torch.ones_like(bias).flatten()
         out = F.batch_norm(y.reshape(y.shape[0], -1, y.shape[3]), mean, var, weight.reshape(-1), bias.reshape(-1),
                            training=True, momentum=1.0, eps=self.eps)
-        self.track(mean.view(size), var.view(size))
-        return out.view(y.shape)
+        return out.view(y.shape), mean.view(size), var.view(size)
 
     @property
     def shares_statistics(self) -> bool:
         """Whether a training step takes its statistics over several processes."""
         return self.sync and is_distributed()
 
-    def grids(self, size: tuple[int, int], dtype: torch.dtype) -> list[Tensor]:
+    def values(self, size: tuple[int, int], dtype: torch.dtype) -> list[Tensor]:
         """Weight, bias, running mean and running variance, resampled to ``size`` and as ``dtype``."""
         return [resample_grid(getattr(self, name), size).to(dtype) for name in self.GRIDS]
 

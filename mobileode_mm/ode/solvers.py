@@ -14,6 +14,11 @@ def midpoint(target, y, dt):
     return y + dt * (target(half) - half)
 
 
+def heun(target, y, dt):
+    """Second order: the mean of the start and of two Euler steps in a row, which is the trapezoidal rule."""
+    return torch.lerp(y, euler(target, euler(target, y, dt), dt), 0.5)
+
+
 def rk4(target, y, dt):
     """Fourth order, the classic Runge-Kutta step."""
     def slope(y):
@@ -26,4 +31,4 @@ def rk4(target, y, dt):
     return y + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
 
 
-SOLVERS = {'euler': euler, 'midpoint': midpoint, 'rk4': rk4}
+SOLVERS = {'euler': euler, 'midpoint': midpoint, 'heun': heun, 'rk4': rk4}

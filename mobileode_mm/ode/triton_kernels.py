@@ -21,7 +21,7 @@ import triton.language as tl
 
 @triton.jit
 def _taps(index, P: tl.constexpr, Q: tl.constexpr):
-    """Row ``index`` of the bilinear Q×P matrix (``bilinear_matrix``): its two columns and the weight of the second."""
+    """Row ``index`` of the bilinear Q×P matrix (``resize_matrix``): its two columns and the weight of the second."""
     # Twice Q times the source coordinate (index + 1/2)·P/Q − 1/2, in exact integers.
     scaled = tl.maximum((2 * index + 1) * P - Q, 0)
     low = scaled // (2 * Q)

@@ -1,17 +1,19 @@
 """A segmentor whose heads' widths follow from its backbone."""
-import torch
+from collections.abc import Sequence
+
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
-from ..backbones.utils import feature_channels, with_in_channels
+from ..backbones.deployed import Deployable
+from ..backbones.utils import fast_layout, feature_channels, with_in_channels
 from ..engine.distributed import trains_on_one_picture
 from ..errors import InputError
 
 
 @MODELS.register_module()
-class DeepLabV3(EncoderDecoder):
+class DeepLabV3(Deployable, EncoderDecoder):
     """mmseg's encoder-decoder, without a word about widths in its heads.
 
     Each head's ``in_channels`` is read or measured from the backbone's maps that its ``in_index`` names. It may
@@ -67,9 +69,10 @@ class DeepLabV3(EncoderDecoder):
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Maps of the backbone."""
-        if inputs.device.type == 'cpu':
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        return super().extract_feat(inputs)
+        return super().extract_feat(fast_layout(inputs))
+
+    def fold(self, input_size: int | Sequence[int] | None) -> None:
+        self.auxiliary_head = None  # it helps in training alone
 
     def loss(self, inputs: Tensor, data_samples: SampleList) -> dict:
         """Losses as in ``EncoderDecoder``.

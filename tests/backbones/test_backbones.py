@@ -80,6 +80,30 @@ def test_steps_expansion_grids_and_norm_reach_the_solvers(cls):
     assert channel(torch.randn(2, 3, 32, 32))[0].shape == (2, channel.out_channels[0], 1, 1)
 
 
+def test_solver_arguments_reach_every_solver():
+    torch.manual_seed(0)
+    backbone = small(MobileODEV2, num_steps=2, solver='heun', solver_backend='reference', learnable_step=False,
+                     resize_mode='bicubic')
+    solvers = [m for m in backbone.modules() if isinstance(m, ChannelwiseODESolver)]
+    assert len(solvers) == 16
+    assert {(s.solver, s.backend, s.resize_mode) for s in solvers} == {('heun', 'reference', 'bicubic')}
+    assert all(torch.equal(s.step_lengths(), torch.full((2, ), 0.5)) for s in solvers)
+    released = small(MobileODEV2, num_steps=2)
+    assert set(backbone.state_dict()) == set(released.state_dict())
+    names = {name for name, _ in backbone.named_parameters()}
+    assert not any('delta_t' in name for name in names) and any('matrices' in name for name in names)
+    x = torch.randn(2, 3, 64, 64)
+    backbone(x)[0].square().sum().backward()
+    assert all(p.grad is not None for p in backbone.parameters())
+    with torch.no_grad():
+        outputs = [small(MobileODEV2, num_steps=2, **kwargs).eval() for kwargs in (
+            {}, dict(solver='rk4'), dict(resize_mode='nearest'), dict(resize_mode='bicubic'))]
+        for other in outputs:
+            other.load_state_dict(released.state_dict())
+        outputs = [other(x)[0] for other in outputs]
+    assert not any(torch.allclose(outputs[0], other, rtol=1e-3) for other in outputs[1:])
+
+
 @pytest.mark.parametrize('cls', BACKBONES)
 def test_traded_stride_computes_the_strided_networks_values(cls):
     """À trous: at output stride 8, every fourth position is the output-stride-32 network's, borders apart."""
@@ -191,6 +215,9 @@ def test_feature_channels_measures_a_foreign_backbone():
     (dict(strides=(1, 2)), ['strides=(1, 2)', '6']),
     (dict(dilations=(0, ) * 6), ['dilations=', '1']),
     (dict(solver_norm='foo'), ["norm='foo'", "'position'"]),
+    (dict(solver='foo'), ["solver='foo'", "'euler', 'midpoint', 'heun', 'rk4'"]),
+    (dict(solver_backend='foo'), ["backend='foo'", "'auto', 'reference', 'triton'"]),
+    (dict(resize_mode='foo'), ["resize_mode='foo'", "'bilinear', 'nearest', 'bicubic'"]),
 ])
 def test_bad_arguments_are_named(kwargs, words):
     with pytest.raises(ValueError) as error:

@@ -26,7 +26,7 @@ def raw_state(file, prefix='state/'):
 def test_block_matches_the_release(path):
     file = np.load(path)
     channels, expansion, side, steps = (int(part.lstrip('CehwL')) for part in path.stem.split('_')[1:])
-    block = ODEResidualBlock(channels, expansion, steps, grid_size=(side, side))
+    block = ODEResidualBlock(channels, expansion, solver=dict(num_steps=steps, grid_size=side))
     block.load_state_dict(rename_cvnets_entries(raw_state(file)), strict=True)
     x = torch.from_numpy(file['x']).requires_grad_()
     with torch.no_grad():

@@ -125,7 +125,8 @@ def test_solver(side_in, side, steps):
     assert ours.idle_parameters == {}
 
 
-@pytest.mark.parametrize('name, evaluations, flops', [('euler', 1, 3), ('midpoint', 2, 6), ('rk4', 4, 17)])
+@pytest.mark.parametrize('name, evaluations, flops', [('euler', 1, 3), ('midpoint', 2, 6), ('heun', 2, 9),
+                                                      ('rk4', 4, 17)])
 def test_scheme(name, evaluations, flops):
     assert scheme(name) == (evaluations, flops)
     layer = ChannelwiseODESolver(16, 16, 2, solver=name)

@@ -58,6 +58,30 @@ def test_equals_operators(c_in, c_out, batch, height, width, grid, training, no_
         torch.testing.assert_close(a, b, **tolerance, msg=name)
 
 
+@pytest.mark.parametrize('c_in, c_out', [(side * side, side * side) for side in range(2, 65, 7)]
+                         + [(4, 9), (121, 49), (625, 324), (5476, 64)])
+def test_equals_operators_in_float32(c_in, c_out):
+    """Of every remainder of the blocks of rows and vectors; sides over the largest come in alone."""
+    ours, exact = pair(c_in, c_out, 3, (2, 2))
+    ours = ours.float()
+    x = torch.randn(2, c_in, 2, 2, dtype=torch.float64)
+    probe = torch.randn(2, c_out, 2, 2, dtype=torch.float64)
+    results = outputs_and_gradients(ours, x.float(), probe.float()), outputs_and_gradients(exact, x, probe)
+    for a, b in zip(*results, strict=True):
+        assert (a - b).norm() < 1e-3 * b.norm()  # an input near 0 or 6 may pass ReLU6 in one of them alone
+
+
+@pytest.mark.parametrize('c_in, c_out', [(144, 144), (144, 576), (576, 144)])
+def test_a_number_that_is_none_spoils_its_position_alone(c_in, c_out):
+    ours, reference = (layer.eval() for layer in pair(c_in, c_out, 3, (3, 3)))
+    x = torch.randn(1, c_in, 3, 3, dtype=torch.float64)
+    x[0, 5, 1, 1] = torch.nan
+    with torch.no_grad():
+        y, expected = ours(x), reference(x)
+    torch.testing.assert_close(y.isnan().any(1), expected.isnan().any(1))
+    torch.testing.assert_close(y[:, :, 0], expected[:, :, 0], rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize('norm', ['position', 'channel'])
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
 def test_inference_in_float32(norm, layout, no_fallback):

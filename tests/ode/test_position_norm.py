@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mobileode_mm.ode import PositionNorm, bilinear_matrix
+from mobileode_mm.ode import PositionNorm
 
 
 def random_norm(grid_size):
@@ -79,11 +79,3 @@ def test_flat_entries_are_no_grids(count):
     norm = PositionNorm((3, 3))
     with pytest.raises(RuntimeError, match='size mismatch for weight'):
         norm.load_state_dict({**norm.state_dict(), 'weight': torch.ones(count)})
-
-
-@pytest.mark.parametrize('size_in, size_out', [(1, 4), (12, 24), (24, 12), (5, 7), (7, 3), (6, 6)])
-def test_bilinear_matrix_is_interpolate(size_in, size_out):
-    y = torch.randn(1, 1, size_in, size_in, dtype=torch.double)
-    matrix = bilinear_matrix(size_in, size_out)
-    expected = F.interpolate(y, (size_out, size_out), mode='bilinear', align_corners=False)
-    torch.testing.assert_close(matrix @ y @ matrix.T, expected)

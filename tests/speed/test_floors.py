@@ -21,10 +21,10 @@ def test_work_of_a_convolution():
 
 def test_work_of_a_solver():
     x = torch.zeros(2, 16, 6, 5)
-    part = SolverModule(16, 16, 3, (6, 5), 'position', dict(type='BN'))
+    part = SolverModule(16, 16, dict(grid_size=(6, 5)), dict(type='BN'))
     # at each of 60 positions: three steps of a 4x4 product (two a multiply-add) and seven operations a value
     assert part_work(part, x, x, train=False).operations == 60 * 3 * (2 * 4 ** 3 + 7 * 16)
-    wider = SolverModule(4, 16, 3, (6, 5), 'position', dict(type='BN'))
+    wider = SolverModule(4, 16, dict(grid_size=(6, 5)), dict(type='BN'))
     assert part_work(wider, x[:, :4], x, train=False).operations == 60 * (3 * (2 * 64 + 112) + 2 * (2 * 2 * 4 + 2 * 16))
 
 

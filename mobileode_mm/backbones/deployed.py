@@ -1,0 +1,109 @@
+"""The deploy form of networks, in mmpretrain's habit: ``switch_to_deploy()`` changes a trained network in place."""
+
+from collections.abc import Sequence
+
+import torch
+from mmcv.cnn.utils import fuse_conv_bn
+from torch import Tensor, nn
+
+from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver
+
+
+class Deployable(nn.Module):
+    """Mix-in of networks that have a deploy form.
+
+    Attributes:
+        deploy: Whether the network has its deploy form.
+    """
+
+    deploy = False
+
+    def switch_to_deploy(self, input_size: int | Sequence[int] | None = None) -> None:
+        """Make a trained network one for inference alone, in place: the same outputs, and nothing left to train.
+
+        Batch norms are folded into the convolutions before them, the solvers get their constants prepared
+        (:class:`DeployedODESolver`), and a batch norm after a solver becomes scale and shift of its channels. A second
+        call changes nothing. A network of the same config that is switched in the same way loads the state dict.
+
+        Args:
+            input_size: Height and width of the pictures, or one number for both: the solvers' grids are resampled for
+                it once, and pictures of other sizes are refused. By default any size is served.
+        """
+        if self.deploy:
+            return
+        self.eval()
+        parts = [child for child in self.children() if isinstance(child, Deployable)]
+        for part in parts:
+            part.switch_to_deploy(input_size)
+        self.fold(input_size)
+        fuse_conv_bn(self)
+        self.requires_grad_(False)
+        self.deploy = True
+
+    def fold(self, input_size: int | Sequence[int] | None) -> None:
+        """What a network has to make constant beside its convolutions."""
+
+    def train(self, mode: bool = True):
+        """As ``nn.Module.train``.
+
+        Raises:
+            RuntimeError: The network has its deploy form and cannot train any more.
+        """
+        if mode and self.deploy:
+            raise RuntimeError(f'this {type(self).__name__} was switched to its deploy form, which cannot train: its '
+                               'norms are folded. Build the network anew from its config, and load the training '
+                               'checkpoint')
+        return super().train(mode)
+
+
+class ChannelAffine(nn.Module):
+    """Scale and shift of each channel, which is what is left of a trained batch norm.
+
+    Args:
+        norm: Batch norm with running statistics.
+    """
+
+    def __init__(self, norm: nn.modules.batchnorm._BatchNorm):
+        super().__init__()
+        scale = norm.weight.detach() * torch.rsqrt(norm.running_var + norm.eps)
+        shift = norm.bias.detach() - norm.running_mean * scale
+        self.register_buffer('scale', scale[:, None, None])
+        self.register_buffer('shift', shift[:, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return torch.addcmul(self.shift, x, self.scale)
+
+
+@torch.no_grad()
+def map_sizes(network: nn.Module, input_size: int | Sequence[int]) -> dict[nn.Module, tuple[int, int]]:
+    """Height and width of the maps that each solver reads for pictures of ``input_size``; found by one run."""
+    size = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
+    sizes = {}
+
+    def note(module, inputs):
+        sizes[module] = tuple(inputs[0].shape[2:])
+
+    handles = [module.register_forward_pre_hook(note) for module in network.modules()
+               if isinstance(module, ChannelwiseODESolver)]
+    try:
+        parameter = next(network.parameters())
+        network(torch.zeros(1, 3, *size, device=parameter.device, dtype=parameter.dtype))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sizes
+
+
+def deploy_solvers(network: nn.Module, input_size: int | Sequence[int] | None) -> None:
+    """Replace every solver of a network in eval mode, and the batch norm that follows it in its module."""
+    sizes = {} if input_size is None else map_sizes(network, input_size)
+    for parent in list(network.modules()):
+        after_solver = False
+        for name, child in list(parent.named_children()):
+            if isinstance(child, ChannelwiseODESolver):
+                setattr(parent, name, DeployedODESolver(child, sizes.get(child)))
+                after_solver = True
+            elif after_solver and isinstance(child, nn.modules.batchnorm._BatchNorm):
+                setattr(parent, name, ChannelAffine(child))
+                after_solver = False

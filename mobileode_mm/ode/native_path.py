@@ -1,0 +1,42 @@
+"""The solver layer by :mod:`.cos_native`: when, and how."""
+
+import torch
+from torch import Tensor, nn
+
+from . import cos_native
+from .position_norm import PositionNorm
+from .tracing import is_exporting
+
+
+def serves(layer: nn.Module, x: Tensor) -> bool:
+    """Whether the compiled file computes what the operators would compute of a :class:`ChannelwiseODESolver`."""
+    if x.device.type != 'cpu' or not x.numel() or layer.solver != 'euler' or layer.resize_mode != 'bilinear':
+        return False
+    if x.dtype not in (torch.float32, torch.float64) or layer.matrices.dtype != x.dtype:
+        return False
+    if torch.is_autocast_enabled('cpu') or layer.side > cos_native.LARGEST_SIDE or is_exporting():
+        return False
+    by_position = isinstance(layer.norm, PositionNorm)
+    if layer.norm.training:
+        # One value alone has no variance, and torch's batch norm says so.
+        if not by_position or layer.norm.shares_statistics or x.shape[0] * layer.out_channels == 1:
+            return False
+    elif not by_position and torch.is_grad_enabled():
+        return False
+    return layer.owns_norm and cos_native.is_available()
+
+
+def solve(layer: nn.Module, x: Tensor) -> Tensor:
+    """What ``layer(x)`` returns; lets the batch into the running statistics in training."""
+    norm = layer.norm
+    size = tuple(x.shape[2:])
+    if not isinstance(norm, PositionNorm):
+        scale, shift = norm.folded(size, x.dtype)
+        return cos_native.cos_infer(x, layer.matrices, layer.step_lengths(), scale, shift, True)
+    weight, bias, mean, var = norm.values(size, x.dtype)
+    arguments = x, layer.matrices, layer.step_lengths(), weight, bias, norm.eps
+    if not norm.training:
+        return cos_native.cos_train(*arguments, mean, var)[0]
+    y, means, variances = cos_native.cos_train(*arguments)
+    norm.track_steps(means, variances, x.shape[0] * layer.out_channels)
+    return y

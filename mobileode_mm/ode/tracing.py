@@ -1,0 +1,13 @@
+"""Whether a call is being turned into a program that runs elsewhere."""
+
+import torch
+
+# Before torch 2.7 an export cannot be told from a compilation.
+_torch_exports = getattr(torch.compiler, 'is_exporting', lambda: False)
+
+
+# torch.compile takes "are you exporting?" for yes; run in earnest, the question is answered truly.
+@torch.compiler.assume_constant_result
+def is_exporting() -> bool:
+    """Whether the operators that are called go into a program that has to run where this package is not."""
+    return torch.jit.is_tracing() or torch.jit.is_scripting() or _torch_exports()
