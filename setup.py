@@ -26,15 +26,17 @@ setup(
             'onedl-mmpretrain>=1.3.6',
         ],
         'demo': ['scikit-image', 'scikit-learn'],  # pictures and handwriting of the mini data
-        'deploy': ['safetensors'],
+        'deploy': ['onnx', 'onnxruntime', 'onnxscript', 'safetensors'],
         'sbd': ['scipy'],  # the Semantic Boundaries Dataset comes as MATLAB files
-        'test': ['pytest', 'safetensors', 'setuptools>=70.1,<82'],
+        'test': ['onnx', 'onnxruntime', 'onnxscript', 'pytest', 'safetensors', 'setuptools>=70.1,<82'],
         'dev': ['ruff'],
     },
     entry_points={
         'console_scripts': [
             'mobileode-train=mobileode_mm.apis.cli:train_main',
             'mobileode-test=mobileode_mm.apis.cli:test_main',
+            'mobileode-infer=mobileode_mm.apis.inferring:main',
+            'mobileode-publish=mobileode_mm.apis.publishing:main',
             'mobileode-doctor=mobileode_mm.doctor:main',
             'mobileode-mini-data=mobileode_mm.data.cli:main',
             'mobileode-verify-data=mobileode_mm.data.verify.cli:main',

@@ -1,81 +1,15 @@
 """Does a checkpoint file fit a network? And which checkpoint does a stopped run go on from?"""
-import json
-import os
-import pickle
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import torch
-from mmengine.logging.history_buffer import HistoryBuffer
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
+from .checkpoint_file import read_checkpoint, state_dict_of
 from .errors import InputError, listed
 from .ode import PositionNorm
 
 #: Share of a part's entries that must match.
 ENOUGH = 0.95
-
-
-def read_checkpoint(path: str | Path, trust: bool = False) -> dict:
-    """Read a checkpoint without running code that it may contain.
-
-    Tensors, plain values, NumPy arrays and MMEngine's log histories are read; a file with other objects is
-    refused. Weights in a ``.safetensors`` file are read as well.
-
-    Args:
-        path: The file, or a URL.
-        trust: Read any objects, and so run any code that the file holds.
-
-    Raises:
-        InputError: The file is absent, torn, no checkpoint, or holds other objects.
-    """
-    path = str(path)
-    if '://' in path:
-        try:
-            return CheckpointLoader.load_checkpoint(path, map_location='cpu')
-        except Exception as error:
-            raise InputError(f'the checkpoint {path} cannot be fetched: {error}') from error
-    path = os.path.expanduser(path)
-    if not os.path.isfile(path):
-        raise InputError(f'there is no checkpoint file {path}')
-    if path.endswith('.safetensors'):
-        return _read_safetensors(path)
-    try:
-        with _known_globals():
-            checkpoint = torch.load(path, map_location='cpu', weights_only=not trust)
-    except pickle.UnpicklingError as error:
-        foreign = re.search(r'GLOBAL (\S+)', str(error))
-        if not foreign:
-            raise InputError(f'{path} is no checkpoint, or a torn one') from error
-        raise InputError(
-            f'{path} is not read: besides weights it holds {foreign[1]}, and reading such objects can run any code. If '
-            'you trust where it comes from, save its state_dict alone with torch.save; tools/infer.py reads it with '
-            '--trust-checkpoint') from error
-    except Exception as error:  # torch raises many types for files that are cut short or of another kind
-        raise InputError(f'{path} is no checkpoint, or a torn one ({_first_sentence(error)})') from error
-    if not isinstance(checkpoint, dict) or not state_dict_of(checkpoint):
-        raise InputError(f'{path} holds no weights')
-    return checkpoint
-
-
-def _read_safetensors(path: str) -> dict:
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError as error:
-        raise InputError(f'{path} needs safetensors: pip install safetensors') from error
-    try:
-        with safe_open(path, framework='pt') as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}
-            meta = json.loads((file.metadata() or {}).get('meta', '{}'))
-    except (SafetensorError, ValueError) as error:
-        raise InputError(f'{path} is no safetensors file, or a torn one ({error})') from error
-    if not state:
-        raise InputError(f'{path} holds no weights')
-    return dict(state_dict=state, meta=meta)
 
 
 def check_checkpoint(model: nn.Module, checkpoint: dict, path: str | Path, purpose: str) -> list[str]:
@@ -88,7 +22,7 @@ def check_checkpoint(model: nn.Module, checkpoint: dict, path: str | Path, purpo
         checkpoint: As :func:`read_checkpoint` returns it.
         path: Its name, for messages.
         purpose: ``'finetune'``: the backbone must match. ``'test'``: each part of the network must.
-            ``'resume'``: all entries must, to the last and in the same size, and there are no others.
+            ``'resume'``, ``'publish'``: all entries must, to the last and in the same size, and there are no others.
 
     Returns:
         Lines on what does not match but is no error.
@@ -98,12 +32,12 @@ def check_checkpoint(model: nn.Module, checkpoint: dict, path: str | Path, purpo
             not.
     """
     state = {re.sub(r'^module\.', '', name): value for name, value in state_dict_of(checkpoint).items()}
-    comparison = _Comparison(model, state, resample=purpose != 'resume')
+    comparison = _Comparison(model, state, resample=purpose not in ('resume', 'publish'))
     problems = comparison.describe()
     if not problems:
         return []
-    if purpose == 'resume':
-        raise InputError('\n'.join([f'{path} is a checkpoint of another network than that of the run', *problems]))
+    if purpose in ('resume', 'publish'):
+        raise InputError('\n'.join([f'{path} is a checkpoint of another network than that of the config', *problems]))
     for part, (matched, total) in comparison.parts().items():
         if matched < ENOUGH * total and (purpose == 'test' or part in ('backbone', '')):
             raise InputError('\n'.join([
@@ -112,8 +46,12 @@ def check_checkpoint(model: nn.Module, checkpoint: dict, path: str | Path, purpo
     return [f'{path} does not match in all entries; those that do not keep their initial values', *problems]
 
 
-def check_pretrained(model: nn.Module) -> list[str]:
+def check_pretrained(model: nn.Module, trust: bool = False) -> list[str]:
     """Check the files that ``init_cfg=dict(type='Pretrained', ...)`` names anywhere in a network.
+
+    Args:
+        model: The network.
+        trust: As for :func:`read_checkpoint`.
 
     Returns:
         For each file a line on how many entries are loaded, resampled, missing and unexpected, and lines that list what
@@ -129,7 +67,7 @@ def check_pretrained(model: nn.Module) -> list[str]:
             if init_cfg.get('type') != 'Pretrained' or not init_cfg.get('checkpoint'):
                 continue
             path, prefix = init_cfg['checkpoint'], init_cfg.get('prefix')
-            state = state_dict_of(read_checkpoint(path))
+            state = state_dict_of(read_checkpoint(path, trust))
             state = {re.sub(r'^module\.', '', key): value for key, value in state.items()}
             if prefix:
                 prefix = f'{prefix.rstrip(".")}.'
@@ -146,7 +84,7 @@ def check_pretrained(model: nn.Module) -> list[str]:
     return notes
 
 
-def find_resume_checkpoint(*folders: str | Path) -> tuple[str | None, list[str]]:
+def find_resume_checkpoint(*folders: str | Path, trust: bool = False) -> tuple[str | None, list[str]]:
     """The whole checkpoint that a run goes on from.
 
     That is the one that ``last_checkpoint`` names, if it is whole; else the newest whole ``epoch_*.pth`` or
@@ -154,6 +92,7 @@ def find_resume_checkpoint(*folders: str | Path) -> tuple[str | None, list[str]]
 
     Args:
         folders: The work dir, and where its checkpoints lie if that is elsewhere.
+        trust: As for :func:`read_checkpoint`.
 
     Returns:
         The path, None where there is no checkpoint at all, and lines for the log.
@@ -171,7 +110,7 @@ def find_resume_checkpoint(*folders: str | Path) -> tuple[str | None, list[str]]
         if not path.is_file():
             continue
         try:
-            meta = read_checkpoint(path).get('meta', {})
+            meta = read_checkpoint(path, trust).get('meta', {})
         except InputError as error:
             faults.append(str(error))
             continue
@@ -248,53 +187,3 @@ class _Comparison:
         different = [f'{name} {shape} instead of {tuple(self.wanted[name].shape)}' for name, shape in shapes.items()]
         return [f'  {len(names)} {kind}: {listed(names)}' for kind, names in (
             ('missing', self.missing), ('unexpected', self.unexpected), ('of another shape', different)) if names]
-
-
-def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
-    """The weights in a checkpoint; empty where there are none."""
-    state = checkpoint.get('state_dict', checkpoint)
-    if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
-        return {}
-    return state
-
-
-def _first_sentence(error: Exception) -> str:
-    return str(error).strip("'").split('. ')[0].splitlines()[0] if str(error) else type(error).__name__
-
-
-@contextmanager
-def _known_globals() -> Iterator[None]:
-    """Let torch's restricted reader meet what MMEngine writes besides tensors: log histories and NumPy
-    values."""
-    before = torch.serialization.get_safe_globals()
-    torch.serialization.add_safe_globals(_KNOWN_GLOBALS)
-    try:
-        yield
-    finally:
-        torch.serialization.clear_safe_globals()
-        torch.serialization.add_safe_globals(before)
-
-
-def _history_method(owner: type, name: str):
-    # A log history pickles its own methods as getattr(HistoryBuffer, 'mean'); getattr of anything else stays
-    # barred.
-    if owner is not HistoryBuffer or name.startswith('_'):
-        raise pickle.UnpicklingError(f'Unsupported global: GLOBAL getattr({owner}, {name})')
-    return getattr(owner, name)
-
-
-def _under_name(function, module: str, name: str):
-    """``function`` as the pickle names it: NumPy moved its modules between versions."""
-    def call(*args):
-        return function(*args)
-    call.__module__, call.__name__, call.__qualname__ = module, name, name
-    return call
-
-
-_numpy_core = getattr(np, '_core', None) or np.core
-_KNOWN_GLOBALS = [
-    HistoryBuffer, np.ndarray, np.dtype, _under_name(_history_method, 'builtins', 'getattr'),
-    *(getattr(np.dtypes, name) for name in dir(np.dtypes) if name.endswith('DType')),
-    *(_under_name(getattr(_numpy_core.multiarray, name), f'numpy.{core}.multiarray', name)
-      for core in ('core', '_core') for name in ('_reconstruct', 'scalar')),
-]

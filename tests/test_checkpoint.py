@@ -67,7 +67,7 @@ def test_head_may_differ_for_finetuning_only(state):
 
 def test_a_run_is_resumed_on_the_same_network_only(state):
     for other in (without(state, 'backbone.7.weight'), {**state, 'extra': torch.zeros(1)}):
-        with pytest.raises(InputError, match='another network than that of the run\n  1 (missing|unexpected): '):
+        with pytest.raises(InputError, match='another network than that of the config\n  1 (missing|unexpected): '):
             check(other, 'resume')
 
 

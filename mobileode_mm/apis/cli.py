@@ -35,7 +35,7 @@ def train_main(argv: list[str] | None = None) -> int:
     _add_common(parser)
     args = _parse(parser, argv)
     return _run(lambda: train(args.config, args.work_dir, args.resume, args.amp, args.auto_scale_lr, args.load_backbone,
-                              args.cfg_options, args.launcher))
+                              args.cfg_options, args.launcher, args.trust_checkpoint))
 
 
 def test_main(argv: list[str] | None = None) -> int:
@@ -51,13 +51,15 @@ def test_main(argv: list[str] | None = None) -> int:
     _add_common(parser)
     args = _parse(parser, argv)
     return _run(lambda: test(args.config, args.checkpoint, args.work_dir, args.out, args.show, args.show_dir,
-                             args.wait_time, args.cfg_options, args.launcher))
+                             args.wait_time, args.cfg_options, args.launcher, args.trust_checkpoint))
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
                         help='replace settings of the config, as in data_root=/data/coco train_cfg.max_epochs=3 '
                         'key="[a,b]"')
+    parser.add_argument('--trust-checkpoint', action='store_true',
+                        help='read checkpoints that can run code when they are read')
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
                         help='who started the processes (default: none)')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)

@@ -17,7 +17,8 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DATASETS
 from mmengine.runner.checkpoint import load_state_dict
 
-from ..checkpoint import check_checkpoint, read_checkpoint, state_dict_of
+from ..checkpoint import check_checkpoint
+from ..checkpoint_file import read_checkpoint, restricted_loading, state_dict_of
 from ..data.json_file import read_json
 from ..data.pictures import read_picture
 from ..errors import InputError
@@ -85,6 +86,7 @@ class Inferencer:
         task: ``'detection'``, ``'segmentation'`` or ``'classification'``.
         classes: Names of the classes.
         metainfo: ``classes`` and, where the data set has one, ``palette``.
+        takes_rgb: Whether the test pipeline is given pictures in RGB, not BGR.
         notes: Lines on what is no error, but worth knowing.
 
     Raises:
@@ -106,7 +108,7 @@ class Inferencer:
         self.task = TASKS[self.scope]
         self.device = _device(device)
         read = read_checkpoint(checkpoint, trust)
-        with config_scope(cfg):
+        with config_scope(cfg), restricted_loading(trust):
             self.model = build_model(cfg)
             self.notes = check_checkpoint(self.model, read, checkpoint, 'test')
             load_state_dict(self.model, state_dict_of(read))
@@ -159,7 +161,7 @@ class Inferencer:
         """What the test pipeline makes of a picture: ``inputs`` (3, h, w) and its data sample."""
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
             raise InputError(f'a picture of shape {pixels.shape} and type {pixels.dtype} is none of (H, W, 3), uint8')
-        pixels = np.ascontiguousarray(pixels[..., ::-1] if self._takes_rgb else pixels)
+        pixels = np.ascontiguousarray(pixels[..., ::-1] if self.takes_rgb else pixels)
         size = pixels.shape[:2]
         with config_scope(self.cfg):
             return self._pipeline(
@@ -218,7 +220,7 @@ class Inferencer:
         steps = list(_test_dataset(self.cfg).get('pipeline') or ())
         loading = [step for step in steps if type_name(step) == 'LoadImageFromFile']
         # A data set that reads no picture files, such as CIFAR-10, has its pictures in RGB.
-        self._takes_rgb = not loading
+        self.takes_rgb = not loading
         settings = loading[0] if loading else {}
         self._read = partial(read_picture, backend=settings.get('imdecode_backend', 'cv2'),
                              flag=settings.get('color_type', 'color'))

@@ -100,7 +100,7 @@ def _batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status: 1 where some inputs could not be read."""
-    parser = argparse.ArgumentParser('infer.py', description='Detect, segment or classify what is on pictures.')
+    parser = argparse.ArgumentParser('mobileode-infer', description='Detect, segment or classify what is on pictures.')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint of a training, or a published file')
     parser.add_argument('inputs', nargs='+', metavar='INPUT',

@@ -1,9 +1,7 @@
 """What a user gives to inference: pictures, folders, patterns, videos, a camera, a URL."""
 import glob
 import os
-import shutil
 import tempfile
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,10 +12,10 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
+from ..fetching import fetch
 
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
-FETCH_SECONDS = 20
 
 
 class Source(NamedTuple):
@@ -128,13 +126,7 @@ def _fetch(url: str, stack: ExitStack) -> str:
         raise InputError(f'{url} is not read: of URLs only http and https are')
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     file = os.path.join(folder, Path(unquote(parts.path)).name or 'picture')
-    try:
-        with urllib.request.urlopen(url, timeout=FETCH_SECONDS) as response, open(file, 'wb') as copy:
-            shutil.copyfileobj(response, copy)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, 'reason', error)
-        raise InputError(f'{url} cannot be fetched ({reason}). Is there a network? Otherwise bring the picture here by '
-                         'other means, and name the file') from error
+    fetch(url, file)
     return file
 
 

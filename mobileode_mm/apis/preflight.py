@@ -14,15 +14,17 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, OPTIMIZERS, DefaultScope
 from torch import nn
 
-from ..checkpoint import check_checkpoint, check_pretrained, read_checkpoint
+from ..checkpoint import check_checkpoint, check_pretrained
+from ..checkpoint_file import read_checkpoint
+from ..engine.compiling import compile_options
 from ..errors import InputError
 from .datasets import DataChecks
 
 _TOOLBOXES = ('mmdet', 'mmseg', 'mmpretrain')
 
 
-def check_run(cfg: Config, splits: tuple[str, ...], path: str | None,
-              purpose: str) -> tuple[dict | None, list[str]]:
+def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: str,
+              trust: bool = False) -> tuple[dict | None, list[str]]:
     """Check work dir, numbers, network, checkpoint and data of a run, in the order of what they cost.
 
     Args:
@@ -30,6 +32,7 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None,
         splits: Those of train, val and test that the run reads.
         path: The checkpoint it loads, if any.
         purpose: What for: ``'finetune'``, ``'test'`` or ``'resume'``.
+        trust: As for :func:`mobileode_mm.checkpoint_file.read_checkpoint`.
 
     Returns:
         The checkpoint, and lines for the log on what is no error.
@@ -39,12 +42,13 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None,
     """
     check_writable(cfg.work_dir, 'work dir', '--work-dir')
     _check_numbers(cfg, splits)
+    compile_options(cfg.get('compile'))
     with config_scope(cfg):
         if 'train' in splits:
             _check_optimizer(cfg)
         model = build_model(cfg)
-        checkpoint = read_checkpoint(path) if path else None
-        notes = [] if purpose == 'test' else check_pretrained(model)
+        checkpoint = read_checkpoint(path, trust) if path else None
+        notes = [] if purpose == 'test' else check_pretrained(model, trust)
         if path:
             notes += check_checkpoint(model, checkpoint, path, purpose)
         checks = DataChecks(cfg, _num_classes(model))

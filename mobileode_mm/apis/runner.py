@@ -11,12 +11,14 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..cores import usable_cores
 from ..data.pictures import find_faulty
 from ..engine import distributed, reseed  # noqa: F401  (registers the wrapper and the hook)
+from ..engine.compiling import compile_network, compile_options
 from ..engine.progress import ProgressBarHook
 from ..errors import InputError
 from .config import data_roots
@@ -81,7 +83,16 @@ def build_runner(cfg: Config, splits: tuple[str, ...]) -> Runner:
                                  f'{split}_dataloader.batch_size or give it more pictures')
         if 'train' in splits:
             runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-        return runner
+    _compile(runner)
+    return runner
+
+
+def _compile(runner: Runner) -> None:
+    """What the config's ``compile`` asks for. The key is taken from the Runner, which would compile in its own way."""
+    options = compile_options(runner.cfg.pop('compile', None))
+    if options is not None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        runner.logger.info(compile_network(model, options))
 
 
 @contextmanager

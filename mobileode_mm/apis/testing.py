@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
+from ..checkpoint_file import restricted_loading
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import InputError
 from .config import load_config
@@ -24,7 +25,7 @@ _DRAWING = {
 
 def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None = None, out: str | Path | None = None,
          show: bool = False, show_dir: str | Path | None = None, wait_time: float = 2, cfg_options: dict | None = None,
-         launcher: str = 'none') -> dict[str, float]:
+         launcher: str = 'none', trust: bool = False) -> dict[str, float]:
     """Evaluate a checkpoint on the test data of a config.
 
     Args:
@@ -37,6 +38,7 @@ def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None
         wait_time: Seconds that a window stands.
         cfg_options: Dotted config keys and values that replace the file's.
         launcher: ``'none'``, or who started the processes: ``'pytorch'``, ``'slurm'``, ``'mpi'``.
+        trust: Read a checkpoint that can run code when it is read.
 
     Returns:
         The metrics by name.
@@ -57,8 +59,8 @@ def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None
             out = os.path.abspath(out)
     add_hooks(cfg, 'ProgressBarHook')
 
-    with process_group(launcher, (cfg.get('env_cfg') or {}).get('dist_cfg') or {}):
-        notes = once_per_machine(lambda: _check(cfg, out, show_dir))
+    with process_group(launcher, (cfg.get('env_cfg') or {}).get('dist_cfg') or {}), restricted_loading(trust):
+        notes = once_per_machine(lambda: _check(cfg, out, show_dir, trust))
         runner = build_runner(cfg, ('test', ))
         runner.register_hook(StartLines(notes))
         if out:
@@ -67,7 +69,7 @@ def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None
             return runner.test()
 
 
-def _check(cfg: Config, out: str | None, show_dir: str | Path | None) -> list[str]:
+def _check(cfg: Config, out: str | None, show_dir: str | Path | None, trust: bool) -> list[str]:
     if out:
         if Path(out).suffix not in ('.pkl', '.pickle'):
             raise InputError(f'--out {out}: the name must end in .pkl or .pickle')
@@ -76,7 +78,7 @@ def _check(cfg: Config, out: str | None, show_dir: str | Path | None) -> list[st
     if show_dir:
         check_new(str(show_dir), '--show-dir')
         check_writable(str(show_dir), 'folder', '--show-dir')
-    return check_run(cfg, ('test', ), cfg.load_from, 'test')[1]
+    return check_run(cfg, ('test', ), cfg.load_from, 'test', trust)[1]
 
 
 def _draw(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ..checkpoint import find_resume_checkpoint, numbered_checkpoints, read_checkpoint, state_dict_of
+from ..checkpoint import find_resume_checkpoint, numbered_checkpoints
+from ..checkpoint_file import read_checkpoint, restricted_loading, state_dict_of
 from ..errors import InputError
 from .config import load_config
 from .distributed import once_per_machine, one_voice, process_group
@@ -16,7 +17,7 @@ from .runner import StartLines, add_hooks, build_runner, running, settle_dataloa
 
 def train(config: str | Path, work_dir: str | Path | None = None, resume: bool | str | Path = False, amp: bool = False,
           auto_scale_lr: bool = False, load_backbone: str | Path | None = None, cfg_options: dict | None = None,
-          launcher: str = 'none') -> Runner:
+          launcher: str = 'none', trust: bool = False) -> Runner:
     """Train what a config describes: a detector, a segmentor, a classifier.
 
     Everything that can be checked is checked before the Runner is built. A work dir that holds checkpoints of
@@ -36,6 +37,7 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
             resampled. The config's ``init_cfg`` of the backbone is replaced.
         cfg_options: Dotted config keys and values that replace the file's.
         launcher: ``'none'``, or who started the processes: ``'pytorch'``, ``'slurm'``, ``'mpi'``.
+        trust: Read checkpoints, also those that the config names, that can run code when they are read.
 
     Returns:
         The Runner, its training done.
@@ -51,7 +53,7 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
         settle_work_dir(cfg, work_dir)
         settle_dataloaders(cfg)
         if load_backbone:
-            _start_from_backbone(cfg, load_backbone)
+            _start_from_backbone(cfg, load_backbone, trust)
         if amp:
             _use_amp(cfg)
         if auto_scale_lr:
@@ -62,8 +64,8 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
     add_hooks(cfg, 'ProgressBarHook', 'RunReportHook')
     splits = ('train', 'val') if cfg.get('val_dataloader') is not None else ('train', )
 
-    with process_group(launcher, (cfg.get('env_cfg') or {}).get('dist_cfg') or {}):
-        cfg.resume, cfg.load_from, seed, notes = once_per_machine(lambda: _check(cfg, resume, splits))
+    with process_group(launcher, (cfg.get('env_cfg') or {}).get('dist_cfg') or {}), restricted_loading(trust):
+        cfg.resume, cfg.load_from, seed, notes = once_per_machine(lambda: _check(cfg, resume, splits, trust))
         if seed is not None:
             cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
         runner = build_runner(cfg, splits)
@@ -73,7 +75,7 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
     return runner
 
 
-def _check(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...]) -> tuple:
+def _check(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...], trust: bool) -> tuple:
     """(resume, load_from, seed, notes): what the run goes on from, after all checks."""
     resume = resume or bool(cfg.get('resume')) and (cfg.get('load_from') or True)
     folders = [cfg.work_dir, _checkpoint_folder(cfg)]
@@ -86,9 +88,9 @@ def _check(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...]) -> t
                 f'{cfg.work_dir} holds checkpoints of an earlier run, {earlier[0].name} for one, which a new one could '
                 'overwrite. Go on with --resume, or choose another --work-dir')
     elif resume in (True, 'auto'):
-        resume, notes = find_resume_checkpoint(*folders)
+        resume, notes = find_resume_checkpoint(*folders, trust=trust)
     path = str(resume) if resume else cfg.get('load_from')
-    checkpoint, more = check_run(cfg, splits, path, 'resume' if resume else 'finetune')
+    checkpoint, more = check_run(cfg, splits, path, 'resume' if resume else 'finetune', trust)
     notes += more
     if not resume:
         return False, path, None, notes
@@ -114,14 +116,15 @@ def _checkpoint_folder(cfg: Config) -> str:
     return str(Path(out_dir, Path(cfg.work_dir).resolve().name)) if out_dir else cfg.work_dir
 
 
-def _start_from_backbone(cfg: Config, path: str | Path) -> None:
-    names = state_dict_of(read_checkpoint(path))
+def _start_from_backbone(cfg: Config, path: str | Path, trust: bool) -> None:
+    names = state_dict_of(read_checkpoint(path, trust))
     prefix = next((prefix for prefix in ('backbone.', 'module.backbone.')
                    if any(name.startswith(prefix) for name in names)), None)
     if cfg.model.get('backbone') is None:
         raise InputError(f'--load-backbone: the model of {cfg.filename} has no backbone')
-    # A full path, for processes that run in other folders; MMEngine's own loader then does the work.
-    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=os.path.abspath(os.path.expanduser(path)))
+    path = str(path) if '://' in str(path) else os.path.abspath(os.path.expanduser(path))
+    # A full path, for processes that run in other folders; MMEngine then does the work.
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=path)
     if prefix:
         cfg.model.backbone.init_cfg.prefix = prefix
     if cfg.model.get('pretrained'):  # mmseg's older way to say the same

@@ -290,6 +290,13 @@ def test_what_cannot_be_used(here, capfd):
         assert message in capfd.readouterr().err
     assert main([str(CONFIGS / f'{TASKS["detection"]}.py'), str(here / 'segmentation.pth'), str(picture)]) == 2
     assert 'is a checkpoint of another network' in capfd.readouterr().err
+    Path('torn.pth').write_bytes((here / 'classification.pth').read_bytes()[:100_000])
+    Path('text.pth').write_text('no weights')
+    for name, message in (('torn.pth', 'is no checkpoint, or a torn one'),
+                          ('text.pth', 'is no checkpoint, or a torn one'),
+                          ('absent.pth', 'there is no checkpoint file absent.pth')):
+        assert main([str(CONFIGS / f'{TASKS["classification"]}.py'), name, str(picture)]) == 2
+        assert message in capfd.readouterr().err
     assert not os.path.exists('predictions')
 
 
