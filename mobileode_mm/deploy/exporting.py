@@ -1,0 +1,212 @@
+"""From a checkpoint to a file that was compared with the network; the command ``tools/deployment/export.py``."""
+
+import argparse
+import copy
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..apis.cli import Options
+from ..apis.inference import Inferencer
+from ..apis.preflight import check_new, check_writable, config_scope
+from ..backbones import Deployable
+from ..errors import InputError, exit_status
+from . import networks, parity
+from .formats import DYNAMIC, SUFFIXES, load, needed, write
+from .pictures import Pictures, fixed_size, preparation, samples
+
+_SAMPLES = 4
+
+
+class Exported(NamedTuple):
+    """A file that was made.
+
+    Attributes:
+        path: The file.
+        rows: How it compares with the network.
+        metadata: What it says of itself.
+        lines: What else there is to say, for people.
+    """
+    path: Path
+    rows: list[parity.Row]
+    metadata: dict[str, str]
+    lines: list[str]
+
+
+def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_format: str = 'onnx',
+           with_nms: bool = False, dynamic: str = 'none', size: Sequence[int] | None = None, int8: bool = False,
+           trust: bool = False, cfg_options: dict | None = None) -> Exported:
+    """Write a trained network with its pre- and post-processing into a file.
+
+    The input is a batch of pictures (B, H, W, 3), uint8, RGB. Before the file gets its name it is checked, run, and
+    compared with the network on pictures of the test data.
+
+    Args:
+        config: Config file of a detector with an SSD head, a segmentor or a classifier.
+        checkpoint: Its weights.
+        out: The file, which must not exist.
+        file_format: ``'onnx'``, ``'torchscript'`` or ``'exported-program'``.
+        with_nms: For detectors, ONNX alone: the best boxes after suppression instead of all of them.
+        dynamic: What may differ from call to call: ``'none'``, ``'batch'``, ``'size'`` or ``'both'``.
+        size: Height and width of the pictures, where they are fixed; by default the test pipeline's.
+        int8: ONNX alone: also write ``<out>.int8.onnx``, quantised and calibrated on the training data, and measure
+            both on the test data.
+        trust: Read a checkpoint that can run code when it is read.
+        cfg_options: Dotted config keys and values that replace the file's.
+
+    Raises:
+        InputError: Something given cannot be used, or the file does not compute what the network does.
+    """
+    _check_arguments(file_format, with_nms, dynamic, size)
+    needed(file_format, int8)
+    targets = _targets(Path(out).expanduser(), file_format, int8)
+    inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options)
+    kind = _task(inferencer.task, with_nms, int8)
+    steps = preparation(inferencer.cfg)
+    if dynamic in ('none', 'batch'):
+        steps, size = fixed_size(steps, size, inferencer.cfg.model.backbone.get('input_size'))
+    data = _data(inferencer) if int8 else None
+    reference = kind(inferencer.model, inferencer.takes_rgb).eval()
+    deployed = kind(_deployed(inferencer.model, size), inferencer.takes_rgb).eval()
+    metadata = _metadata(inferencer, deployed, steps, size, dynamic)
+    pictures, origin = samples(inferencer, _SAMPLES, size)
+    lines = [*inferencer.notes, f'compared on {len(pictures)} {origin}']
+
+    targets[0].parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=targets[0].parent) as folder, config_scope(inferencer.cfg):
+        made = [Path(folder, target.name) for target in targets]
+        write(deployed, _example(size, dynamic), dynamic, file_format, made[0], metadata)
+        rows = parity.compare(reference, deployed, load(made[0], file_format), _batches(pictures, dynamic))
+        if not all(row.good for row in rows):
+            raise InputError(f'{targets[0]} is not written: it does not compute what the network computes\n'
+                             f'{parity.table(rows)}')
+        if data:
+            from .int8 import quantise
+            lines += quantise(inferencer, *data, *made)
+        for path, target in zip(made, targets):
+            check_new(str(target), '--out')
+            os.replace(path, target)
+    return Exported(targets[0], rows, metadata, lines)
+
+
+def _check_arguments(file_format: str, with_nms: bool, dynamic: str, size: Sequence[int] | None) -> None:
+    if file_format not in SUFFIXES:
+        raise InputError(f'--format {file_format} is none of {", ".join(SUFFIXES)}')
+    if dynamic not in DYNAMIC:
+        raise InputError(f'--dynamic {dynamic} is none of {", ".join(DYNAMIC)}')
+    if with_nms and file_format != 'onnx':
+        raise InputError(f'--with-nms is for --format onnx: PyTorch has no operator of its own for it that a file of '
+                         f'--format {file_format} could carry')
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise InputError(f'--size {" ".join(map(str, size))}: a height and a width in pixels are wanted')
+    if size is not None and dynamic in ('size', 'both'):
+        raise InputError(f'--size fixes what --dynamic {dynamic} leaves free; give one of the two')
+    if file_format == 'torchscript' and dynamic in ('size', 'both'):
+        raise InputError('a TorchScript file is a recording at one size: --dynamic batch is all it can')
+
+
+def _targets(out: Path, file_format: str, int8: bool) -> list[Path]:
+    """The files to write, none of which exists."""
+    if out.suffix != SUFFIXES[file_format]:
+        raise InputError(f'--out {out}: the name of a file of --format {file_format} ends in {SUFFIXES[file_format]}')
+    targets = [out, out.with_suffix('.int8.onnx')] if int8 else [out]
+    for target in targets:
+        check_new(str(target), '--out')
+    check_writable(str(out.parent), 'folder', '--out')
+    return targets
+
+
+def _task(task: str, with_nms: bool, int8: bool) -> type[networks.Task]:
+    if task == 'detection':
+        if int8 and not with_nms:
+            raise InputError('--int8 of a detector needs --with-nms: its metric is one of suppressed boxes')
+        return networks.SuppressingDetector if with_nms else networks.Detector
+    if with_nms:
+        raise InputError(f'--with-nms is for detectors; the config is one of {task}')
+    return dict(segmentation=networks.Segmentor, classification=networks.Classifier)[task]
+
+
+def _data(inferencer: Inferencer) -> tuple[Pictures, Pictures]:
+    """Training and test data."""
+    try:
+        return Pictures(inferencer, 'train'), Pictures(inferencer, 'test')
+    except FileNotFoundError as error:
+        raise InputError('--int8 is calibrated on the training data and measured on the test data, which are not all '
+                         f'there: {error}') from error
+
+
+def _deployed(model: torch.nn.Module, size: tuple[int, int] | None) -> torch.nn.Module:
+    if not isinstance(model, Deployable):
+        raise InputError(f'{type(model).__name__} has no deploy form; of detectors SSDLite has one, of segmentors '
+                         'DeepLabV3, of classifiers FittedClassifier, whatever their backbone')
+    model = copy.deepcopy(model)
+    model.switch_to_deploy(size)
+    return model
+
+
+def _metadata(inferencer: Inferencer, task: networks.Task, steps: list[dict], size: tuple[int, int] | None,
+              dynamic: str) -> dict[str, str]:
+    """What a program has to know that runs the file: plain strings, lists and dicts as JSON.
+
+    The normalisation is done inside the network, and here for people alone.
+    """
+    values = dict(
+        task=inferencer.task, classes=json.dumps(inferencer.classes), outputs=json.dumps(task.outputs),
+        input='batch, height, width, 3; uint8; RGB', prepare=json.dumps(steps), dynamic=dynamic,
+        size=json.dumps(size), normalisation=json.dumps(task.normalise.in_rgb()), precision='float32',
+        version=f'mobileode_mm {__version__}')
+    if inferencer.metainfo.get('palette'):
+        values['palette'] = json.dumps([list(map(int, colour)) for colour in inferencer.metainfo['palette']])
+    return values
+
+
+def _example(size: tuple[int, int] | None, dynamic: str) -> torch.Tensor:
+    """Sides that differ: an export takes equal ones for one and the same."""
+    height, width = size or (160, 192)
+    batch = 2 if dynamic in ('batch', 'both') else 1
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (batch, height, width, 3), dtype=torch.uint8, generator=generator)
+
+
+def _batches(pictures: list[np.ndarray], dynamic: str) -> list[np.ndarray]:
+    batches = [picture[None] for picture in pictures]
+    if dynamic in ('batch', 'both'):
+        batches.append(np.stack([pictures[0], pictures[0][::-1, ::-1], pictures[0][::-1]]))
+    return batches
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser('export.py', description='Write a trained network into a file for other programs.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint of a training, or a published file')
+    parser.add_argument('--format', default='onnx', help=f'{", ".join(SUFFIXES)} (default: onnx)')
+    parser.add_argument('--out', required=True, metavar='FILE', help='the file to write; one that exists is left alone')
+    parser.add_argument('--with-nms', action='store_true',
+                        help='detectors in ONNX: the best boxes after non-maximum suppression, not all of them')
+    parser.add_argument('--dynamic', default='none', help=f'what may differ from call to call: {", ".join(DYNAMIC)} '
+                        '(default: none)')
+    parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
+                        help="of the pictures (default: the test pipeline's)")
+    parser.add_argument('--int8', action='store_true',
+                        help='also write FILE with the suffix .int8.onnx, calibrated on the training data')
+    parser.add_argument('--trust-checkpoint', action='store_true',
+                        help='read a checkpoint that can run code when it is read')
+    parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
+                        help='replace settings of the config')
+    args = parser.parse_args(argv)
+
+    def run() -> None:
+        exported = export(args.config, args.checkpoint, args.out, args.format, args.with_nms, args.dynamic, args.size,
+                          args.int8, args.trust_checkpoint, args.cfg_options)
+        print(parity.table(exported.rows), *exported.lines, sep='\n')
+        print(f'{exported.path}: {exported.path.stat().st_size:,} bytes')
+
+    return exit_status(run)

@@ -1,0 +1,118 @@
+"""The files: how they are written, and how they are run again."""
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .networks import Task
+from .nms import onnx_translations
+
+#: Names of the files by format.
+SUFFIXES = {'onnx': '.onnx', 'torchscript': '.pt', 'exported-program': '.pt2'}
+DYNAMIC = ('none', 'batch', 'size', 'both')
+OPSET = 18
+_AXES = ('batch', 'height', 'width')
+_META = 'metadata.json'
+
+Run = Callable[[np.ndarray], list[np.ndarray]]
+
+
+def needed(file_format: str, int8: bool) -> None:
+    """InputError where a package that the format needs is not installed."""
+    try:
+        if file_format == 'onnx':
+            import onnx  # noqa: F401
+            import onnxruntime  # noqa: F401
+            import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError(f'--format onnx needs {error.name}: pip install "mobileode-mm[deploy]"') from error
+    if int8 and file_format != 'onnx':
+        raise InputError('--int8 is for --format onnx')
+
+
+@torch.no_grad()
+def write(task: Task, example: Tensor, dynamic: str, file_format: str, path: Path, metadata: dict[str, str]) -> None:
+    """Write a task into a file.
+
+    Args:
+        task: In eval mode, the network in its deploy form.
+        example: (B, H, W, 3), uint8; its size is the file's where that is not dynamic.
+        dynamic: One of :data:`DYNAMIC`: which of batch and size may differ.
+        file_format: One of :data:`SUFFIXES`.
+        path: The file.
+        metadata: Goes into the file.
+    """
+    if file_format == 'torchscript':
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            traced = torch.jit.trace(task, example, check_trace=False)
+        torch.jit.save(traced, path, _extra_files={_META: json.dumps(metadata)})
+        return
+    axes = {'none': (), 'batch': (0, ), 'size': (1, 2), 'both': (0, 1, 2)}[dynamic]
+    shapes = ({axis: torch.export.Dim.DYNAMIC for axis in axes}, ) if axes else None
+    program = torch.export.export(task, (example, ), dynamic_shapes=shapes)
+    if file_format == 'exported-program':
+        torch.export.save(program, path, extra_files={_META: json.dumps(metadata)})
+        return
+    import onnx
+    with quiet():
+        made = torch.onnx.export(program, (example, ), input_names=['image'], output_names=list(task.outputs),
+                                 opset_version=OPSET, dynamo=True, custom_translation_table=onnx_translations())
+    model = made.model_proto
+    _name_axes(model.graph)
+    onnx.helper.set_model_props(model, metadata)
+    onnx.save(model, str(path))
+
+
+def load(path: Path, file_format: str) -> Run:
+    """A function from a batch (B, H, W, 3), uint8, RGB, to the file's outputs.
+
+    An ONNX file is checked first.
+    """
+    if file_format == 'onnx':
+        import onnx
+        import onnxruntime
+        onnx.checker.check_model(str(path), full_check=True)
+        session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+        return lambda image: session.run(None, {'image': image})
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # torch's own, on the buffers of a file that it reads
+        loaded = torch.jit.load(path) if file_format == 'torchscript' else torch.export.load(path).module()
+
+    def run(image):
+        with torch.no_grad():
+            return [output.numpy() for output in loaded(torch.from_numpy(image))]
+
+    return run
+
+
+def _name_axes(graph) -> None:
+    """Call the free axes batch, height and width wherever they stand alone."""
+    names = {dim.dim_param: name for dim, name in zip(graph.input[0].type.tensor_type.shape.dim, _AXES)
+             if dim.dim_param}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in names:
+                dim.dim_param = names[dim.dim_param]
+
+
+@contextmanager
+def quiet():
+    """Without what exporters, quantisers and metrics remark on their progress."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,205 @@
+"""Whole tasks as one module each: from the pixels of pictures to boxes, masks or classes."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .nms import suppress
+
+
+class Normalise(nn.Module):
+    """What the data preprocessor of a toolbox does to a batch, on RGB pixels.
+
+    Args:
+        preprocessor: Data preprocessor of mmdet, mmseg or mmpretrain.
+        takes_rgb: Whether it is given RGB, not BGR.
+
+    Raises:
+        InputError: It pads, or changes pictures otherwise.
+    """
+
+    def __init__(self, preprocessor: nn.Module, takes_rgb: bool):
+        super().__init__()
+        if getattr(preprocessor, 'pad_size_divisor', None) not in (None, 0, 1):
+            raise InputError(f'the data preprocessor pads to multiples of {preprocessor.pad_size_divisor}, which the '
+                             'exported network would not do; set its pad_size_divisor to 1')
+        switches = ('_channel_conversion', 'channel_conversion', 'to_rgb')  # mmdet's, mmseg's, mmpretrain's
+        swaps = any(getattr(preprocessor, name, False) for name in switches)
+        normalises = preprocessor._enable_normalize
+        #: Whether the network itself reads BGR.
+        self.reverse = takes_rgb == swaps
+        for name, neutral in (('mean', 0.), ('std', 1.)):
+            value = getattr(preprocessor, name) if normalises else torch.full((3, 1, 1), neutral)
+            self.register_buffer(name, value.detach().clone().view(3, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, H, W, 3), uint8, RGB, to the network's input (B, 3, H, W)."""
+        x = image.permute(0, 3, 1, 2).to(self.mean.dtype)
+        if self.reverse:
+            x = x[:, [2, 1, 0]]
+        return (x - self.mean) / self.std
+
+    def in_rgb(self) -> dict[str, list[float]]:
+        """Mean and deviation of R, G and B, for people."""
+        values = {name: getattr(self, name).flatten().tolist() for name in ('mean', 'std')}
+        return {name: value[::-1] if self.reverse else value for name, value in values.items()}
+
+
+class Task(nn.Module):
+    """A network with its pre- and post-processing.
+
+    Args:
+        model: The toolbox's model, in eval mode.
+        takes_rgb: Whether the model's test pipeline gives RGB.
+
+    Attributes:
+        outputs: Names of the outputs.
+    """
+
+    outputs: tuple[str, ...]
+
+    def __init__(self, model: nn.Module, takes_rgb: bool):
+        super().__init__()
+        self.normalise = Normalise(model.data_preprocessor, takes_rgb)
+        self.model = model
+        self.takes_rgb = takes_rgb
+
+    def features(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Maps of the backbone and, where there is one, of the neck."""
+        maps = self.model.backbone(self.normalise(image))
+        neck = getattr(self.model, 'neck', None)
+        return maps if neck is None else neck(maps)
+
+
+class Classifier(Task):
+    """Scores of the classes, by softmax."""
+
+    outputs = ('scores', )
+
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        """(B, H, W, 3), uint8, RGB, to scores (B, C)."""
+        return (self.model.head(self.features(image)).float().softmax(1), )
+
+
+class Segmentor(Task):
+    """The likeliest class of each pixel."""
+
+    outputs = ('mask', )
+
+    def __init__(self, model: nn.Module, takes_rgb: bool):
+        super().__init__(model, takes_rgb)
+        if model.test_cfg.get('mode', 'whole') != 'whole' or model.decode_head.out_channels < 2:
+            raise InputError('only segmentors that look at whole pictures (test_cfg.mode) and tell two classes or more '
+                             'by softmax can be exported')
+
+    def logits(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) at the pictures' size."""
+        logits = self.model.decode_head(self.features(image))
+        return F.interpolate(logits, size=image.shape[1:3], mode='bilinear',
+                             align_corners=self.model.decode_head.align_corners)
+
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        """(B, H, W, 3), uint8, RGB, to class indices (B, H, W), uint8."""
+        return (self.logits(image).argmax(1).to(torch.uint8), )
+
+
+class Detector(Task):
+    """Boxes and scores of all anchors."""
+
+    outputs = ('boxes', 'scores')
+
+    def __init__(self, model: nn.Module, takes_rgb: bool):
+        super().__init__(model, takes_rgb)
+        from mmdet.models.dense_heads import SSDHead
+        from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
+        head = getattr(model, 'bbox_head', None)
+        if not isinstance(head, SSDHead) or type(head.bbox_coder) is not DeltaXYWHBBoxCoder:
+            raise InputError(f'{type(model).__name__} is no SSD detector; of detectors, those with SSDHead or '
+                             'SSDLiteHead can be exported')
+        # (1, 4), as the coder has them.
+        self.register_buffer('deltas_mean', torch.tensor([head.bbox_coder.means]), persistent=False)
+        self.register_buffer('deltas_std', torch.tensor([head.bbox_coder.stds]), persistent=False)
+
+    def levels(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Boxes (B, N, 4) in pixels of the picture, and scores (B, N_i, C) of each map's anchors."""
+        maps = self.features(image)
+        head = self.model.bbox_head
+        scores, deltas = head(maps)
+        batch = image.shape[0]
+        anchors = torch.cat(head.prior_generator.grid_priors([x.shape[2:] for x in maps], device=image.device))
+        deltas = torch.cat([x.permute(0, 2, 3, 1).reshape(batch, -1, 4) for x in deltas], 1).float()
+        scores = [x.permute(0, 2, 3, 1).reshape(batch, -1, head.cls_out_channels).float().softmax(-1)[..., :-1]
+                  for x in scores]
+        return self._decode(anchors, deltas, image.shape[1:3]), scores
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, H, W, 3), uint8, RGB, to boxes (B, N, 4) and scores (B, N, C).
+
+        Boxes are x1, y1, x2, y2 in pixels of the picture, before any suppression.
+        """
+        boxes, scores = self.levels(image)
+        return boxes, torch.cat(scores, 1)
+
+    def _decode(self, anchors: Tensor, deltas: Tensor, size: Sequence[int]) -> Tensor:
+        """mmdet's ``delta2bbox`` on a batch, without its in-place writes."""
+        deltas = deltas * self.deltas_std + self.deltas_mean
+        corner, other = anchors[:, :2], anchors[:, 2:]
+        centre = (corner + other) * 0.5 + (other - corner) * deltas[..., :2]
+        limit = 4.135166556742356  # |ln(16/1000)|
+        half = (other - corner) * deltas[..., 2:].clamp(-limit, limit).exp() * 0.5
+        x1, y1 = (centre - half).unbind(-1)
+        x2, y2 = (centre + half).unbind(-1)
+        height, width = size
+        return torch.stack([x1.clamp(0, width), y1.clamp(0, height), x2.clamp(0, width), y2.clamp(0, height)], -1)
+
+
+class SuppressingDetector(Detector):
+    """The best boxes after non-maximum suppression in each class, as the model's ``test_cfg`` has it."""
+
+    outputs = ('boxes', 'scores', 'labels')
+
+    def __init__(self, model: nn.Module, takes_rgb: bool):
+        super().__init__(model, takes_rgb)
+        settings = model.test_cfg
+        nms = settings['nms']
+        if nms.get('type') != 'nms' or nms.get('class_agnostic', False):
+            raise InputError(f'test_cfg.nms={dict(nms)}: only plain suppression in each class can be exported; leave '
+                             '--with-nms out')
+        self.iou_threshold = float(nms['iou_threshold'])
+        self.score_threshold = float(settings.get('score_thr', 0))
+        self.candidates = settings.get('nms_pre', -1)
+        self.least_side = settings.get('min_bbox_size', -1)
+        self.most = settings['max_per_img']
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, H, W, 3), uint8, RGB, to boxes (B, K, 4), scores (B, K) and labels (B, K), the best first.
+
+        K is ``max_per_img``. Where there are fewer, the rest has score 0 and label −1.
+        """
+        boxes, levels = self.levels(image)
+        scores = torch.cat([self._best(level) for level in levels], 1)
+        if self.least_side >= 0:
+            sides = boxes[..., 2:] - boxes[..., :2]
+            scores = scores * (sides > self.least_side).all(-1, keepdim=True)
+        kept = suppress(boxes, scores.transpose(1, 2).contiguous(), self.iou_threshold, self.score_threshold)
+        classes = kept.shape[1]
+        scores, found = _top(kept.transpose(1, 2).flatten(1), self.most)
+        labels = torch.where(scores > 0, found % classes, -1)
+        places = (found // classes).clamp(max=boxes.shape[1] - 1)
+        return boxes.gather(1, places[..., None].expand(-1, -1, 4)), scores, labels
+
+    def _best(self, scores: Tensor) -> Tensor:
+        """Scores (B, N, C) of a map with all but the best ``nms_pre`` set to zero."""
+        if self.candidates <= 0:
+            return scores
+        least = _top(scores.flatten(1), self.candidates).values[:, -1]
+        return torch.where(scores >= least[:, None, None], scores, 0)
+
+
+def _top(values: Tensor, count: int):
+    """The largest ``count`` of values (B, M), none of them negative; zeros stand in where there are fewer."""
+    known = isinstance(values.shape[1], int)  # and not a symbol of an export
+    return (values if known and values.shape[1] >= count else F.pad(values, (0, count))).topk(count)

@@ -1,0 +1,336 @@
+"""Exported files: what they compute, what they say of themselves, and what is refused."""
+import ast
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.model import revert_sync_batchnorm
+from PIL import Image
+
+pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
+pytest.importorskip('onnxscript', reason='the extra "deploy" is not installed')
+import onnx  # noqa: E402
+import onnxruntime  # noqa: E402
+
+from mobileode_mm.apis import Inferencer  # noqa: E402
+from mobileode_mm.apis.config import load_config  # noqa: E402
+from mobileode_mm.apis.preflight import build_model, config_scope  # noqa: E402
+from mobileode_mm.deploy import export, networks  # noqa: E402
+from mobileode_mm.deploy.exporting import main  # noqa: E402
+from mobileode_mm.deploy.formats import load  # noqa: E402
+from mobileode_mm.deploy.nms import onnx_translations, suppress  # noqa: E402
+from mobileode_mm.errors import InputError  # noqa: E402
+from mobileode_mm.speed.loads import settle  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+NARROW = {'model.backbone.widen_factor': 0.25}
+# Few maps and few steps: what takes long is the export of each operator.
+TASKS = dict(
+    detection=('ssdlite_mobileode_mini', dict(NARROW, **{'model.backbone.num_steps': 1})),
+    segmentation=('deeplabv3_mobileode_mini', dict(NARROW, **{'model.backbone.num_steps': 1})),
+    classification=('classify_mobileode_mini', dict(NARROW, **{'model.backbone.num_steps': 1})))
+CLASSES = tuple('abcdefghij')
+
+
+def config_of(task):
+    name, options = TASKS[task]
+    return ROOT / 'configs' / f'{name}.py', options
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """Checkpoints of untrained networks with the norms of trained ones; no data."""
+    folder = tmp_path_factory.mktemp('export')
+    for task in TASKS:
+        path, options = config_of(task)
+        cfg = load_config(path, options)
+        with config_scope(cfg):
+            torch.manual_seed(0)
+            model = revert_sync_batchnorm(build_model(cfg))
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.1)
+        settle(model, lambda model=model: model(torch.randn(4, 3, 192, 192), mode='tensor'))
+        classes = ('ground', *CLASSES) if task == 'segmentation' else CLASSES
+        torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=classes))),
+                   folder / f'{task}.pth')
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (6, 9, 3), np.uint8)).resize((150, 100), Image.BICUBIC)
+    picture.save(folder / 'picture.png')
+    (folder / 'text.png').write_text('no picture')
+    return folder
+
+
+@pytest.fixture(scope='module', autouse=True)
+def no_data(tmp_path_factory):
+    """As where the mini data were never made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('MOBILEODE_DATA', str(tmp_path_factory.mktemp('nothing')))
+        yield
+
+
+@pytest.fixture(scope='module')
+def made(place):
+    """``made(task)``: a task in ONNX. Fixed size for detection; free batch and size; free batch."""
+    settings = dict(detection=dict(with_nms=True), segmentation=dict(dynamic='both'),
+                    classification=dict(dynamic='batch'))
+
+    @functools.cache
+    def make(task):
+        config, options = config_of(task)
+        return export(config, place / f'{task}.pth', place / f'{task}.onnx', cfg_options=options, **settings[task])
+
+    return make
+
+
+def inferencer_of(place, task):
+    config, options = config_of(task)
+    return Inferencer(config, place / f'{task}.pth', 'cpu', cfg_options=options)
+
+
+def run_onnx(place, task, *arguments):
+    """The stand-alone program, where neither torch nor this project can be imported."""
+    code = ("import sys, runpy\n"
+            "class Bar:\n"
+            "    def find_spec(self, name, *_):\n"
+            "        if name.split('.')[0] in ('torch', 'mobileode_mm', 'mmengine', 'mmcv', 'mmdet', 'cv2'):\n"
+            "            raise ImportError(name)\n"
+            "sys.meta_path.insert(0, Bar())\n"
+            "sys.argv = sys.argv[1:]\n"
+            "runpy.run_path(sys.argv[0], run_name='__main__')\n")
+    return subprocess.run([sys.executable, '-c', code, str(ROOT / 'tools/deployment/run_onnx.py'),
+                           str(place / f'{task}.onnx'), *map(str, arguments)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize('task', [pytest.param('detection', marks=pytest.mark.slow),
+                                  pytest.param('segmentation', marks=pytest.mark.slow), 'classification'])
+def test_every_file_is_compared_and_describes_itself(made, task):
+    exported = made(task)
+    assert all(row.good for row in exported.rows)
+    assert {'input', 'features'} < {row.quantity for row in exported.rows}
+    session = onnxruntime.InferenceSession(exported.path, providers=['CPUExecutionProvider'])
+    meta = session.get_modelmeta().custom_metadata_map
+    assert meta == exported.metadata and meta['task'] == task and meta['version'].startswith('mobileode_mm')
+    assert json.loads(meta['classes'])[-10:] == list(CLASSES)
+    assert json.loads(meta['normalisation'])['mean'] == pytest.approx([123.675, 116.28, 103.53])
+    assert [output.name for output in session.get_outputs()] == json.loads(meta['outputs'])
+    assert session.get_inputs()[0].type == 'tensor(uint8)'
+    shape = dict(detection=[1, 192, 192, 3], segmentation=['batch', 'height', 'width', 3],
+                 classification=['batch', 64, 64, 3])[task]
+    assert session.get_inputs()[0].shape == shape
+
+
+@pytest.mark.parametrize('takes_rgb', [False, True])
+@pytest.mark.parametrize('swaps', [False, True])
+@pytest.mark.parametrize('scope, name, switch', [
+    ('mmdet', 'DetDataPreprocessor', 'bgr_to_rgb'), ('mmseg', 'SegDataPreProcessor', 'bgr_to_rgb'),
+    ('mmpretrain', 'ClsDataPreprocessor', 'to_rgb')])
+@pytest.mark.parametrize('numbers', [dict(mean=[10., 20., 30.], std=[1., 2., 3.]), {}], ids=['with', 'without'])
+def test_the_input_is_the_preprocessors(scope, name, switch, swaps, takes_rgb, numbers):
+    from mmengine.config import Config
+    from mmengine.registry import MODELS
+    if scope == 'mmseg':
+        numbers = dict(numbers, size_divisor=1)
+    with config_scope(Config(dict(default_scope=scope))):
+        preprocessor = MODELS.build(dict(type=name, **{switch: swaps}, **numbers))
+    image = torch.randint(0, 256, (2, 5, 4, 3), dtype=torch.uint8)
+    given = image.permute(0, 3, 1, 2) if takes_rgb else image.permute(0, 3, 1, 2).flip(1)
+    expected = preprocessor(dict(inputs=list(given)))['inputs']
+    normalise = networks.Normalise(preprocessor, takes_rgb)
+    torch.testing.assert_close(normalise(image), expected.float())
+
+
+@pytest.mark.slow
+def test_a_detector_holds_decoding_and_suppression(made):
+    operators = {node.op_type for node in onnx.load(made('detection').path).graph.node}
+    assert {'NonMaxSuppression', 'Exp', 'Softmax'} <= operators
+    assert 'not found' in [row.quantity for row in made('detection').rows]
+
+
+@pytest.mark.slow
+def test_a_segmentor_takes_any_batch_and_size(place, made):
+    inferencer = inferencer_of(place, 'segmentation')
+    task = networks.Segmentor(inferencer.model, inferencer.takes_rgb)
+    session = onnxruntime.InferenceSession(made('segmentation').path, providers=['CPUExecutionProvider'])
+    generator = torch.Generator().manual_seed(1)
+    for shape in ((1, 96, 96, 3), (3, 70, 121, 3)):
+        image = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        mask, = session.run(None, {'image': image.numpy()})
+        with torch.no_grad():
+            expected, = task(image)
+        assert mask.shape == shape[:3] and (mask != expected.numpy()).mean() < 0.01
+
+
+def test_the_program_for_robots_gives_the_classifiers_class(place, made):
+    made('classification')
+    done = run_onnx(place, 'classification', place / 'picture.png')
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    # The mini pictures have the network's size; others are stretched to it.
+    pixels = cv2.resize(cv2.imread(str(place / 'picture.png')), (64, 64))
+    scores = inferencer_of(place, 'classification')([pixels])[0].scores
+    assert found['label'] == CLASSES[scores.argmax()] and found['score'] == pytest.approx(scores.max(), abs=0.02)
+
+
+@pytest.mark.slow
+def test_the_program_for_robots_finds_the_detectors_boxes(place, made):
+    made('detection')
+    done = run_onnx(place, 'detection', place / 'text.png', place / 'picture.png', '--score-thr', 0.02)
+    assert done.returncode == 1 and 'skipped' in done.stderr and 'text.png' in done.stderr
+    found = json.loads(done.stdout)['boxes']
+    boxes, labels, scores = inferencer_of(place, 'detection')([place / 'picture.png'])[0]
+    assert len(scores) > 20
+    for box, label, score in list(zip(boxes, labels, scores))[:10]:
+        same = [one for one in found if one['label'] == CLASSES[label]
+                and np.abs(np.subtract(one['box'], box)).max() < 1]
+        assert same and min(abs(one['score'] - score) for one in same) < 0.02
+
+
+@pytest.mark.slow
+def test_the_program_for_robots_writes_the_segmentors_mask(place, made, tmp_path):
+    made('segmentation')
+    done = run_onnx(place, 'segmentation', place / 'picture.png', '--masks', tmp_path)
+    assert done.returncode == 0, done.stderr
+    mask = np.asarray(Image.open(tmp_path / 'picture.png'))
+    pixels = json.loads(done.stdout)['pixels']
+    assert mask.shape == (100, 150) and sum(pixels.values()) == mask.size
+    expected = inferencer_of(place, 'segmentation')([place / 'picture.png'])[0].labels
+    # It resizes the mask, the toolbox the logits: borders differ.
+    assert (mask == expected).mean() > 0.9
+
+
+def test_the_program_for_robots_imports_no_more_than_it_says():
+    tree = ast.parse((ROOT / 'tools/deployment/run_onnx.py').read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert names - set(sys.stdlib_module_names) == {'numpy', 'onnxruntime', 'PIL'}
+
+
+@pytest.mark.parametrize('file_format, suffix', [
+    ('torchscript', '.pt'), pytest.param('exported-program', '.pt2', marks=pytest.mark.slow)])
+def test_pytorchs_own_formats(place, tmp_path, file_format, suffix):
+    config, options = config_of('classification')
+    out = tmp_path / f'network{suffix}'
+    exported = export(config, place / 'classification.pth', out, file_format, dynamic='batch', cfg_options=options)
+    assert all(row.good for row in exported.rows)
+    extra = {'metadata.json': ''}
+    if file_format == 'torchscript':
+        loaded = torch.jit.load(out, _extra_files=extra)
+    else:
+        loaded = torch.export.load(out, extra_files=extra).module()
+    assert json.loads(extra['metadata.json']) == exported.metadata
+    assert loaded(torch.zeros(3, 64, 64, 3, dtype=torch.uint8))[0].shape == (3, 10)
+
+
+def test_suppression_is_torchvisions_in_each_class():
+    from torchvision.ops import batched_nms
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(2, 40, 2, generator=generator) * 50
+    boxes = torch.cat([corners, corners + 5 + 20 * torch.rand(2, 40, 2, generator=generator)], -1)
+    scores = torch.rand(2, 3, 40, generator=generator)
+    kept = suppress(boxes, scores, 0.4, 0.3)
+    for picture in range(2):
+        labels, anchors = (scores[picture] > 0.3).nonzero().unbind(1)
+        found = batched_nms(boxes[picture, anchors], scores[picture, labels, anchors], labels, 0.4)
+        expected = torch.zeros(3, 40)
+        expected[labels[found], anchors[found]] = scores[picture, labels[found], anchors[found]]
+        assert torch.equal(kept[picture], expected) and 0 < len(found) < len(labels)
+
+
+def test_suppression_becomes_onnxs_own_operator(tmp_path):
+    """And gives torchvision's boxes there, at any batch."""
+    class Suppress(torch.nn.Module):
+        def forward(self, boxes, scores):
+            return suppress(boxes, scores, 0.4, 0.3)
+
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(2, 40, 2, generator=generator) * 50
+    boxes = torch.cat([corners, corners + 5 + 20 * torch.rand(2, 40, 2, generator=generator)], -1)
+    scores = torch.rand(2, 3, 40, generator=generator)
+    batch = {0: torch.export.Dim.DYNAMIC}
+    made = torch.onnx.export(Suppress().eval(), (boxes, scores), dynamo=True, opset_version=18,
+                             dynamic_shapes=(batch, batch), custom_translation_table=onnx_translations(), verbose=False)
+    made.save(tmp_path / 'nms.onnx')
+    session = onnxruntime.InferenceSession(tmp_path / 'nms.onnx', providers=['CPUExecutionProvider'])
+    names = [value.name for value in session.get_inputs()]
+    for count in (1, 2):
+        found, = session.run(None, dict(zip(names, (boxes[:count].numpy(), scores[:count].numpy()))))
+        assert np.array_equal(found, suppress(boxes[:count], scores[:count], 0.4, 0.3).numpy())
+
+
+@pytest.mark.parametrize('task, arguments, words', [
+    ('classification', ['--with-nms'], ['--with-nms', 'classification']),
+    ('detection', ['--with-nms', '--format', 'torchscript', '--out', 'a.pt'], ['--with-nms', 'onnx']),
+    ('detection', ['--format', 'tflite'], ['tflite', 'torchscript']),
+    ('detection', ['--dynamic', 'width'], ['--dynamic width', 'batch']),
+    ('detection', ['--dynamic', 'size', '--size', '64', '64'], ['--size', '--dynamic size']),
+    ('detection', ['--format', 'torchscript', '--dynamic', 'both', '--out', 'a.pt'], ['TorchScript', 'batch']),
+    ('detection', ['--out', 'a.pt'], ['a.pt', '.onnx']),
+    ('segmentation', [], ['--size', '--dynamic size']),
+    ('classification', ['--int8', '--format', 'torchscript', '--out', 'a.pt'], ['--int8', 'onnx']),
+])
+def test_what_cannot_be_made_is_refused(place, tmp_path, monkeypatch, capsys, task, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    config, options = config_of(task)
+    status = main([str(config), str(place / f'{task}.pth'), '--out', 'a.onnx', *arguments, '--cfg-options',
+                   *(f'{key}={value}' for key, value in options.items())])
+    message = capsys.readouterr().err
+    assert status == 2 and message.startswith('error: ') and all(word in message for word in words), message
+    assert not os.listdir(tmp_path)
+
+
+def test_nothing_is_overwritten_and_a_wrong_file_never_appears(place, tmp_path, monkeypatch):
+    config, options = config_of('classification')
+    out = tmp_path / 'a.pt'
+    out.write_text('precious')
+    with pytest.raises(InputError, match='exists already'):
+        export(config, place / 'classification.pth', out, 'torchscript', cfg_options=options)
+    assert out.read_text() == 'precious'
+    out.unlink()
+    monkeypatch.setattr('mobileode_mm.deploy.exporting.load', lambda *file: lambda image: [
+        output + 0.01 for output in load(*file)(image)])
+    with pytest.raises(InputError, match='(?s)does not compute what the network computes.*TOO LARGE'):
+        export(config, place / 'classification.pth', out, 'torchscript', cfg_options=options)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.slow
+def test_eight_bits_are_calibrated_measured_and_run(place, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for split in ('train', 'val'):
+        for name in CLASSES:
+            folder = tmp_path / 'mini/classification' / split / name
+            folder.mkdir(parents=True)
+            for number in range(2):
+                pixels = rng.integers(0, 256, (6, 6, 3), np.uint8)
+                Image.fromarray(pixels).resize((64, 64), Image.BICUBIC).save(folder / f'{number}.png')
+    monkeypatch.setenv('MOBILEODE_DATA', str(tmp_path))
+    config, options = config_of('classification')
+    out = tmp_path / 'new' / 'a.onnx'
+    exported = export(config, place / 'classification.pth', out, int8=True, cfg_options=options)
+    small = out.with_suffix('.int8.onnx')
+    assert sorted(os.listdir(out.parent)) == ['a.int8.onnx', 'a.onnx']
+    before, after = (line for line in exported.lines if 'bytes' in line)
+    assert before.startswith('float32') and f'{out.stat().st_size:,}' in before and 'accuracy/top1' in before
+    assert after.startswith('int8') and f'{small.stat().st_size:,}' in after and 'accuracy/top1' in after
+    model = onnx.load(small)
+    assert {'QuantizeLinear', 'DequantizeLinear'} <= {node.op_type for node in model.graph.node}
+    meta = {entry.key: entry.value for entry in model.metadata_props}
+    assert meta == {**exported.metadata, 'precision': 'int8'}
+    image = np.asarray(Image.open(tmp_path / f'mini/classification/val/{CLASSES[0]}/0.png'))[None]
+    one, other = (load(path, 'onnx')(image)[0] for path in (out, small))
+    assert np.abs(one - other).max() < 0.2
+
+
+def test_eight_bits_without_data_are_refused_before_anything_is_written(place, tmp_path):
+    config, options = config_of('classification')
+    with pytest.raises(InputError, match='--int8 is calibrated on the training data'):
+        export(config, place / 'classification.pth', tmp_path / 'a.onnx', int8=True, cfg_options=options)
+    assert not os.listdir(tmp_path)

@@ -1,0 +1,83 @@
+"""What a program does to a picture by a file's metadata is what the test pipeline does."""
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from PIL import Image
+
+from mobileode_mm.apis.preflight import config_scope
+from mobileode_mm.errors import InputError
+
+pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
+from mobileode_mm.deploy.pictures import fixed_size, preparation  # noqa: E402
+
+PROGRAM = Path(__file__).parents[2] / 'tools/deployment/run_onnx.py'
+
+
+@pytest.fixture(scope='module')
+def program():
+    spec = importlib.util.spec_from_file_location('run_onnx', PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def config(scope, *steps):
+    pipeline = [dict(type='LoadImageFromFile'), *steps, dict(type=dict(mmdet='PackDetInputs', mmseg='PackSegInputs',
+                                                                      mmpretrain='PackInputs')[scope])]
+    return Config(dict(default_scope=scope, test_dataloader=dict(dataset=dict(
+        type='RepeatDataset', dataset=dict(type='Any', pipeline=pipeline)))))
+
+
+@pytest.mark.parametrize('scope, steps', [
+    ('mmdet', [dict(type='Resize', scale=(48, 32), keep_ratio=False)]),
+    ('mmdet', [dict(type='Resize', scale=(300, 500), keep_ratio=False)]),
+    ('mmseg', [dict(type='Resize', scale=(512, 40), keep_ratio=True)]),
+    ('mmseg', [dict(type='Resize', scale=(60, 40), keep_ratio=True)]),
+    ('mmpretrain', [dict(type='ResizeEdge', scale=37, edge='short'), dict(type='CenterCrop', crop_size=32)]),
+    ('mmpretrain', [dict(type='Resize', scale=24)]),
+    ('mmpretrain', []),
+], ids=str)
+@pytest.mark.parametrize('size', [(97, 130), (130, 97), (33, 34)])
+def test_steps_are_the_pipelines(program, scope, steps, size):
+    cfg = config(scope, *steps)
+    rng = np.random.default_rng(0)
+    pixels = np.asarray(Image.fromarray(rng.integers(0, 256, (9, 8, 3), np.uint8)).resize(size[::-1], Image.BICUBIC))
+    with config_scope(cfg):
+        expected = Compose([dict(step) for step in steps])(dict(img=pixels.copy(), img_shape=size, ori_shape=size))
+    prepared, used = program.prepare(pixels, preparation(cfg))
+    assert prepared.shape == expected['img'].shape and prepared.dtype == np.uint8 and used == prepared.shape[:2]
+    # OpenCV counts in fixed point.
+    assert np.abs(prepared.astype(int) - expected['img']).max() <= 1
+
+
+def test_a_fixed_size_that_is_not_the_pipelines_keeps_its_aspect_with_padding(program):
+    steps, size = fixed_size([dict(fit=[512, 40])], (64, 96), None)
+    assert size == (64, 96)
+    prepared, used = program.prepare(np.full((50, 100, 3), 200, np.uint8), steps)
+    assert prepared.shape == (64, 96, 3) and used == (48, 96)
+    assert (prepared[:48] == 200).all() and not prepared[48:].any()
+
+
+@pytest.mark.parametrize('steps, size, trained, expected', [
+    ([dict(resize=[32, 48])], None, None, [32, 48]),
+    ([dict(resize=[32, 48])], (64, 64), None, [64, 64]),
+    ([], None, 64, [64, 64]),
+    ([], (32, 40), 64, [32, 40]),
+])
+def test_fixed_sizes(steps, size, trained, expected):
+    assert fixed_size(steps, size, trained) == ([dict(resize=expected)], tuple(expected))
+
+
+def test_what_cannot_be_prepared_is_refused():
+    with pytest.raises(InputError, match='RandomFlip'):
+        preparation(config('mmdet', dict(type='RandomFlip')))
+    with pytest.raises(InputError, match='area'):
+        preparation(config('mmdet', dict(type='Resize', scale=(8, 8), interpolation='area')))
+    with pytest.raises(InputError, match='--size HEIGHT WIDTH'):
+        fixed_size([dict(fit=[512, 40])], None, 64)
+    with pytest.raises(InputError, match='cuts pictures'):
+        fixed_size([dict(short_side=37), dict(crop=[32, 32])], (64, 64), None)
