@@ -139,7 +139,7 @@ class Inferencer:
             raise InputError('a list of pictures is wanted')
         found = []
         for start in range(0, len(pictures), batch_size):
-            found += self.predict([one if isinstance(one, np.ndarray) else self._read_or_refuse(one)
+            found += self.predict([one if isinstance(one, np.ndarray) else self.read_or_refuse(one)
                                    for one in pictures[start:start + batch_size]])
         return found
 
@@ -151,7 +151,8 @@ class Inferencer:
         """
         return self._read(os.fspath(path))
 
-    def _read_or_refuse(self, path: str | os.PathLike) -> np.ndarray:
+    def read_or_refuse(self, path: str | os.PathLike) -> np.ndarray:
+        """As :meth:`read`, but for a file that ends everything where it cannot be read: InputError."""
         try:
             return self.read(path)
         except ValueError as fault:

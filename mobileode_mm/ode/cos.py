@@ -96,6 +96,16 @@ class ChannelwiseODESolver(nn.Module):
         recomputes = self.backend != 'reference' and torch.is_grad_enabled() and self.owns_norm and not is_exporting()
         return self._solve_recomputing(x) if recomputes else self._solve(x, self._norm)
 
+    @torch.no_grad()
+    def trajectory(self, x: Tensor) -> Tensor:
+        """The states of :meth:`forward` in eval mode: y_0, which is the resized input, to y_L, before y_0 is added.
+
+        (B, in_channels, H, W) to (L + 1, B, out_channels, H, W).
+        """
+        states = []
+        self._solve(x, self.norm.fixed, states)
+        return torch.stack([state.flatten(3).permute(0, 3, 1, 2) for state in states])
+
     def step_lengths(self) -> Tensor:
         """Δt_1..Δt_L: max(1/L, δ_l), (L,)."""
         return self.delta_t.clamp(min=1 / self.num_steps)
@@ -136,8 +146,8 @@ class ChannelwiseODESolver(nn.Module):
 
         return self._solve(x, norm), torch.stack(moments)
 
-    def _solve(self, x: Tensor, norm: Callable[[Tensor], Tensor]) -> Tensor:
-        """y by torch's operators, with σ's norm of (B, H, W, q²) as a function."""
+    def _solve(self, x: Tensor, norm: Callable[[Tensor], Tensor], states: list[Tensor] | None = None) -> Tensor:
+        """y by torch's operators, with σ's norm of (B, H, W, q²) as a function; adds y_0 to y_L to ``states``."""
         y = x.permute(0, 2, 3, 1).contiguous().unflatten(3, (self.side_in, self.side_in))
         if self.resize is not None:
             y = self.resize @ y @ self.resize.T
@@ -150,7 +160,11 @@ class ChannelwiseODESolver(nn.Module):
                 z = _at_least_float32(state.to(x.dtype) @ matrix).flatten(3)
                 return F.relu6(norm(z)).view_as(state)
 
+            if states is not None:
+                states.append(y)
             y = solver(target, y, step_length)
+        if states is not None:
+            states.append(y)
         return (y + start).flatten(3).permute(0, 3, 1, 2).to(x.dtype)
 
     def extra_repr(self) -> str:
