@@ -37,6 +37,7 @@ setup(
             'mobileode-test=mobileode_mm.apis.cli:test_main',
             'mobileode-infer=mobileode_mm.apis.inferring:main',
             'mobileode-publish=mobileode_mm.apis.publishing:main',
+            'mobileode-export=mobileode_mm.deploy.exporting:main',
             'mobileode-doctor=mobileode_mm.doctor:main',
             'mobileode-mini-data=mobileode_mm.data.cli:main',
             'mobileode-verify-data=mobileode_mm.data.verify.cli:main',

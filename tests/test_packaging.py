@@ -77,7 +77,8 @@ def test_the_wheel_works_without_the_source_tree(wheel, tmp_path):
     scripts.read(next(site.glob('*.dist-info')) / 'entry_points.txt')
     commands = dict(scripts['console_scripts'])
     assert commands.keys() == {'mobileode-train', 'mobileode-test', 'mobileode-infer', 'mobileode-publish',
-                               'mobileode-doctor', 'mobileode-mini-data', 'mobileode-verify-data'}
+                               'mobileode-export', 'mobileode-doctor', 'mobileode-mini-data',
+                               'mobileode-verify-data'}
     program = ['import mobileode_mm, mmodeconf']
     program += ['from {} import {}'.format(*target.split(':')) for target in commands.values()]
     program += ['print(mobileode_mm.__file__)', 'print(mmodeconf.__file__)']

@@ -184,7 +184,8 @@ def _batches(pictures: list[np.ndarray], dynamic: str) -> list[np.ndarray]:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser('export.py', description='Write a trained network into a file for other programs.')
+    parser = argparse.ArgumentParser('mobileode-export',
+                                     description='Write a trained network into a file for other programs.')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint of a training, or a published file')
     parser.add_argument('--format', default='onnx', help=f'{", ".join(SUFFIXES)} (default: onnx)')
