@@ -43,6 +43,7 @@ def assert_compiled_is_eager(shared_place, run, eager, task: str, option: str) -
 
 
 # This backend runs the traced graphs without making machine code of them.
+@pytest.mark.slow
 @pytest.mark.skipif(not cos_native.is_available(), reason='no C++ compiler')
 @pytest.mark.parametrize('task', OPTIONS)
 def test_compiled_training_is_the_eager_one(task, shared_place, run, eager):
@@ -56,6 +57,7 @@ def test_training_in_machine_code_is_the_eager_one(task, shared_place, run, eage
     assert_compiled_is_eager(shared_place, run, eager, task, 'compile=True')
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not cos_native.is_available(), reason='no C++ compiler')
 def test_compiled_test_of_an_eager_checkpoint(shared_place, run, eager, tmp_path):
     eager('classification')

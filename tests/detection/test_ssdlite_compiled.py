@@ -16,7 +16,7 @@ SIDE = 192
 
 
 @pytest.mark.skipif(not cos_native.is_available(), reason='no C++ compiler')
-@pytest.mark.parametrize('training', [True, False], ids=['train', 'eval'])
+@pytest.mark.parametrize('training', [pytest.param(True, marks=pytest.mark.slow), False], ids=['train', 'eval'])
 def test_backbone_neck_and_head_are_one_graph(training):
     """Three batches, one compilation; scores, boxes and gradients as without it."""
     torch._dynamo.reset()
