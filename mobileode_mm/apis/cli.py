@@ -54,12 +54,17 @@ def test_main(argv: list[str] | None = None) -> int:
                              args.wait_time, args.cfg_options, args.launcher, args.trust_checkpoint))
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """Add the flags on how a config and a checkpoint are read: ``--cfg-options`` and ``--trust-checkpoint``."""
     parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
                         help='replace settings of the config, as in data_root=/data/coco train_cfg.max_epochs=3 '
                         'key="[a,b]"')
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='read checkpoints that can run code when they are read')
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    add_reading_options(parser)
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
                         help='who started the processes (default: none)')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)

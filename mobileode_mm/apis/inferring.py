@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ..errors import InputError, exit_status
-from .cli import Options
+from .cli import add_reading_options
 from .inference import Inferencer
 from .inputs import Frame, Source, find_sources, read_frames
 from .outputs import Writer
@@ -112,10 +112,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--device', help='cpu, cuda, cuda:1 ... (default: the GPU where there is one)')
     parser.add_argument('--score-thr', type=float, default=0.3, metavar='SCORE',
                         help='leave out boxes under this score (default: 0.3)')
-    parser.add_argument('--trust-checkpoint', action='store_true',
-                        help='read a checkpoint that can run code when it is read')
-    parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
-                        help='replace settings of the config')
+    add_reading_options(parser)
     args = parser.parse_args(argv)
 
     def run() -> int:

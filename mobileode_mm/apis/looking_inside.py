@@ -7,7 +7,7 @@ from mmengine.dataset import pseudo_collate
 
 from ..analysis.inside import plot_feature_maps, plot_steps, plot_trajectory
 from ..errors import InputError, exit_status
-from .cli import Options
+from .cli import add_reading_options
 from .inference import Inferencer
 from .preflight import check_new, check_writable
 
@@ -35,10 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         if kind is not steps:
             kind.add_argument('picture', help='picture file')
         kind.add_argument('--out', required=True, metavar='FILE.png', help='one that exists is left alone')
-        kind.add_argument('--trust-checkpoint', action='store_true',
-                          help='read a checkpoint that can run code when it is read')
-        kind.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
-                          help='replace settings of the config')
+        add_reading_options(kind)
     trajectory.add_argument('--solver', help='its name, as in backbone.stage4.3.project.solver (default: the last)')
     trajectory.add_argument('--position', type=int, nargs=2, metavar=('ROW', 'COLUMN'),
                             help='on the map that the solver is given (default: where that is largest)')

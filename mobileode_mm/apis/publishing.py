@@ -19,7 +19,7 @@ from ..checkpoint_file import read_checkpoint
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import InputError, exit_status
 from .card import describe, markdown
-from .cli import Options
+from .cli import add_reading_options
 from .inference import Inferencer
 from .preflight import check_new, check_writable
 
@@ -160,10 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--format', choices=FORMATS, default='pth', help='of the weights (default: pth)')
     parser.add_argument('--half', action='store_true',
                         help=f'half precision; refused where it moves outputs by more than {HALF_TOLERANCE}')
-    parser.add_argument('--trust-checkpoint', action='store_true',
-                        help='read a checkpoint that can run code when it is read')
-    parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
-                        help='replace settings of the config')
+    add_reading_options(parser)
     args = parser.parse_args(argv)
 
     def run() -> None:

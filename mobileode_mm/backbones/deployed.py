@@ -6,7 +6,7 @@ import torch
 from mmcv.cnn.utils import fuse_conv_bn
 from torch import Tensor, nn
 
-from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver
+from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver, fold_norm
 
 
 class Deployable(nn.Module):
@@ -65,8 +65,8 @@ class ChannelAffine(nn.Module):
 
     def __init__(self, norm: nn.modules.batchnorm._BatchNorm):
         super().__init__()
-        scale = norm.weight.detach() * torch.rsqrt(norm.running_var + norm.eps)
-        shift = norm.bias.detach() - norm.running_mean * scale
+        weight, bias = norm.weight.detach(), norm.bias.detach()
+        scale, shift = fold_norm(weight, bias, norm.running_mean, norm.running_var, norm.eps)
         self.register_buffer('scale', scale[:, None, None])
         self.register_buffer('shift', shift[:, None, None])
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..apis.cli import Options
+from ..apis.cli import add_reading_options
 from ..apis.inference import Inferencer
 from ..apis.preflight import check_new, check_writable, config_scope
 from ..backbones import Deployable
@@ -198,10 +198,7 @@ def main(argv: list[str] | None = None) -> int:
                         help="of the pictures (default: the test pipeline's)")
     parser.add_argument('--int8', action='store_true',
                         help='also write FILE with the suffix .int8.onnx, calibrated on the training data')
-    parser.add_argument('--trust-checkpoint', action='store_true',
-                        help='read a checkpoint that can run code when it is read')
-    parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
-                        help='replace settings of the config')
+    add_reading_options(parser)
     args = parser.parse_args(argv)
 
     def run() -> None:

@@ -8,9 +8,10 @@ from .moments import global_moments, is_distributed
 from .naive import cos_naive
 from .position_norm import PositionNorm, resample_grid
 from .resize import RESIZE_MODES, resize_matrix
+from .solver_norm import fold_norm
 from .solvers import SOLVERS
 
 __all__ = [
     'RESIZE_MODES', 'SOLVERS', 'ChannelNorm', 'ChannelwiseODESolver', 'DeployedODESolver', 'PositionNorm', 'cos_naive',
-    'global_moments', 'is_distributed', 'resample_grid', 'resize_matrix', 'square_side'
+    'fold_norm', 'global_moments', 'is_distributed', 'resample_grid', 'resize_matrix', 'square_side'
 ]

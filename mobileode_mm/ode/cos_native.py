@@ -20,6 +20,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .solver_norm import fold_norm
+
 SOURCE = Path(__file__).with_name('cos_native.cpp')
 FLAGS = ('-std=c++17', '-O3', '-march=native', '-fopenmp', '-shared', '-fPIC')
 LARGEST_SIDE = 64
@@ -165,8 +167,8 @@ def cos_train(x: Tensor, matrices: Tensor, step_lengths: Tensor, weight: Tensor,
     """
     x = _rows(x)
     if mean is not None:
-        scale = weight * torch.rsqrt(variance + eps)
-        return cos_infer(x, matrices, step_lengths, scale, bias - mean * scale, False), mean.clone(), variance.clone()
+        scale, shift = fold_norm(weight, bias, mean, variance, eps)
+        return cos_infer(x, matrices, step_lengths, scale, shift, False), mean.clone(), variance.clone()
     out = _empty(x, matrices.shape[1]**2)
     mean = x.new_empty(len(matrices), *x.shape[2:])
     variance = torch.empty_like(mean)

@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import cos_native
+from . import cos_native, native_path
 from .cos import ChannelwiseODESolver
 from .position_norm import PositionNorm, resample_grid
+from .solver_norm import fold_norm
 from .solvers import SOLVERS
-from .tracing import is_exporting
 
 
 def _euler(target, y, dt):
@@ -48,7 +48,7 @@ class DeployedODESolver(nn.Module):
         norm = [getattr(solver.norm, name).detach() for name in PositionNorm.GRIDS]
         if self.by_channel or map_size is not None:
             norm = norm if self.by_channel else [resample_grid(grid, map_size) for grid in norm]
-            scale, shift = _folded(*norm, self.eps)
+            scale, shift = fold_norm(*norm, self.eps)
             self.register_buffer('scale', scale)
             self.register_buffer('shift', shift)
         else:
@@ -85,7 +85,7 @@ class DeployedODESolver(nn.Module):
         if self.map_size is None:
             grids = F.interpolate(self.grids[None].to(torch.promote_types(x.dtype, torch.float32)), size=size,
                                   mode='bilinear', align_corners=False)[0]
-            return _folded(*grids, self.eps)
+            return fold_norm(*grids, self.eps)
         if size != self.map_size:
             raise ValueError(f'this solver was deployed for maps of {self.map_size} and is given one of {size}: give '
                              'pictures of the size that was named to switch_to_deploy, or name none to it')
@@ -93,20 +93,9 @@ class DeployedODESolver(nn.Module):
 
     def _native_serves(self, x: Tensor) -> bool:
         """Whether :mod:`.cos_native` computes what the operators would; exported programs run where it is not."""
-        return (self.backend == 'auto' and self.solver == 'euler' and self.resize_mode == 'bilinear'
-                and x.device.type == 'cpu' and x.numel() > 0
-                and x.dtype in (torch.float32, torch.float64) and x.dtype == self.transitions.dtype
-                and self.side <= cos_native.LARGEST_SIDE
-                and not (torch.is_grad_enabled() and x.requires_grad)
-                and not torch.is_autocast_enabled('cpu')
-                and not is_exporting()
-                and cos_native.is_available())
+        return (self.backend == 'auto' and native_path.has_kernels(self, x, self.transitions.dtype)
+                and not (torch.is_grad_enabled() and x.requires_grad) and cos_native.is_available())
 
     def extra_repr(self) -> str:
         return (f'{self.in_channels}, {self.out_channels}, num_steps={len(self.transitions)}, '
                 f'solver={self.solver!r}, map_size={self.map_size}')
-
-
-def _folded(weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    scale = weight * torch.rsqrt(var + eps)
-    return scale, bias - mean * scale

@@ -8,13 +8,25 @@ from .position_norm import PositionNorm
 from .tracing import is_exporting
 
 
-def serves(layer: nn.Module, x: Tensor) -> bool:
-    """Whether the compiled file computes what the operators would compute of a :class:`ChannelwiseODESolver`."""
+def has_kernels(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> bool:
+    """Whether the compiled file knows the kind of a solver, trained or deployed, and of its input.
+
+    Args:
+        layer: With ``solver``, ``resize_mode`` and ``side``.
+        x: Its input.
+        dtype: Of its matrices.
+    """
     if x.device.type != 'cpu' or not x.numel() or layer.solver != 'euler' or layer.resize_mode != 'bilinear':
         return False
-    if x.dtype not in (torch.float32, torch.float64) or layer.matrices.dtype != x.dtype:
+    if x.dtype not in (torch.float32, torch.float64) or dtype != x.dtype:
         return False
-    if torch.is_autocast_enabled('cpu') or layer.side > cos_native.LARGEST_SIDE or is_exporting():
+    # Exported programs run where the file is not.
+    return not torch.is_autocast_enabled('cpu') and layer.side <= cos_native.LARGEST_SIDE and not is_exporting()
+
+
+def serves(layer: nn.Module, x: Tensor) -> bool:
+    """Whether the compiled file computes what the operators would compute of a :class:`ChannelwiseODESolver`."""
+    if not has_kernels(layer, x, layer.matrices.dtype):
         return False
     by_position = isinstance(layer.norm, PositionNorm)
     if layer.norm.training:

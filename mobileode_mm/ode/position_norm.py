@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .moments import global_moments, is_distributed
-from .solver_norm import SolverNorm
+from .solver_norm import SolverNorm, fold_norm
 
 
 def resample_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
@@ -119,5 +119,5 @@ class PositionNorm(SolverNorm, nn.Module):
 
 
 def _affine(y: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    scale = weight * torch.rsqrt(var + eps)
-    return torch.addcmul((bias - mean * scale)[..., None], y, scale[..., None])
+    scale, shift = fold_norm(weight, bias, mean, var, eps)
+    return torch.addcmul(shift[..., None], y, scale[..., None])

@@ -87,7 +87,7 @@ def test_every_registered_model_keeps_its_outputs(name):
     exact = copy.deepcopy(network).double()
     expected = exact(x.double())
     # An untrained network's own roundings in float32 may exceed 1e-5 of the scale; then they are the measure.
-    limit = max(1e-5, 2 * float((network(x) - expected).abs().max() / expected.abs().max()))
+    limit = max(1e-5, 5 * float((network(x) - expected).abs().max() / expected.abs().max()))
     for input_size in (None, size):
         assert_same(switched(exact, input_size)(x.double()), expected)
         assert_same(switched(network, input_size)(x).double(), expected, limit)
