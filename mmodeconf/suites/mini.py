@@ -21,20 +21,20 @@ tasks = dict(
         input_size=(96, 96),
         metrics=['mIoU'],
         cfg_options={
-            'train_cfg.max_epochs': 4,
-            'train_cfg.val_interval': 4,
-            'param_scheduler.1.T_max': 4,
-            'param_scheduler.1.end': 4,
+            'train_cfg.max_epochs': 12,
+            'train_cfg.val_interval': 12,
+            'param_scheduler.1.T_max': 12,
+            'param_scheduler.1.end': 12,
         }),
     classification=dict(
         configs='configs/classify_{}_mini.py',
         input_size=(64, 64),
         metrics=['accuracy/top1'],
         cfg_options={
-            'train_cfg.max_epochs': 6,
-            'train_cfg.val_interval': 6,
-            'param_scheduler.1.T_max': 6,
-            'param_scheduler.1.end': 6,
+            'train_cfg.max_epochs': 2,
+            'train_cfg.val_interval': 2,
+            'param_scheduler.1.T_max': 2,
+            'param_scheduler.1.end': 2,
         }))
 backbones = {
     'MobileODE V1': dict(config='mobileode'),

@@ -16,10 +16,10 @@ tasks = dict(
         'param_scheduler.1.end': 1,
     }),
     classification=dict(cfg_options={
-        'train_cfg.max_epochs': 2,
-        'train_cfg.val_interval': 2,
-        'param_scheduler.1.T_max': 2,
-        'param_scheduler.1.end': 2,
+        'train_cfg.max_epochs': 1,
+        'train_cfg.val_interval': 1,
+        'param_scheduler.1.T_max': 1,
+        'param_scheduler.1.end': 1,
     }))
 backbones = {
     '_delete_': True,
