@@ -15,7 +15,7 @@
 #include <type_traits>
 #include <vector>
 
-#ifdef __AVX512F__
+#if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
 #endif
 #ifdef _OPENMP
@@ -28,10 +28,10 @@
 
 namespace {
 
-// As wide as the registers: a compiler that has to split a vector makes slow code of it. ACCUMULATORS are the vectors
-// that stay in registers beside the operands.
+// As wide as the registers: a compiler that has to split a vector makes slow code of it. ACCUMULATORS are the sums that
+// a block of rows keeps in registers; 24 of the 32 would fit there too, and are slower at q = 24.
 #ifdef __AVX512F__
-constexpr int VECTOR_BYTES = 64, ACCUMULATORS = 24;
+constexpr int VECTOR_BYTES = 64, ACCUMULATORS = 16;
 #else
 constexpr int VECTOR_BYTES = 32, ACCUMULATORS = 12;
 #endif
@@ -80,6 +80,33 @@ template <typename Vec> Vec larger(Vec a, Vec b) { return a > b ? a : b; }
 template <typename Vec> Vec smaller(Vec a, Vec b) { return a < b ? a : b; }
 #endif
 
+// The first `count` numbers of a vector, 1 to all, from and to memory; the lanes beyond become zero and are not written.
+#ifdef __AVX512F__
+inline __m512 load_first(const float *at, int count) { return _mm512_maskz_loadu_ps((1u << count) - 1, at); }
+inline __m512d load_first(const double *at, int count) { return _mm512_maskz_loadu_pd((1u << count) - 1, at); }
+inline void store_first(float *at, __m512 value, int count) { _mm512_mask_storeu_ps(at, (1u << count) - 1, value); }
+inline void store_first(double *at, __m512d value, int count) { _mm512_mask_storeu_pd(at, (1u << count) - 1, value); }
+#elif defined(__AVX2__)
+inline __m256i first_lanes(int bytes) {
+  static const int64_t on_and_off[8] = {-1, -1, -1, -1};
+  const char *middle = reinterpret_cast<const char *>(on_and_off + 4);
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i *>(middle - bytes));
+}
+inline __m256 load_first(const float *at, int count) { return _mm256_maskload_ps(at, first_lanes(4 * count)); }
+inline __m256d load_first(const double *at, int count) { return _mm256_maskload_pd(at, first_lanes(8 * count)); }
+inline void store_first(float *at, __m256 value, int count) { _mm256_maskstore_ps(at, first_lanes(4 * count), value); }
+inline void store_first(double *at, __m256d value, int count) { _mm256_maskstore_pd(at, first_lanes(8 * count), value); }
+#else
+template <typename T> INLINE typename Vector<T>::type load_first(const T *at, int count) {
+  typename Vector<T>::type value = {};
+  for (int i = 0; i < count; ++i) value[i] = at[i];
+  return value;
+}
+template <typename T> INLINE void store_first(T *at, typename Vector<T>::type value, int count) {
+  for (int i = 0; i < count; ++i) at[i] = value[i];
+}
+#endif
+
 // Calls call(rows, i) for all blocks of rows i, i + 1, ... of `count`, where `rows` is a constant: MOST where that
 // leaves no rest, else the powers of two below.
 template <int ROWS, typename Call> INLINE void blocks_of(int64_t i, int64_t count, Call call) {
@@ -96,50 +123,33 @@ template <int MOST, typename Call> INLINE void in_blocks(int64_t count, Call cal
 }
 
 // side*side numbers to rows of whole vectors, idle lanes zero.
-template <typename T> void unpack(const T *from, int side, T *rows) {
-  typedef typename Vector<T>::type Vec;
+template <typename T> INLINE void unpack(const T *from, int side, T *rows) {
   typedef typename Vector<T>::unaligned Unaligned;
   constexpr int LANES = Vector<T>::LANES;
-  const int vectors = padded<T>(side) / LANES, last = side - (vectors - 1) * LANES, all = side * side;
-  T used[LANES] __attribute__((aligned(VECTOR_BYTES))) = {};
-  std::fill(used, used + last, T(1));
-  const Vec zero = Vec{}, in_use = *vec(used);
-  Vec *to = vec(rows);
+  const int vectors = padded<T>(side) / LANES, last = side - (vectors - 1) * LANES;
+  auto *to = vec(rows);
   for (int i = 0; i < side; ++i) {
-    const T *at = from + i * side;
-    for (int v = 0; v + 1 < vectors; ++v, at += LANES) *to++ = *reinterpret_cast<const Unaligned *>(at);
-    if (at + LANES <= from + all) {
-      const Vec value = *reinterpret_cast<const Unaligned *>(at);
-      *to++ = in_use > zero ? value : zero;
-    } else {
-      Vec value = zero;
-      std::memcpy(&value, at, last * sizeof(T));
-      *to++ = value;
-    }
+    for (int v = 0; v + 1 < vectors; ++v, from += LANES) *to++ = *reinterpret_cast<const Unaligned *>(from);
+    *to++ = load_first(from, last);
+    from += last;
   }
 }
 
-// Rows of whole vectors, get(i) being the i-th vector of all, to side*side numbers. The idle lanes of a row are written
-// too, where the next row follows and covers them.
+// Rows of whole vectors, get(i) being the i-th vector of all, to side*side numbers.
 template <typename T, typename Get> INLINE void pack(int side, T *out, Get get) {
   typedef typename Vector<T>::unaligned Unaligned;
   constexpr int LANES = Vector<T>::LANES;
-  const int vectors = padded<T>(side) / LANES, last = side - (vectors - 1) * LANES, all = side * side;
+  const int vectors = padded<T>(side) / LANES, last = side - (vectors - 1) * LANES;
   for (int i = 0, n = 0; i < side; ++i) {
-    T *at = out + i * side;
-    for (int v = 0; v + 1 < vectors; ++v, at += LANES) *reinterpret_cast<Unaligned *>(at) = get(n++);
-    const typename Vector<T>::type value = get(n++);
-    if (at + LANES <= out + all) {
-      *reinterpret_cast<Unaligned *>(at) = value;
-    } else {
-      std::memcpy(at, &value, last * sizeof(T));
-    }
+    for (int v = 0; v + 1 < vectors; ++v, out += LANES) *reinterpret_cast<Unaligned *>(out) = get(n++);
+    store_first(out, get(n++), last);
+    out += last;
   }
 }
 
-// Fetches into the cache what is written next, so that the writing does not wait for memory.
-template <typename T> void prefetch_for_writing(const T *at, int count) {
-  for (int i = 0; i < count; i += Vector<T>::LANES) __builtin_prefetch(at + i, 1);
+// Fetches into the cache what is read next, or written, so that neither waits for memory.
+template <bool WRITES, typename T> INLINE void prefetch(const T *at, int count) {
+  for (int i = 0; i < count; i += Vector<T>::LANES) __builtin_prefetch(at + i, WRITES);
 }
 
 // Rows times a (size_in, size_out) matrix whose columns have few entries, near to each other.
@@ -351,7 +361,8 @@ template <typename T, int NV> struct Kernel {
       T *y0 = start.get(), *y = state.get();
 #pragma omp for schedule(static) nowait
       for (int64_t n = 0; n < batch * positions; ++n) {
-        prefetch_for_writing(out + (n + 1) * q * q, q * q);
+        prefetch<true>(out + (n + 1) * q * q, q * q);
+        if (p <= q) prefetch<false>(x + (n + 1) * p * p, p * p);  // the larger ones stream in well enough
         resampling.load(x + n * p * p, y0, scratch.get());
         if (by_channel) {
           const Vec *a = vec(wide_scale.get()), *b = vec(wide_shift.get());

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import warnings
+from collections.abc import Callable
 from math import isqrt
 from pathlib import Path
 
@@ -110,16 +111,29 @@ def _empty(x: Tensor, channels: int) -> Tensor:
                        memory_format=torch.channels_last)
 
 
+_SOLVER = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int, ctypes.c_int, ctypes.c_void_p,
+           ctypes.c_void_p, ctypes.c_int)
+_FUNCTIONS = dict(
+    cos_infer=(*_SOLVER, ctypes.c_int, *[ctypes.c_void_p] * 3, ctypes.c_int),
+    cos_forward=(*_SOLVER, *[ctypes.c_void_p] * 2, ctypes.c_double, *[ctypes.c_void_p] * 3, ctypes.c_int),
+    cos_backward=(ctypes.c_void_p, *_SOLVER, *[ctypes.c_void_p] * 2, ctypes.c_double, ctypes.c_int,
+                  *[ctypes.c_void_p] * 7, ctypes.c_int))
+
+
+@functools.cache
+def _function(name: str, dtype: torch.dtype) -> Callable:
+    function = getattr(library(), f'{name}_{str(dtype).removeprefix("torch.")}')
+    function.argtypes, function.restype = _FUNCTIONS[name], None
+    return function
+
+
 def _call(name: str, x: Tensor, matrices: Tensor, step_lengths: Tensor, *more, before: tuple = ()) -> None:
     """Call a function of the C++ file, whose arguments are ``before``, the solver's, ``more``, and the threads."""
     batch, channels, height, width = x.shape
     steps, side, _ = matrices.shape
-    solver = (x, ctypes.c_int64(batch), ctypes.c_int64(height * width), isqrt(channels), side, matrices, step_lengths,
-              steps)
-    arguments = [ctypes.c_void_p(value.data_ptr()) if isinstance(value, Tensor) else value
-                 for value in (*before, *solver, *more)]
-    function = getattr(library(), f'{name}_{str(x.dtype).removeprefix("torch.")}')
-    function(*arguments, _threads(batch, height * width, side, steps))
+    arguments = (*before, x, batch, height * width, isqrt(channels), side, matrices, step_lengths, steps, *more)
+    _function(name, x.dtype)(*(value.data_ptr() if isinstance(value, Tensor) else value for value in arguments),
+                             _threads(batch, height * width, side, steps))
 
 
 @torch.library.custom_op('mobileode::cos_infer', mutates_args=(), device_types='cpu')
@@ -173,7 +187,7 @@ def cos_train(x: Tensor, matrices: Tensor, step_lengths: Tensor, weight: Tensor,
     mean = x.new_empty(len(matrices), *x.shape[2:])
     variance = torch.empty_like(mean)
     _call('cos_forward', x, matrices.contiguous(), step_lengths.contiguous(), weight.contiguous(), bias.contiguous(),
-          ctypes.c_double(eps), mean, variance, out)
+          eps, mean, variance, out)
     return out, mean, variance
 
 
@@ -195,7 +209,7 @@ def cos_backward(grad: Tensor, x: Tensor, matrices: Tensor, step_lengths: Tensor
              for value in (matrices, step_lengths, weight, bias)]
     grad_x = torch.empty_like(x)
     _call('cos_backward', x, matrices.contiguous(), step_lengths.contiguous(), weight.contiguous(), bias.contiguous(),
-          ctypes.c_double(eps), int(mean.dim() == 3), mean.contiguous(), variance.contiguous(), grad_x, *grads,
+          eps, int(mean.dim() == 3), mean.contiguous(), variance.contiguous(), grad_x, *grads,
           before=(grad,))
     return grad_x, *grads
 

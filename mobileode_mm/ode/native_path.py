@@ -42,9 +42,10 @@ def solve(layer: nn.Module, x: Tensor) -> Tensor:
     """What ``layer(x)`` returns; lets the batch into the running statistics in training."""
     norm = layer.norm
     size = tuple(x.shape[2:])
-    if not isinstance(norm, PositionNorm):
+    by_channel = not isinstance(norm, PositionNorm)
+    if by_channel or not (norm.training or torch.is_grad_enabled()):
         scale, shift = norm.folded(size, x.dtype)
-        return cos_native.cos_infer(x, layer.matrices, layer.step_lengths(), scale, shift, True)
+        return cos_native.cos_infer(x, layer.matrices, layer.step_lengths(), scale, shift, by_channel)
     weight, bias, mean, var = norm.values(size, x.dtype)
     arguments = x, layer.matrices, layer.step_lengths(), weight, bias, norm.eps
     if not norm.training:
