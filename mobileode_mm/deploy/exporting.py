@@ -74,7 +74,7 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
         steps, size = fixed_size(steps, size, inferencer.cfg.model.backbone.get('input_size'))
     data = _data(inferencer) if int8 else None
     reference = kind(inferencer.model, inferencer.takes_rgb).eval()
-    deployed = kind(_deployed(inferencer.model, size), inferencer.takes_rgb).eval()
+    deployed = kind(deployed_copy(inferencer.model, size), inferencer.takes_rgb).eval()
     metadata = _metadata(inferencer, deployed, steps, size, dynamic)
     pictures, origin = samples(inferencer, _SAMPLES, size)
     lines = [*inferencer.notes, f'compared on {len(pictures)} {origin}']
@@ -130,7 +130,7 @@ def _task(task: str, with_nms: bool, int8: bool) -> type[networks.Task]:
         return networks.SuppressingDetector if with_nms else networks.Detector
     if with_nms:
         raise InputError(f'--with-nms is for detectors; the config is one of {task}')
-    return dict(segmentation=networks.Segmentor, classification=networks.Classifier)[task]
+    return networks.TASKS[task][0]
 
 
 def _data(inferencer: Inferencer) -> tuple[Pictures, Pictures]:
@@ -142,7 +142,8 @@ def _data(inferencer: Inferencer) -> tuple[Pictures, Pictures]:
                          f'there: {error}') from error
 
 
-def _deployed(model: torch.nn.Module, size: tuple[int, int] | None) -> torch.nn.Module:
+def deployed_copy(model: torch.nn.Module, size: tuple[int, int] | None) -> torch.nn.Module:
+    """A copy in deploy form, for pictures of ``size``; InputError where a model has none."""
     if not isinstance(model, Deployable):
         raise InputError(f'{type(model).__name__} has no deploy form; of detectors SSDLite has one, of segmentors '
                          'DeepLabV3, of classifiers FittedClassifier, whatever their backbone')

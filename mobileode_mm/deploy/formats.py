@@ -73,16 +73,18 @@ def write(task: Task, example: Tensor, dynamic: str, file_format: str, path: Pat
     onnx.save(model, str(path))
 
 
-def load(path: Path, file_format: str) -> Run:
+def load(path: Path, file_format: str, threads: int = 0) -> Run:
     """A function from a batch (B, H, W, 3), uint8, RGB, to the file's outputs.
 
-    An ONNX file is checked first.
+    An ONNX file is checked first. onnxruntime takes ``threads`` for it, 0: as many as it likes.
     """
     if file_format == 'onnx':
         import onnx
         import onnxruntime
         onnx.checker.check_model(str(path), full_check=True)
-        session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
         return lambda image: session.run(None, {'image': image})
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # torch's own, on the buffers of a file that it reads

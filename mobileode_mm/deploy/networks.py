@@ -203,3 +203,7 @@ def _top(values: Tensor, count: int):
     """The largest ``count`` of values (B, M), none of them negative; zeros stand in where there are fewer."""
     known = isinstance(values.shape[1], int)  # and not a symbol of an export
     return (values if known and values.shape[1] >= count else F.pad(values, (0, count))).topk(count)
+
+
+#: By task of a config, what can become of its network.
+TASKS = dict(detection=(Detector, SuppressingDetector), segmentation=(Segmentor, ), classification=(Classifier, ))

@@ -60,8 +60,7 @@ def compile_network(model: nn.Module, options: dict) -> str:
     Returns:
         A line for the log: what is compiled, or why nothing is.
     """
-    device = next(model.parameters()).device
-    fault = _reason_against(lambda: torch.compile(_probe, **options)(torch.ones(8, device=device)))
+    fault = fault_of_compiler(next(model.parameters()).device, **options)
     if fault is not None:
         return f'Nothing is compiled, the network runs eagerly: torch.compile does not work here ({fault})'
     names = []
@@ -70,6 +69,11 @@ def compile_network(model: nn.Module, options: dict) -> str:
         part.forward = MethodType(torch.compile(type(part).forward, **options), part)
         names.append(name)
     return f'Compiled on their first batches, which take long: {", ".join(names)}'
+
+
+def fault_of_compiler(device: torch.device, **options) -> str | None:
+    """First line of what ``torch.compile(**options)`` raises on this device; None where it works."""
+    return _reason_against(lambda: torch.compile(_probe, **options)(torch.ones(8, device=device)))
 
 
 def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
