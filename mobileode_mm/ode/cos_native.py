@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .flops import teach_flop_counter
 from .solver_norm import fold_norm
 
 SOURCE = Path(__file__).with_name('cos_native.cpp')
@@ -233,3 +234,5 @@ def _backward(ctx, grad, *_):
 
 
 cos_train.register_autograd(_backward, setup_context=_save)
+
+teach_flop_counter([torch.ops.mobileode.cos_infer, torch.ops.mobileode.cos_train], torch.ops.mobileode.cos_backward)

@@ -27,6 +27,7 @@ except ImportError as error:
                       "or use the backend 'reference'") from error
 
 from . import triton_kernels as kernels
+from .flops import teach_flop_counter
 
 KINDS = ('position', 'channel')
 DTYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
@@ -233,6 +234,8 @@ def _gradient(ctx, grad_y, grad_means, grad_variances):
 
 
 torch.library.register_autograd('mobileode_mm::cos_train', _gradient, setup_context=_save)
+teach_flop_counter([torch.ops.mobileode_mm.cos_infer, torch.ops.mobileode_mm.cos_train],
+                   torch.ops.mobileode_mm.cos_train_backward)
 
 
 def _forward_position(x, y, matrices, lengths, weight, bias, means, variances, eps):

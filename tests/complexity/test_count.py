@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mobileode_mm import MobileNetV1, MobileODEV1, MobileODEV2, create_model
 from mobileode_mm.complexity import Cost, count, solver_cost
 from mobileode_mm.complexity.solver import scheme
-from mobileode_mm.ode import SOLVERS, ChannelwiseODESolver, cos_naive
+from mobileode_mm.ode import SOLVERS, ChannelwiseODESolver, cos_naive, cos_native
 
 
 class Function(nn.Module):
@@ -150,6 +150,25 @@ def test_networks_against_torchs_counter(network):
     resize = ours.kinds.get('COS resize', Cost()).macs  # the naive solver interpolates instead
     assert theirs.get_total_flops() == 2 * (ours.cost.macs - resize)
     assert not ours.unknown
+
+
+@pytest.mark.parametrize('channels', [(16, 16), (16, 36), (36, 16)])
+def test_torchs_counter_knows_the_kernels(channels):
+    """In inference and training it counts as much as of the operators that they stand for."""
+    x = torch.randn(2, channels[0], 5, 3, requires_grad=True)
+    counted = {}
+    for backend in ('auto', 'reference'):
+        layer = ChannelwiseODESolver(*channels, 3, (5, 3), backend=backend)
+        with FlopCounterMode(display=False) as forward:
+            y = layer(x)
+        with FlopCounterMode(display=False) as backward:
+            y.sum().backward()
+        with FlopCounterMode(display=False) as inference, torch.no_grad():
+            layer.eval()(x)
+        counted[backend] = [counter.get_total_flops() for counter in (forward, inference, backward)]
+    assert counted['auto'][:2] == counted['reference'][:2]
+    if cos_native.is_available():  # which takes the steps again in the backward pass
+        assert counted['auto'][2] == counted['reference'][2] + counted['reference'][0]
 
 
 def test_networks_against_fvcore():
