@@ -23,7 +23,9 @@ def test_shipped_suites():
     assert len({network.task for network in mini.networks}) == 3 and len(mini.networks) == 18
     assert mini.seeds == (0, 1, 2)
     assert all(suite.description and suite.networks for suite in SUITES.values())
-    assert [network.task for network in SUITES['demo'].networks] == ['detection', 'segmentation', 'classification']
+    assert [(network.task, network.backbone) for network in SUITES['demo'].networks] == [
+        (task, backbone) for task in ('detection', 'segmentation', 'classification')
+        for backbone in ('MobileODE V1', 'MobileNetV2')]
 
 
 @pytest.mark.parametrize('name', SUITES)
