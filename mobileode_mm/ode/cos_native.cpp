@@ -25,6 +25,8 @@
 // Blocks of rows have to end up in their loops, or their accumulators leave the registers.
 #define INLINE inline __attribute__((always_inline))
 #define INLINE_LAMBDA __attribute__((always_inline))
+// What several passes share is compiled once.
+#define NOINLINE __attribute__((noinline))
 
 namespace {
 
@@ -44,9 +46,9 @@ template <typename T> struct Vector {
 
 template <typename T> class Scratch {
  public:
-  explicit Scratch(size_t count)
+  explicit Scratch(size_t count, bool zeros = true)
       : data_(static_cast<T *>(::operator new(std::max<size_t>(count, 1) * sizeof(T), std::align_val_t(64)))) {
-    std::fill(data_, data_ + count, T(0));
+    if (zeros) std::fill(data_, data_ + count, T(0));
   }
   ~Scratch() { ::operator delete(data_, std::align_val_t(64)); }
   Scratch(const Scratch &) = delete;
@@ -317,8 +319,22 @@ template <typename T, int NV> struct Kernel {
     });
   }
 
+  // z = y times the matrix, for `count` rows.
+  static NOINLINE void multiply(const T *y, const T *matrix, int q, int64_t count, T *z) {
+    product(y, matrix, q, count, [=](int64_t i, Vec v) INLINE_LAMBDA { vec(z)[i] = v; });
+  }
+
+  // The gradient of the state before a step, from that of the state after it and from that of the drive, whose matrix
+  // is given transposed.
+  static NOINLINE void retreat(const T *after, const T *of_drive, const T *transposed, T step, int q, int64_t count,
+                               T *before) {
+    product(of_drive, transposed, q, count, [=](int64_t i, Vec v) INLINE_LAMBDA {
+      vec(before)[i] = vec(after)[i] * (1 - step) + v;
+    });
+  }
+
   // Sum of outer products: out[k] += y[n][k] * g[n], over `count` rows n.
-  static void outer(const T *y, const T *g, int q, int64_t count, T *out) {
+  static NOINLINE void outer(const T *y, const T *g, int q, int64_t count, T *out) {
     in_blocks<ROWS>(q, [&](auto block, int64_t k) INLINE_LAMBDA {
       constexpr int R = decltype(block)::value;
       Vec acc[R][NV] = {};
@@ -345,35 +361,47 @@ template <typename T, int NV> struct Kernel {
     });
   }
 
-  static void infer(const T *x, int64_t batch, int64_t positions, const Resampling<T> &resampling, const T *matrices,
-                    const T *dt, int steps, bool by_channel, const T *scale, const T *shift, T *out, int threads) {
+  // All of the solver for `count` positions: affine_of(n) is the norm of position n as relax() takes it.
+  template <typename AffineOf>
+  static INLINE void solve(const T *x, int64_t count, const Resampling<T> &resampling, const T *matrices, const T *dt,
+                           int steps, T *out, int threads, AffineOf affine_of) {
     const int p = resampling.p, q = resampling.q;
     const size_t size = size_t(q) * width;
-    Scratch<T> all_matrices(steps * size), wide_scale(by_channel ? size : 0), wide_shift(by_channel ? size : 0);
-    pad_matrices(matrices, steps, q, width, false, all_matrices.get());
-    if (by_channel) {
-      unpack(scale, q, wide_scale.get());
-      unpack(shift, q, wide_shift.get());
-    }
 #pragma omp parallel num_threads(threads)
     {
       Scratch<T> start(size), state(size), scratch(resampling.scratch());
       T *y0 = start.get(), *y = state.get();
 #pragma omp for schedule(static) nowait
-      for (int64_t n = 0; n < batch * positions; ++n) {
+      for (int64_t n = 0; n < count; ++n) {
         prefetch<true>(out + (n + 1) * q * q, q * q);
         if (p <= q) prefetch<false>(x + (n + 1) * p * p, p * p);  // the larger ones stream in well enough
         resampling.load(x + n * p * p, y0, scratch.get());
-        if (by_channel) {
-          const Vec *a = vec(wide_scale.get()), *b = vec(wide_shift.get());
-          relax(y0, y, all_matrices.get(), dt, steps, q,
-                [=](int64_t i, Vec z) INLINE_LAMBDA { return z * a[i] + b[i]; });
-        } else {
-          const T a = scale[n % positions], b = shift[n % positions];
-          relax(y0, y, all_matrices.get(), dt, steps, q, [=](int64_t, Vec z) INLINE_LAMBDA { return z * a + b; });
-        }
+        relax(y0, y, matrices, dt, steps, q, affine_of(n));
         pack(q, out + n * q * q, [=](int i) INLINE_LAMBDA { return vec(y)[i] + vec(y0)[i]; });
       }
+    }
+  }
+
+  static void infer(const T *x, int64_t batch, int64_t positions, const Resampling<T> &resampling, const T *matrices,
+                    const T *dt, int steps, bool by_channel, const T *scale, const T *shift, T *out, int threads) {
+    const int q = resampling.q;
+    const size_t size = size_t(q) * width;
+    Scratch<T> all_matrices(steps * size);
+    pad_matrices(matrices, steps, q, width, false, all_matrices.get());
+    if (by_channel) {
+      Scratch<T> wide_scale(size), wide_shift(size);
+      unpack(scale, q, wide_scale.get());
+      unpack(shift, q, wide_shift.get());
+      const Vec *a = vec(wide_scale.get()), *b = vec(wide_shift.get());
+      solve(x, batch * positions, resampling, all_matrices.get(), dt, steps, out, threads, [=](int64_t) INLINE_LAMBDA {
+        return [=](int64_t i, Vec z) INLINE_LAMBDA { return z * a[i] + b[i]; };
+      });
+    } else {
+      solve(x, batch * positions, resampling, all_matrices.get(), dt, steps, out, threads,
+            [=](int64_t n) INLINE_LAMBDA {
+              const T a = scale[n % positions], b = shift[n % positions];
+              return [=](int64_t, Vec z) INLINE_LAMBDA { return z * a + b; };
+            });
     }
   }
 
@@ -431,8 +459,7 @@ template <typename T, int NV> struct Kernel {
         const T *from = y0;
         for (int l = 0; l < steps; ++l, from = y) {
           T &mean = means[l * positions + s], &variance = variances[l * positions + s];
-          product(from, all_matrices.get() + l * size, q, count,
-                  [=](int64_t i, Vec v) INLINE_LAMBDA { vec(z)[i] = v; });
+          multiply(from, all_matrices.get() + l * size, q, count, z);
           moments(z, q, count, mean, variance);
           advance(from, z, count, dt[l], weight[s] / std::sqrt(variance + eps), mean, bias[s], y);
         }
@@ -478,7 +505,7 @@ template <typename T, int NV> struct Kernel {
         for (int l = 0; l < steps; ++l) {
           const T *y = states.get() + l * count * width;
           T *z = drives.get() + l * count * width;
-          product(y, all_matrices.get() + l * size, q, count, [=](int64_t i, Vec v) INLINE_LAMBDA { vec(z)[i] = v; });
+          multiply(y, all_matrices.get() + l * size, q, count, z);
           if (l + 1 < steps)
             advance(y, z, count, dt[l], weight[s] / std::sqrt(variances[l * stride + s] + eps),
                     means[l * stride + s], bias[s], states.get() + (l + 1) * count * width);
@@ -509,9 +536,7 @@ template <typename T, int NV> struct Kernel {
           for (int64_t i = 0; i < count * NV; ++i)
             vec(ga)[i] = factor * (vec(ga)[i] - mean_of - (vec(z)[i] - mean) * inverse * slope);
           outer(y, ga, q, count, my_matrices + l * size);
-          product(ga, transposed.get() + l * size, q, count, [=](int64_t i, Vec v) INLINE_LAMBDA {
-            vec(g)[i] = vec(g_next)[i] * (1 - step) + v;
-          });
+          retreat(g_next, ga, transposed.get() + l * size, step, q, count, g);
         }
         grad_weight[s] = weight_sum;
         grad_bias[s] = bias_sum;
@@ -531,6 +556,199 @@ template <typename T, int NV> struct Kernel {
           grad_matrices[(size_t(l) * q + i) * q + j] = sum;
         }
     }
+  }
+
+  // Sums of `numbers` over `count` positions: add(n, work, sums) adds those of position n, with room for `work_size`
+  // numbers. Short sums are made in T and summed in double, thread by thread in order: the same bits every time.
+  template <typename Add>
+  static void sum_over(int64_t count, size_t numbers, size_t work_size, int threads, double *out, Add add) {
+    constexpr int64_t SHORT = 64;
+    Scratch<double> all(threads * numbers);
+#pragma omp parallel num_threads(threads)
+    {
+#ifdef _OPENMP
+      double *mine = all.get() + omp_get_thread_num() * numbers;
+#else
+      double *mine = all.get();
+#endif
+      Scratch<T> work(work_size), sums(numbers);
+#pragma omp for schedule(static) nowait
+      for (int64_t block = 0; block < (count + SHORT - 1) / SHORT; ++block) {
+        std::fill(sums.get(), sums.get() + numbers, T(0));
+        for (int64_t n = block * SHORT; n < std::min(count, (block + 1) * SHORT); ++n) add(n, work.get(), sums.get());
+        for (size_t i = 0; i < numbers; ++i) mine[i] += sums.get()[i];
+      }
+    }
+    std::fill(out, out + numbers, 0.0);
+    for (int t = 0; t < threads; ++t)
+      for (size_t i = 0; i < numbers; ++i) out[i] += all.get()[t * numbers + i];
+  }
+
+  // The passes of training with a norm of channels, whose statistics are over all `count` positions of the batch. means
+  // and variances are (steps, q*q), or of one row for all steps. A step has to know its statistics before it is taken,
+  // so that there is a pass for each; between them the states before a step are kept, and its product is taken again.
+  static void forward_by_channel(const T *x, int64_t count, const Resampling<T> &resampling, const T *matrices,
+                                 const T *dt, int steps, const T *weight, const T *bias, T eps, T *means, T *variances,
+                                 T *out, int threads) {
+    const int p = resampling.p, q = resampling.q;
+    const size_t size = size_t(q) * width, work_size = 2 * size + resampling.scratch();
+    Scratch<T> all_matrices(steps * size), scale(size), shift(size), first(work_size);
+    Scratch<double> totals(2 * size);
+    pad_matrices(matrices, steps, q, width, false, all_matrices.get());
+    // The state of position n before step l, of which `out` holds the one before.
+    const auto state = [&](int l, int64_t n, T *y, T *z, T *scratch) {
+      if (l < 2)
+        resampling.load(x + n * p * p, y, scratch);
+      else
+        unpack(out + n * q * q, q, y);
+      if (l == 0) return;
+      multiply(y, all_matrices.get() + (l - 1) * size, q, q, z);
+      const Vec *a = vec(scale.get()), *b = vec(shift.get());
+      for (int64_t i = 0; i < q * NV; ++i) vec(y)[i] += dt[l - 1] * (relu6(vec(z)[i] * a[i] + b[i]) - vec(y)[i]);
+    };
+    for (int l = 0; l < steps; ++l) {
+      const T *matrix = all_matrices.get() + l * size;
+      // Distances from those of one position, so that squares of a large mean cancel nothing.
+      T *origin = first.get() + size;
+      state(l, 0, first.get(), origin, first.get() + 2 * size);
+      multiply(first.get(), matrix, q, q, origin);
+      sum_over(count, 2 * size, work_size, threads, totals.get(), [&](int64_t n, T *work, T *sums) {
+        T *y = work, *z = work + size;
+        state(l, n, y, z, work + 2 * size);
+        if (l > 0) pack(q, out + n * q * q, [=](int i) INLINE_LAMBDA { return vec(y)[i]; });
+        multiply(y, matrix, q, q, z);
+        for (int64_t i = 0; i < q * NV; ++i) {
+          const Vec distance = vec(z)[i] - vec(origin)[i];
+          vec(sums)[i] += distance;
+          vec(sums + size)[i] += distance * distance;
+        }
+      });
+      for (int channel = 0; channel < q * q; ++channel) {
+        const size_t i = size_t(channel / q) * width + channel % q;
+        const double distance = totals.get()[i] / count;
+        const double variance = std::max(totals.get()[size + i] / count - distance * distance, 0.0);
+        const double mean = origin[i] + distance, factor = weight[channel] / std::sqrt(variance + eps);
+        means[l * q * q + channel] = T(mean);
+        variances[l * q * q + channel] = T(variance);
+        scale.get()[i] = T(factor);
+        shift.get()[i] = T(bias[channel] - mean * factor);
+      }
+    }
+    sum_over(count, 0, work_size, threads, totals.get(), [&](int64_t n, T *work, T *) {
+      T *y = work, *y0 = work + size;
+      state(steps, n, y, y0, work + 2 * size);
+      resampling.load(x + n * p * p, y0, work + 2 * size);
+      pack(q, out + n * q * q, [=](int i) INLINE_LAMBDA { return vec(y)[i] + vec(y0)[i]; });
+    });
+  }
+
+  static void backward_by_channel(const T *grad, const T *x, int64_t count, const Resampling<T> &resampling,
+                                  const T *matrices, const T *dt, int steps, const T *weight, const T *bias, T eps,
+                                  bool batch_statistics, const T *means, const T *variances, T *grad_x,
+                                  T *grad_matrices, T *grad_dt, T *grad_weight, T *grad_bias, int threads) {
+    const int p = resampling.p, q = resampling.q;
+    const size_t size = size_t(q) * width;
+    Scratch<T> all_matrices(steps * size), transposed(steps * size), wide_weight(size), wide_bias(size),
+        wide_means(steps * size), inverses(steps * size), slope(size), passed_mean(size);
+    pad_matrices(matrices, steps, q, width, false, all_matrices.get());
+    pad_matrices(matrices, steps, q, width, true, transposed.get());
+    unpack(weight, q, wide_weight.get());
+    unpack(bias, q, wide_bias.get());
+    for (int l = 0; l < steps; ++l) {
+      const int row = batch_statistics ? l * q * q : 0;
+      unpack(means + row, q, wide_means.get() + l * size);
+      unpack(variances + row, q, inverses.get() + l * size);
+      for (size_t i = l * size; i < (l + 1) * size; ++i) inverses.get()[i] = 1 / std::sqrt(inverses.get()[i] + eps);
+    }
+    const auto normed = [&](int l, int64_t i, const T *z) INLINE_LAMBDA {
+      return (vec(z)[i] - vec(wide_means.get() + l * size)[i]) * vec(inverses.get() + l * size)[i];
+    };
+    const auto affine = [&](int64_t i, Vec value) INLINE_LAMBDA {
+      return value * vec(wide_weight.get())[i] + vec(wide_bias.get())[i];
+    };
+    const Vec zero = Vec{}, six = zero + T(6);
+    const auto passed = [&](int64_t i, Vec value, const T *g, T step) INLINE_LAMBDA {
+      const Vec drive = affine(i, value);
+      return (drive > zero) & (drive < six) ? vec(g)[i] * step : zero;
+    };
+
+    // The states before steps 1, 2, ..., and the gradient of the state after a step.
+    Scratch<T> states((steps - 1) * count * q * q, false), gradient(count * q * q, false);
+    const auto keep = [&](const T *rows, T *to) {
+      pack(q, to, [=](int i) INLINE_LAMBDA { return vec(rows)[i]; });
+    };
+    const auto state = [&](int l, int64_t n, T *y, T *scratch) {
+      if (l == 0)
+        resampling.load(x + n * p * p, y, scratch);
+      else
+        unpack(states.get() + ((l - 1) * count + n) * q * q, q, y);
+    };
+    const size_t work_size = 4 * size + resampling.scratch();
+    // Of the next step: weight and bias. Of this one: the matrix, and a vector for the step's length.
+    const size_t at_bias = size, at_matrix = 2 * size, at_dt = 3 * size, numbers = at_dt + LANES;
+    Scratch<double> totals(numbers), of_weight(2 * size);
+    // Adds what step l, whose drive is z, gives to the gradients of weight and bias.
+    const auto add_norm = [&](int l, const T *z, const T *g, T *sums) {
+      for (int64_t i = 0; i < q * NV; ++i) {
+        const Vec value = normed(l, i, z), through = passed(i, value, g, dt[l]);
+        vec(sums)[i] += through * value;
+        vec(sums + at_bias)[i] += through;
+      }
+    };
+    sum_over(count, 2 * size, work_size, threads, totals.get(), [&](int64_t n, T *work, T *sums) {
+      T *y = work, *z = y + size, *g = z + size;
+      state(0, n, y, work + 4 * size);
+      for (int l = 0;; ++l) {
+        multiply(y, all_matrices.get() + l * size, q, q, z);
+        if (l + 1 == steps) break;
+        for (int64_t i = 0; i < q * NV; ++i)
+          vec(y)[i] += dt[l] * (relu6(affine(i, normed(l, i, z))) - vec(y)[i]);
+        keep(y, states.get() + (l * count + n) * q * q);
+      }
+      unpack(grad + n * q * q, q, g);
+      add_norm(steps - 1, z, g, sums);
+    });
+    const auto take = [&](const double *from, T *to) {
+      for (int i = 0; i < q; ++i)
+        for (int j = 0; j < q; ++j) to[i * q + j] = T(from[size_t(i) * width + j]);
+    };
+    for (int l = steps - 1; l >= 0; --l) {
+      for (size_t i = 0; i < 2 * size; ++i) of_weight.get()[i] += totals.get()[i];
+      for (size_t i = 0; batch_statistics && i < size; ++i) {
+        slope.get()[i] = T(totals.get()[i] / count);
+        passed_mean.get()[i] = T(totals.get()[at_bias + i] / count);
+      }
+      const T *matrix = all_matrices.get() + l * size, *inverse = inverses.get() + l * size;
+      sum_over(count, numbers, work_size, threads, totals.get(), [&](int64_t n, T *work, T *sums) {
+        T *y = work, *z = y + size, *g = z + size, *ga = g + size, *scratch = ga + size;
+        state(l, n, y, scratch);
+        multiply(y, matrix, q, q, z);
+        unpack((l + 1 == steps ? grad : gradient.get()) + n * q * q, q, g);
+        for (int64_t i = 0; i < q * NV; ++i) {
+          const Vec value = normed(l, i, z);
+          vec(sums + at_dt)[0] += vec(g)[i] * (relu6(affine(i, value)) - vec(y)[i]);
+          vec(ga)[i] = vec(wide_weight.get())[i] * vec(inverse)[i]
+                       * (passed(i, value, g, dt[l]) - vec(passed_mean.get())[i] - value * vec(slope.get())[i]);
+        }
+        outer(y, ga, q, q, sums + at_matrix);
+        retreat(g, ga, transposed.get() + l * size, dt[l], q, q, g);
+        if (l > 0) {
+          keep(g, gradient.get() + n * q * q);
+          state(l - 1, n, y, scratch);
+          multiply(y, matrix - size, q, q, z);
+          add_norm(l - 1, z, g, sums);
+        } else {
+          unpack(grad + n * q * q, q, z);  // the start is added to the end
+          for (int64_t i = 0; i < q * NV; ++i) vec(g)[i] += vec(z)[i];
+          resampling.unload(g, grad_x + n * p * p, scratch);
+        }
+      });
+      take(totals.get() + at_matrix, grad_matrices + size_t(l) * q * q);
+      grad_dt[l] = 0;
+      for (int i = 0; i < LANES; ++i) grad_dt[l] += T(totals.get()[at_dt + i]);
+    }
+    take(of_weight.get(), grad_weight);
+    take(of_weight.get() + at_bias, grad_bias);
   }
 };
 
@@ -555,24 +773,33 @@ template <typename T, int NV = 1, typename Call> void dispatch(int q, Call call)
     });                                                                                                               \
   }                                                                                                                   \
   extern "C" void cos_forward_##NAME(const T *x, int64_t batch, int64_t positions, int p, int q, const T *matrices,   \
-                                     const T *dt, int steps, const T *weight, const T *bias, double eps, T *means,    \
-                                     T *variances, T *out, int threads) {                                             \
+                                     const T *dt, int steps, int by_channel, const T *weight, const T *bias,          \
+                                     double eps, T *means, T *variances, T *out, int threads) {                       \
     Resampling<T> resampling(p, q);                                                                                   \
     dispatch<T>(q, [&](auto kernel) {                                                                                 \
-      kernel.forward(x, batch, positions, resampling, matrices, dt, steps, weight, bias, T(eps), means,               \
-                     variances, out, threads);                                                                        \
+      if (by_channel)                                                                                                 \
+        kernel.forward_by_channel(x, batch * positions, resampling, matrices, dt, steps, weight, bias, T(eps), means, \
+                                  variances, out, threads);                                                           \
+      else                                                                                                            \
+        kernel.forward(x, batch, positions, resampling, matrices, dt, steps, weight, bias, T(eps), means,             \
+                       variances, out, threads);                                                                      \
     });                                                                                                               \
   }                                                                                                                   \
   extern "C" void cos_backward_##NAME(const T *grad, const T *x, int64_t batch, int64_t positions, int p, int q,      \
-                                      const T *matrices, const T *dt, int steps, const T *weight, const T *bias,      \
-                                      double eps, int batch_statistics, const T *means, const T *variances,           \
-                                      T *grad_x, T *grad_matrices, T *grad_dt, T *grad_weight, T *grad_bias,          \
-                                      int threads) {                                                                  \
+                                      const T *matrices, const T *dt, int steps, int by_channel, const T *weight,     \
+                                      const T *bias, double eps, int batch_statistics, const T *means,                \
+                                      const T *variances, T *grad_x, T *grad_matrices, T *grad_dt, T *grad_weight,    \
+                                      T *grad_bias, int threads) {                                                    \
     Resampling<T> resampling(p, q);                                                                                   \
     dispatch<T>(q, [&](auto kernel) {                                                                                 \
-      kernel.backward(grad, x, batch, positions, resampling, matrices, dt, steps, weight, bias, T(eps),               \
-                      batch_statistics, means, variances, grad_x, grad_matrices, grad_dt, grad_weight,                \
-                      grad_bias, threads);                                                                            \
+      if (by_channel)                                                                                                 \
+        kernel.backward_by_channel(grad, x, batch * positions, resampling, matrices, dt, steps, weight, bias, T(eps), \
+                                   batch_statistics, means, variances, grad_x, grad_matrices, grad_dt, grad_weight,   \
+                                   grad_bias, threads);                                                               \
+      else                                                                                                            \
+        kernel.backward(grad, x, batch, positions, resampling, matrices, dt, steps, weight, bias, T(eps),             \
+                        batch_statistics, means, variances, grad_x, grad_matrices, grad_dt, grad_weight,              \
+                        grad_bias, threads);                                                                          \
     });                                                                                                               \
   }
 

@@ -116,8 +116,9 @@ _SOLVER = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int, ctypes
            ctypes.c_void_p, ctypes.c_int)
 _FUNCTIONS = dict(
     cos_infer=(*_SOLVER, ctypes.c_int, *[ctypes.c_void_p] * 3, ctypes.c_int),
-    cos_forward=(*_SOLVER, *[ctypes.c_void_p] * 2, ctypes.c_double, *[ctypes.c_void_p] * 3, ctypes.c_int),
-    cos_backward=(ctypes.c_void_p, *_SOLVER, *[ctypes.c_void_p] * 2, ctypes.c_double, ctypes.c_int,
+    cos_forward=(*_SOLVER, ctypes.c_int, *[ctypes.c_void_p] * 2, ctypes.c_double, *[ctypes.c_void_p] * 3,
+                 ctypes.c_int),
+    cos_backward=(ctypes.c_void_p, *_SOLVER, ctypes.c_int, *[ctypes.c_void_p] * 2, ctypes.c_double, ctypes.c_int,
                   *[ctypes.c_void_p] * 7, ctypes.c_int))
 
 
@@ -166,35 +167,36 @@ def _(x, matrices, step_lengths, scale, shift, by_channel):
 @torch.library.custom_op('mobileode::cos_train', mutates_args=(), device_types='cpu')
 def cos_train(x: Tensor, matrices: Tensor, step_lengths: Tensor, weight: Tensor, bias: Tensor, eps: float,
               mean: Tensor | None = None, variance: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """The solver with position norm, by the batch's own statistics or by fixed ones; differentiable once.
+    """The solver with its norm, by the batch's own statistics or by fixed ones; differentiable once.
 
     Args:
         x: (B, p², H, W), float32 or float64.
         matrices: K, (L, q, q).
         step_lengths: (L,), clamped.
-        weight, bias: Of the position norm, (H, W).
-        eps: Of the position norm.
-        mean, variance: Fixed statistics, (H, W); None takes each step's own.
+        weight, bias: Of the norm: (H, W) of a position norm, (q²,) of a channel norm.
+        eps: Of the norm.
+        mean, variance: Fixed statistics, of the weight's shape; None takes each step's own.
 
     Returns:
-        y, (B, q², H, W) in channels_last memory, and the mean and biased variance of each step, (L, H, W) each, or
-        the fixed ones; no gradient flows through them.
+        y, (B, q², H, W) in channels_last memory, and the mean and biased variance of each step, (L, H, W) or (L, q²)
+        each, or the fixed ones; no gradient flows through them.
     """
     x = _rows(x)
     if mean is not None:
         scale, shift = fold_norm(weight, bias, mean, variance, eps)
-        return cos_infer(x, matrices, step_lengths, scale, shift, False), mean.clone(), variance.clone()
+        y = cos_infer(x, matrices, step_lengths, scale, shift, weight.dim() == 1)
+        return y, mean.clone(), variance.clone()
     out = _empty(x, matrices.shape[1]**2)
-    mean = x.new_empty(len(matrices), *x.shape[2:])
+    mean = x.new_empty(len(matrices), *weight.shape)
     variance = torch.empty_like(mean)
-    _call('cos_forward', x, matrices.contiguous(), step_lengths.contiguous(), weight.contiguous(), bias.contiguous(),
-          eps, mean, variance, out)
+    _call('cos_forward', x, matrices.contiguous(), step_lengths.contiguous(), int(weight.dim() == 1),
+          weight.contiguous(), bias.contiguous(), eps, mean, variance, out)
     return out, mean, variance
 
 
 @cos_train.register_fake
 def _(x, matrices, step_lengths, weight, bias, eps, mean=None, variance=None):
-    mean = x.new_empty(len(matrices), *x.shape[2:]) if mean is None else torch.empty_like(mean)
+    mean = x.new_empty(len(matrices), *weight.shape) if mean is None else torch.empty_like(mean)
     return _empty(x, matrices.shape[1]**2), mean, torch.empty_like(mean)
 
 
@@ -203,15 +205,15 @@ def cos_backward(grad: Tensor, x: Tensor, matrices: Tensor, step_lengths: Tensor
                  eps: float, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of :func:`cos_train`'s y for x, matrices, step_lengths, weight and bias, from ``grad`` of y.
 
-    mean and variance are (L, H, W), the batch's own, or (H, W): fixed ones, the same for each step.
+    mean and variance have a row for each step, the batch's own, or the weight's shape: fixed ones.
     """
     x, grad = _rows(x), _rows(grad)
     grads = [torch.empty_like(value, memory_format=torch.contiguous_format)
              for value in (matrices, step_lengths, weight, bias)]
     grad_x = torch.empty_like(x)
-    _call('cos_backward', x, matrices.contiguous(), step_lengths.contiguous(), weight.contiguous(), bias.contiguous(),
-          eps, int(mean.dim() == 3), mean.contiguous(), variance.contiguous(), grad_x, *grads,
-          before=(grad,))
+    _call('cos_backward', x, matrices.contiguous(), step_lengths.contiguous(), int(weight.dim() == 1),
+          weight.contiguous(), bias.contiguous(), eps, int(mean.dim() > weight.dim()), mean.contiguous(),
+          variance.contiguous(), grad_x, *grads, before=(grad,))
     return grad_x, *grads
 
 

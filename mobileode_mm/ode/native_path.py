@@ -26,30 +26,31 @@ def has_kernels(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> bool:
 
 def serves(layer: nn.Module, x: Tensor) -> bool:
     """Whether the compiled file computes what the operators would compute of a :class:`ChannelwiseODESolver`."""
-    if not has_kernels(layer, x, layer.matrices.dtype):
+    if not has_kernels(layer, x, layer.matrices.dtype) or not layer.owns_norm:
         return False
-    by_position = isinstance(layer.norm, PositionNorm)
-    if layer.norm.training:
-        # One value alone has no variance, and torch's batch norm says so.
-        if not by_position or layer.norm.shares_statistics or x.shape[0] * layer.out_channels == 1:
-            return False
-    elif not by_position and torch.is_grad_enabled():
+    # One value alone has no variance, and torch's batch norm says so.
+    if layer.norm.training and (layer.norm.shares_statistics or _values_of_a_statistic(layer, x) == 1):
         return False
-    return layer.owns_norm and cos_native.is_available()
+    return cos_native.is_available()
 
 
 def solve(layer: nn.Module, x: Tensor) -> Tensor:
     """What ``layer(x)`` returns; lets the batch into the running statistics in training."""
     norm = layer.norm
     size = tuple(x.shape[2:])
-    by_channel = not isinstance(norm, PositionNorm)
-    if by_channel or not (norm.training or torch.is_grad_enabled()):
+    if not (norm.training or torch.is_grad_enabled()):
         scale, shift = norm.folded(size, x.dtype)
-        return cos_native.cos_infer(x, layer.matrices, layer.step_lengths(), scale, shift, by_channel)
+        return cos_native.cos_infer(x, layer.matrices, layer.step_lengths(), scale, shift, scale.dim() == 1)
     weight, bias, mean, var = norm.values(size, x.dtype)
     arguments = x, layer.matrices, layer.step_lengths(), weight, bias, norm.eps
     if not norm.training:
         return cos_native.cos_train(*arguments, mean, var)[0]
     y, means, variances = cos_native.cos_train(*arguments)
-    norm.track_steps(means, variances, x.shape[0] * layer.out_channels)
+    norm.track_steps(means, variances, _values_of_a_statistic(layer, x))
     return y
+
+
+def _values_of_a_statistic(layer: nn.Module, x: Tensor) -> int:
+    """How many values of a step the norm takes a mean over."""
+    batch, _, height, width = x.shape
+    return batch * (layer.out_channels if isinstance(layer.norm, PositionNorm) else height * width)

@@ -58,11 +58,30 @@ def test_equals_operators(c_in, c_out, batch, height, width, grid, training, no_
         torch.testing.assert_close(a, b, **tolerance, msg=name)
 
 
+@pytest.mark.parametrize('c_in, c_out', [(64, 64), (144, 576), (576, 144), (9, 16), (1, 4), (1444, 1444)])
+@pytest.mark.parametrize('batch, height, width', [(2, 3, 5), (1, 1, 2), (3, 13, 11)])
+@pytest.mark.parametrize('training', [True, False])
+def test_channel_norm_equals_operators(c_in, c_out, batch, height, width, training, no_fallback):
+    """One position, one short sum and several of them."""
+    ours, reference = pair(c_in, c_out, 3, 1, 'channel')
+    tolerance = dict(rtol=1e-6, atol=1e-6)
+    ours.train(training), reference.train(training)
+    x = torch.randn(batch, c_in, height, width, dtype=torch.float64) + 3
+    probe = torch.randn(batch, c_out, height, width, dtype=torch.float64)
+    results = [outputs_and_gradients(layer, x, probe) for layer in (ours, reference)]
+    assert no_fallback == ['cos_forward' if training else 'cos_infer', 'cos_backward']
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, **tolerance)
+    for (name, a), b in zip(ours.named_buffers(), reference.buffers(), strict=True):
+        torch.testing.assert_close(a, b, **tolerance, msg=name)
+
+
+@pytest.mark.parametrize('norm', ['position', 'channel'])
 @pytest.mark.parametrize('c_in, c_out', [(side * side, side * side) for side in range(2, 65, 7)]
                          + [(4, 9), (121, 49), (625, 324), (5476, 64)])
-def test_equals_operators_in_float32(c_in, c_out):
+def test_equals_operators_in_float32(c_in, c_out, norm):
     """Of every remainder of the blocks of rows and vectors; sides over the largest come in alone."""
-    ours, exact = pair(c_in, c_out, 3, (2, 2))
+    ours, exact = pair(c_in, c_out, 3, (2, 2), norm)
     ours = ours.float()
     x = torch.randn(2, c_in, 2, 2, dtype=torch.float64)
     probe = torch.randn(2, c_out, 2, 2, dtype=torch.float64)
@@ -132,8 +151,9 @@ def test_never_stale(change):
         torch.testing.assert_close(after, reference.eval()(x), rtol=1e-5, atol=1e-5)
 
 
-def test_same_bits_every_time_and_twice_in_one_graph():
-    ours, reference = pair(64, 64, 3, (5, 5))
+@pytest.mark.parametrize('norm', ['position', 'channel'])
+def test_same_bits_every_time_and_twice_in_one_graph(norm):
+    ours, reference = pair(64, 64, 3, (5, 5), norm)
     x = torch.randn(4, 64, 5, 5, dtype=torch.float64)
 
     def twice(layer):
@@ -159,8 +179,9 @@ def saved_bytes(layer, x):
     return sum(sizes.values())
 
 
-def test_saves_its_input_and_statistics_alone():
-    few, many = (saved_bytes(pair(144, 144, steps, (8, 8), dtype=torch.float32)[0],
+@pytest.mark.parametrize('norm', ['position', 'channel'])
+def test_saves_its_input_and_statistics_alone(norm):
+    few, many = (saved_bytes(pair(144, 144, steps, (8, 8), norm, torch.float32)[0],
                              torch.randn(8, 144, 8, 8, requires_grad=True)) for steps in (3, 12))
     assert many <= 1.15 * few
 
