@@ -41,25 +41,26 @@ def numbers(module: nn.Module, call, x: torch.Tensor) -> dict[str, torch.Tensor]
         outputs = call(x)
         found = {f'output {index}': value.detach() for index, value in enumerate(outputs)}
         if module.training:
-            sum((value * torch.linspace(-1, 1, value.numel()).view_as(value)).sum() for value in outputs).backward()
+            sum((value * torch.linspace(-1, 1, value.numel(), dtype=value.dtype).view_as(value)).sum() for value in outputs).backward()
             found |= {f'gradient {name}': value.grad for name, value in module.named_parameters()}
     return found | {name: value.clone() for name, value in module.named_buffers()}
 
 
 def assert_compiles(module: nn.Module, backend: str) -> None:
-    """One graph for three batches, whose numbers are the eager ones."""
+    """One graph for three batches, whose numbers are the eager ones: in float64, where no rounding passes a kink."""
+    module = module.double()
     eager, counter = copy.deepcopy(module), CompileCounterWithBackend(backend)
     compiled = torch.compile(module, backend=counter, fullgraph=True)
     for seed in range(3):
         torch.manual_seed(seed)
-        x = torch.randn(2, 3, SIDE, SIDE)
+        x = torch.randn(2, 3, SIDE, SIDE, dtype=torch.float64)
         expected, found = numbers(eager, eager, x), numbers(module, compiled, x)
         for name, value in expected.items():
-            torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4, msg=f'{name} differs')
+            torch.testing.assert_close(found[name], value, rtol=1e-8, atol=1e-8, msg=f'{name} differs')
     assert counter.frame_count == 1
     if module.training:
         tracked = [value for name, value in module.named_buffers() if name.endswith('solver.norm.num_batches_tracked')]
-        assert tracked and all(value == 9 for value in tracked)  # three steps of three batches
+        assert {int(value) for value in tracked} - {0} == {9}  # three steps of three batches; 0: a stage beyond the last
 
 
 @pytest.mark.skipif(not cos_native.is_available(), reason='no C++ compiler')
