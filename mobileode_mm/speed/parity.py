@@ -5,12 +5,13 @@ from statistics import median
 import torch
 from torch import Tensor
 
-# Largest difference, relative to the reference's norm. Training a network is looser: rounding puts a few of its values
-# on the other side of a ReLU's kink, and torch's batch norm sums float32 roughly in channels_last memory: at 320 px a
-# gradient of MobileNetV1 was seen to differ by a tenth in float32 and by 1e-13 in float64. A wrong formula differs
-# by far more, and the layer's own tolerances are strict.
+# Largest difference, relative to the reference's norm. Training is looser: rounding puts a few values on the other side
+# of a ReLU6's kink; of the twenty million of one layer (144→576 at 80×80, 2 pictures) some move a gradient by 6e-4,
+# and the solver as released, at L = 12, by 4e-4. In a network they add up, and torch's batch norm sums float32 roughly
+# in channels_last memory: at 320 px a gradient of MobileNetV1 was seen to differ by a tenth in float32 and by 1e-13 in
+# float64. A wrong formula differs by far more.
 TOLERANCES = {
-    torch.float32: {'layer infer': 1e-5, 'layer train': 1e-4, 'network infer': 1e-4, 'network train': 2.5e-1},
+    torch.float32: {'layer infer': 1e-5, 'layer train': 1e-3, 'network infer': 1e-4, 'network train': 2.5e-1},
     torch.float16: {'layer infer': 1e-2, 'layer train': 5e-2, 'network infer': 1e-1, 'network train': 1e-1},
     torch.bfloat16: {'layer infer': 5e-2, 'layer train': 2e-1, 'network infer': 5e-1, 'network train': 5e-1},
 }
