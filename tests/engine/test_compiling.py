@@ -41,7 +41,8 @@ def numbers(module: nn.Module, call, x: torch.Tensor) -> dict[str, torch.Tensor]
         outputs = call(x)
         found = {f'output {index}': value.detach() for index, value in enumerate(outputs)}
         if module.training:
-            sum((value * torch.linspace(-1, 1, value.numel(), dtype=value.dtype).view_as(value)).sum() for value in outputs).backward()
+            weights = [torch.linspace(-1, 1, value.numel(), dtype=value.dtype).view_as(value) for value in outputs]
+            sum((value * weight).sum() for value, weight in zip(outputs, weights)).backward()
             found |= {f'gradient {name}': value.grad for name, value in module.named_parameters()}
     return found | {name: value.clone() for name, value in module.named_buffers()}
 
@@ -60,7 +61,7 @@ def assert_compiles(module: nn.Module, backend: str) -> None:
     assert counter.frame_count == 1
     if module.training:
         tracked = [value for name, value in module.named_buffers() if name.endswith('solver.norm.num_batches_tracked')]
-        assert {int(value) for value in tracked} - {0} == {9}  # three steps of three batches; 0: a stage beyond the last
+        assert {int(value) for value in tracked} - {0} == {9}  # 3 steps of 3 batches; 0: an idle stage
 
 
 @pytest.mark.skipif(not cos_native.is_available(), reason='no C++ compiler')
