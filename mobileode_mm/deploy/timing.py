@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,8 +78,8 @@ def time_files(entries: Sequence[Entry], threads: int | None = None, rounds: int
     found = sample_in_turn(calls, rounds, seconds)
     for side in sides:
         side['samples_ms'] = found[side['label']]
-    result = dict(machine=describe_machine(torch.device('cpu')), threads=threads, rounds=rounds,
-                  baselines=names[-1:], sides=sides)
+    machine = f'{describe_machine(torch.device("cpu"))}, onnxruntime {version("onnxruntime")}'
+    result = dict(machine=machine, threads=threads, rounds=rounds, baselines=names[-1:], sides=sides)
     report.add_ratios(result, result['baselines'])
     return result
 
@@ -148,8 +149,10 @@ def as_markdown(result: dict) -> str:
                      *(f'{report.number(ratio["median"])} ({report.spread(ratio["quartiles"])})' if ratio else '–'
                        for ratio in ratios),
                      f'{side["bytes"]:,}' if side['bytes'] else '–'])
-    return (f'- {result["machine"]}\n- batch 1, {result["threads"]} threads each of torch and onnxruntime, '
-            f'{result["rounds"]} rounds in which each side was measured in turn\n\n{report.table(head, rows)}\n')
+    lines = [result['machine'],
+             f'batch 1, float32 but for int8 files, {result["threads"]} threads each of torch and onnxruntime, '
+             f'{result["rounds"]} rounds in which each side was measured in turn']
+    return '\n'.join(f'- {line}' for line in lines) + f'\n\n{report.table(head, rows)}\n'
 
 
 def main(argv: list[str] | None = None) -> int:
