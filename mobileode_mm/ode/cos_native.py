@@ -2,7 +2,8 @@
 
 All steps of a position run while its channels are in the innermost cache, so that inference reads and writes each
 map once. Training saves its input alone: the backward pass recomputes a position's trajectory over the batch, and
-memory does not grow with the number of steps.
+what is kept between the passes does not grow with the number of steps. The channel norm, whose statistics are over all
+positions, takes a pass over the map for each step; its backward pass holds the map's states while it runs.
 """
 
 import ctypes
