@@ -97,6 +97,12 @@ def load(path: Path, file_format: str, threads: int = 0) -> Run:
     return run
 
 
+def onnx_metadata(path: Path) -> dict[str, str]:
+    """What an ONNX file says of itself."""
+    import onnx
+    return {entry.key: entry.value for entry in onnx.load(str(path), load_external_data=False).metadata_props}
+
+
 def _name_axes(graph) -> None:
     """Call the free axes batch, height and width wherever they stand alone."""
     names = {dim.dim_param: name for dim, name in zip(graph.input[0].type.tensor_type.shape.dim, _AXES)

@@ -6,7 +6,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from mmengine.evaluator import Evaluator
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -14,7 +13,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from ..apis.inference import Inferencer
 from ..apis.preflight import config_scope
-from .formats import Run, load, quiet
+from .formats import Run, load, onnx_metadata, quiet
 from .pictures import Pictures
 
 _CALIBRATION_PICTURES = 100
@@ -48,7 +47,7 @@ def quantise(inferencer: Inferencer, train: Pictures, test: Pictures, source: Pa
     Returns:
         Lines on accuracy, by the config's own metrics, and size of both.
     """
-    size = _fixed_size(source)
+    size = json.loads(onnx_metadata(source)['size'])
     reader = _Reader(train, size)
     prepared = source.with_suffix('.prepared.onnx')
     with quiet():
@@ -107,11 +106,6 @@ def _fill_detection(sample, outputs: list[np.ndarray], shape: tuple[int, ...]) -
 _FILL = dict(classification=_fill_classification, segmentation=_fill_segmentation, detection=_fill_detection)
 
 
-def _fixed_size(path: Path) -> tuple[int, int] | None:
-    session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
-    return json.loads(session.get_modelmeta().custom_metadata_map['size'])
-
-
 def _sized(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     """Stretched, where the file takes one size that is not the test pipeline's."""
     return pixels if size is None or pixels.shape[:2] == tuple(size) else cv2.resize(pixels, size[::-1])
@@ -119,6 +113,5 @@ def _sized(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
 
 def _copy_metadata(source: Path, out: Path) -> None:
     model = onnx.load(str(out))
-    values = {entry.key: entry.value for entry in onnx.load(str(source), load_external_data=False).metadata_props}
-    onnx.helper.set_model_props(model, dict(values, precision='int8'))
+    onnx.helper.set_model_props(model, dict(onnx_metadata(source), precision='int8'))
     onnx.save(model, str(out))

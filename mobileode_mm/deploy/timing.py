@@ -19,7 +19,7 @@ from ..speed import report
 from ..speed.rounds import sample_in_turn
 from . import networks, parity
 from .exporting import deployed_copy
-from .formats import Run, load, needed
+from .formats import Run, load, needed, onnx_metadata
 from .pictures import samples
 
 #: What is timed of each network, in the table's order: ``'compiled'`` is the deploy form, where torch.compile works; an
@@ -117,12 +117,10 @@ def _sides(entry: Entry, threads: int, trust: bool) -> dict[str, tuple[Callable[
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    import onnx
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        metadata = onnx_metadata(path)
     except Exception as error:  # protobuf's, of whatever is wrong with the file
         raise InputError(f'{path} cannot be read as an ONNX file: {type(error).__name__}: {error}') from error
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
     if not {'task', 'classes', 'outputs', 'size'} <= metadata.keys():
         raise InputError(f'{path} was not made by tools/deployment/export.py: its metadata lack task, classes, outputs '
                          'or size')
