@@ -9,13 +9,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <new>
 #include <type_traits>
 #include <vector>
 
-#if defined(__AVX512F__) || defined(__AVX2__)
+#ifdef __AVX2__  // AVX-512 has it too
 #include <immintrin.h>
 #endif
 #ifdef _OPENMP
@@ -37,6 +36,14 @@ constexpr int VECTOR_BYTES = 64, ACCUMULATORS = 16;
 #else
 constexpr int VECTOR_BYTES = 32, ACCUMULATORS = 12;
 #endif
+
+inline int thread_number() {
+#ifdef _OPENMP
+  return omp_get_thread_num();
+#else
+  return 0;
+#endif
+}
 
 template <typename T> struct Vector {
   typedef T type __attribute__((vector_size(VECTOR_BYTES), may_alias));
@@ -486,11 +493,7 @@ template <typename T, int NV> struct Kernel {
     Scratch<double> sums_dt(size_t(threads) * steps);
 #pragma omp parallel num_threads(threads)
     {
-#ifdef _OPENMP
-      const int thread = omp_get_thread_num();
-#else
-      const int thread = 0;
-#endif
+      const int thread = thread_number();
       T *my_matrices = sums_matrices.get() + thread * steps * size;
       double *my_dt = sums_dt.get() + size_t(thread) * steps;
       Scratch<T> states(count * width * steps), drives(count * width * steps), gradient(count * width),
@@ -566,11 +569,7 @@ template <typename T, int NV> struct Kernel {
     Scratch<double> all(threads * numbers);
 #pragma omp parallel num_threads(threads)
     {
-#ifdef _OPENMP
-      double *mine = all.get() + omp_get_thread_num() * numbers;
-#else
-      double *mine = all.get();
-#endif
+      double *mine = all.get() + thread_number() * numbers;
       Scratch<T> work(work_size), sums(numbers);
 #pragma omp for schedule(static) nowait
       for (int64_t block = 0; block < (count + SHORT - 1) / SHORT; ++block) {

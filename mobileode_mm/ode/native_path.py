@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from . import cos_native
-from .position_norm import PositionNorm
+from .solver_norm import values_per_statistic
 from .tracing import is_exporting
 
 
@@ -29,7 +29,7 @@ def serves(layer: nn.Module, x: Tensor) -> bool:
     if not has_kernels(layer, x, layer.matrices.dtype) or not layer.owns_norm:
         return False
     # One value alone has no variance, and torch's batch norm says so.
-    if layer.norm.training and (layer.norm.shares_statistics or _values_of_a_statistic(layer, x) == 1):
+    if layer.norm.training and (layer.norm.shares_statistics or values_per_statistic(layer, x) == 1):
         return False
     return cos_native.is_available()
 
@@ -46,11 +46,5 @@ def solve(layer: nn.Module, x: Tensor) -> Tensor:
     if not norm.training:
         return cos_native.cos_train(*arguments, mean, var)[0]
     y, means, variances = cos_native.cos_train(*arguments)
-    norm.track_steps(means, variances, _values_of_a_statistic(layer, x))
+    norm.track_steps(means, variances, values_per_statistic(layer, x))
     return y
-
-
-def _values_of_a_statistic(layer: nn.Module, x: Tensor) -> int:
-    """How many values of a step the norm takes a mean over."""
-    batch, _, height, width = x.shape
-    return batch * (layer.out_channels if isinstance(layer.norm, PositionNorm) else height * width)

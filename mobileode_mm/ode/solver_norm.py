@@ -1,7 +1,7 @@
 """What both norms inside the solver offer to the paths that do not call them as modules."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def fold_norm(weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -10,8 +10,14 @@ def fold_norm(weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: floa
     return scale, bias - mean * scale
 
 
+def values_per_statistic(layer: nn.Module, x: Tensor) -> int:
+    """How many values of a step stand behind each mean and variance of a solver's norm, for its input ``x``."""
+    batch, _, height, width = x.shape
+    return batch * (layer.out_channels if layer.norm.kind == 'position' else height * width)
+
+
 class SolverNorm:
-    """Mix-in of batch norms with ``values(size, dtype)``, ``track(mean, var)`` and ``eps``."""
+    """Mix-in of batch norms with ``kind``, ``values(size, dtype)``, ``track(mean, var)`` and ``eps``."""
 
     def folded(self, size: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Scale and shift that the running statistics come to, for a map of ``size``."""

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from . import cos_triton
+from .solver_norm import values_per_statistic
 from .tracing import is_exporting
 
 
@@ -17,14 +18,14 @@ def serves(layer: nn.Module, x: Tensor) -> bool:
         return False
     if layer.norm.training:
         # One value alone has no variance, and torch's batch norm says so.
-        return not layer.norm.shares_statistics and _count(layer, x) > 1
+        return not layer.norm.shares_statistics and values_per_statistic(layer, x) > 1
     return not _needs_gradients(layer, x)
 
 
 def solve(layer: nn.Module, x: Tensor) -> Tensor:
     """What ``layer(x)`` returns; lets the batch into the running statistics in training."""
     norm, size, dtype = layer.norm, tuple(x.shape[2:]), x.dtype
-    count = _count(layer, x)
+    count = values_per_statistic(layer, x)
     x = x.to(_stored(x))
     if not norm.training:
         scale, shift = norm.folded(size, torch.float32)
@@ -42,11 +43,6 @@ def _stored(x: Tensor) -> torch.dtype:
     kind = x.device.type
     casts = torch.is_autocast_enabled(kind) and x.dtype != torch.float64
     return torch.get_autocast_dtype(kind) if casts else x.dtype
-
-
-def _count(layer: nn.Module, x: Tensor) -> int:
-    """Values behind each of the norm's statistics."""
-    return x.shape[0] * (layer.out_channels if layer.norm.kind == 'position' else x.shape[2] * x.shape[3])
 
 
 def _needs_gradients(layer: nn.Module, x: Tensor) -> bool:

@@ -39,23 +39,27 @@ def outputs_and_gradients(layer, x, probe):
     return [y, *torch.autograd.grad((y * probe).sum(), [x, *layer.parameters()])]
 
 
+def assert_same(ours, reference, x, training, calls):
+    """Outputs, every gradient and the running statistics are the operators', and the compiled path gave them."""
+    # The operators hold the resizing matrix in float32: as exact as the layer in float64 is.
+    tolerance = dict(rtol=1e-6, atol=1e-6)
+    ours.train(training), reference.train(training)
+    probe = torch.randn(x.shape[0], ours.out_channels, *x.shape[2:], dtype=torch.float64)
+    results = [outputs_and_gradients(layer, x, probe) for layer in (ours, reference)]
+    assert calls == ['cos_forward' if training else 'cos_infer', 'cos_backward']
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, **tolerance)
+    for (name, a), b in zip(ours.named_buffers(), reference.buffers(), strict=True):
+        torch.testing.assert_close(a, b, **tolerance, msg=name)
+
+
 @pytest.mark.parametrize('c_in, c_out', [(64, 64), (144, 144), (144, 576), (576, 144), (2304, 576), (9, 16), (1, 4),
                                          (289, 361), (4096, 4096)])
 @pytest.mark.parametrize('batch, height, width, grid', [(2, 3, 5, (3, 5)), (1, 1, 1, (1, 1)), (3, 4, 1, (2, 2))])
 @pytest.mark.parametrize('training', [True, False])
 def test_equals_operators(c_in, c_out, batch, height, width, grid, training, no_fallback):
     ours, reference = pair(c_in, c_out, 3, grid)
-    # The operators hold the resizing matrix in float32: as exact as the layer in float64 is.
-    tolerance = dict(rtol=1e-6, atol=1e-6)
-    ours.train(training), reference.train(training)
-    x = torch.randn(batch, c_in, height, width, dtype=torch.float64)
-    probe = torch.randn(batch, c_out, height, width, dtype=torch.float64)
-    results = [outputs_and_gradients(layer, x, probe) for layer in (ours, reference)]
-    assert no_fallback == ['cos_forward' if training else 'cos_infer', 'cos_backward']
-    for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b, **tolerance)
-    for (name, a), b in zip(ours.named_buffers(), reference.buffers(), strict=True):
-        torch.testing.assert_close(a, b, **tolerance, msg=name)
+    assert_same(ours, reference, torch.randn(batch, c_in, height, width, dtype=torch.float64), training, no_fallback)
 
 
 @pytest.mark.parametrize('c_in, c_out', [(64, 64), (144, 576), (576, 144), (9, 16), (1, 4), (1444, 1444)])
@@ -64,16 +68,8 @@ def test_equals_operators(c_in, c_out, batch, height, width, grid, training, no_
 def test_channel_norm_equals_operators(c_in, c_out, batch, height, width, training, no_fallback):
     """One position, one short sum and several of them."""
     ours, reference = pair(c_in, c_out, 3, 1, 'channel')
-    tolerance = dict(rtol=1e-6, atol=1e-6)
-    ours.train(training), reference.train(training)
     x = torch.randn(batch, c_in, height, width, dtype=torch.float64) + 3
-    probe = torch.randn(batch, c_out, height, width, dtype=torch.float64)
-    results = [outputs_and_gradients(layer, x, probe) for layer in (ours, reference)]
-    assert no_fallback == ['cos_forward' if training else 'cos_infer', 'cos_backward']
-    for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b, **tolerance)
-    for (name, a), b in zip(ours.named_buffers(), reference.buffers(), strict=True):
-        torch.testing.assert_close(a, b, **tolerance, msg=name)
+    assert_same(ours, reference, x, training, no_fallback)
 
 
 @pytest.mark.parametrize('norm', ['position', 'channel'])
