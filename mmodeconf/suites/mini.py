@@ -21,10 +21,10 @@ tasks = dict(
         input_size=(96, 96),
         metrics=['mIoU'],
         cfg_options={
-            'train_cfg.max_epochs': 12,
-            'train_cfg.val_interval': 12,
-            'param_scheduler.1.T_max': 12,
-            'param_scheduler.1.end': 12,
+            'train_cfg.max_epochs': 8,
+            'train_cfg.val_interval': 8,
+            'param_scheduler.1.T_max': 8,
+            'param_scheduler.1.end': 8,
         }),
     classification=dict(
         configs='configs/classify_{}_mini.py',

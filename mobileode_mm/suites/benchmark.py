@@ -1,20 +1,18 @@
 """A suite from its start, or from where it was stopped, to its table."""
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from ..apis.config import DATA_VARIABLE, checkout_root, short_path
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import INTERRUPTED, InputError
 from .page import html_page
+from .processes import WAIT_SECONDS, Processes, Steps, share
 from .runs import DIVERGED, DONE, FAILED, RESULT, Run, commit, worker_command
 from .seal import digest, file_digest, read_sealed, write_sealed
 from .suite import Suite, load_suite
@@ -22,12 +20,10 @@ from .table import markdown, summarize
 from .worker import ANSWER, QUESTION
 
 RESULTS, TABLE, PAGE, LATENCY = 'results.json', 'results.md', 'results.html', 'latency.json'
-#: How long the processes of a suite that was killed may take to end.
-WAIT_SECONDS = 15
 
 
 def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: int = 1, amp: bool = False,
-              auto_scale_lr: bool = False) -> dict | None:
+              auto_scale_lr: bool = False, jobs: int = 1) -> dict | None:
     """Train and evaluate every network of a suite with every seed, and write down what came out.
 
     Runs that are done are skipped, one that was stopped goes on from its last checkpoint with the figures of a run that
@@ -42,6 +38,7 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
         work_dir: Folder of the runs; default ``./work_dirs/benchmark/<suite>``.
         processes: Of this machine, for each run: GPUs, or processes of a CPU.
         amp, auto_scale_lr: As for :func:`mobileode_mm.apis.train`.
+        jobs: Runs at once, each with its part of the cores, and where there are GPUs with one of them.
 
     Returns:
         The content of ``results.json``, and its ``folder``; None on machines other than the first.
@@ -50,15 +47,20 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
         InputError: The suite cannot be used, its data are not there, or results were changed.
     """
     told, suite = suite, load_suite(suite)
-    if processes < 1:
-        raise InputError(f'{processes} processes: a whole number of at least 1 is wanted')
+    for number, what in ((processes, 'processes'), (jobs, 'jobs')):
+        if number < 1:
+            raise InputError(f'{number} {what}: a whole number of at least 1 is wanted')
     folder = Path(work_dir or Path('work_dirs/benchmark', suite.name)).expanduser().absolute()
     machines, leads = int(os.environ.get('NNODES', 1)), os.environ.get('NODE_RANK', '0') == '0'
+    if jobs > 1 and processes * machines > 1:
+        raise InputError(f'{jobs} runs at once, and {processes * machines} processes for each: one of the two is '
+                         'possible (--jobs without --nproc and NNODES)')
     how = dict(processes=processes * machines, amp=amp, auto_scale_lr=auto_scale_lr)
     runs = [Run(network, seed, folder / 'runs' / network.slug / f'seed_{seed}', **how)
             for network in suite.networks for seed in suite.seeds]
     command = worker_command(processes)
     with _alone(folder) as lock:
+        workers = Processes(lock)
         results = verify(folder, suite, runs)
         waiting = [run for run, result in zip(runs, results) if result is None or result['status'] == FAILED]
         if suite.mini_data and waiting and leads:
@@ -68,22 +70,23 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
         question = _question(suite, bool(waiting))
         facts = {}
         if leads:
-            facts = dict(_ask('inspect', question, folder, lock), commit=commit(),
-                         command=_command(told, processes, amp, auto_scale_lr))
+            facts = dict(_ask('inspect', question, folder, workers, share(0, jobs)), commit=commit(),
+                         command=_command(told, processes, amp, auto_scale_lr, jobs))
 
-        def start(args: list[str], log: Path) -> int:
-            return _start([*command, *args], lock, log)
-
-        for run in waiting:
-            print(f'[{runs.index(run) + 1}/{len(runs)}] {run.name} (log: {short_path(run.folder)})', flush=True)
+        def execute(run: Run) -> Steps:
+            which = f'[{runs.index(run) + 1}/{len(runs)}]'
+            print(f'{which} {run.name} (log: {short_path(run.folder)})', flush=True)
             begin = time.monotonic()
-            run.execute(start, facts.get('machine'), leads)
+            yield from run.execute(facts.get('machine'), leads)
             if leads:
-                print(f'    {_told(run, run.result())}, {time.monotonic() - begin:.0f} s', flush=True)
+                print(f'    {f"{which} " * (jobs > 1)}{_told(run, run.result())}, {time.monotonic() - begin:.0f} s',
+                      flush=True)
                 _write(folder, suite, runs, facts)
+
+        workers.run_all(command, (partial(execute, run) for run in waiting), jobs)
         if not leads:
             return None
-        _measure_latency(folder, question, facts['machine'], lock)
+        _measure_latency(folder, question, facts['machine'], workers)
         _write(folder, suite, runs, facts)
         return dict(read_sealed(folder / RESULTS), folder=str(folder))
 
@@ -145,38 +148,14 @@ def _alone(folder: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def _start(command: list[str], lock: int, log: Path | None) -> int:
-    """Run a command to its end, with its output added to a file; returns its exit status."""
-    libc = ctypes.CDLL(None)
-
-    def end_with_parent():
-        # A run must not go on by itself beside the one that takes its place.
-        if sys.platform == 'linux':
-            libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-    environment = {**os.environ, 'PYTHON': sys.executable, 'PYTHONUNBUFFERED': '1'}
-    with contextlib.ExitStack() as stack:
-        out = stack.enter_context(open(log, 'ab')) if log else None
-        process = stack.enter_context(subprocess.Popen(command, stdout=out, stderr=out and subprocess.STDOUT,
-                                                       env=environment, pass_fds=[lock], preexec_fn=end_with_parent))
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(WAIT_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            raise
-
-
-def _ask(task: str, question: dict, folder: Path, lock: int) -> dict:
+def _ask(task: str, question: dict, folder: Path, workers: Processes,
+         environment: dict[str, str] | None = None) -> dict:
     """Answer of a worker that looks at networks of the suite."""
     AtomicLocalBackend().put_text(json.dumps(question), folder / QUESTION)
     (folder / ANSWER).unlink(missing_ok=True)
     log = folder / f'.{task}.log'
     log.unlink(missing_ok=True)
-    code = _start([*worker_command(1)[:3], task, str(folder)], lock, log)
+    code = workers.run([*worker_command(1)[:3], task, str(folder)], log, environment)
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code:
@@ -195,13 +174,13 @@ def _question(suite: Suite, trains: bool) -> dict:
              cfg_options=network.cfg_options, input_size=network.input_size) for network in suite.networks])
 
 
-def _measure_latency(folder: Path, question: dict, machine: str, lock: int) -> None:
+def _measure_latency(folder: Path, question: dict, machine: str, workers: Processes) -> None:
     """Time all networks side by side, unless that was done for the same ones on the same machine."""
     of = digest(dict(networks=question['networks'], machine=machine))
     if (folder / LATENCY).is_file() and read_sealed(folder / LATENCY)['of'] == of:
         return
     print('measuring latency', flush=True)
-    measured = _ask('latency', question, folder, lock)
+    measured = _ask('latency', question, folder, workers)
     measured.pop('sha256')
     write_sealed(folder / LATENCY, dict(of=of, **measured))
 
@@ -238,8 +217,9 @@ def _told(run: Run, result: dict) -> str:
     return f'{result["status"]}: {result["reason"]}'
 
 
-def _command(suite: str | Path, processes: int, amp: bool, auto_scale_lr: bool) -> str:
+def _command(suite: str | Path, processes: int, amp: bool, auto_scale_lr: bool, jobs: int) -> str:
     flags = [f'--nproc {processes}'] * (processes > 1) + ['--amp'] * amp + ['--auto-scale-lr'] * auto_scale_lr
+    flags += [f'--jobs {jobs}'] * (jobs > 1)
     return ' '.join(['python tools/benchmark.py', str(suite), *flags])
 
 

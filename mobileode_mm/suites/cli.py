@@ -19,12 +19,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--work-dir', help='folder of the runs (default: ./work_dirs/benchmark/<suite>)')
     parser.add_argument('--nproc', type=int, default=1, metavar='N',
                         help='GPUs, or processes of a CPU, that share each run (default: 1)')
+    parser.add_argument('--jobs', type=int, default=1, metavar='N',
+                        help='runs at once, each with its part of the cores and, where there are any, one GPU '
+                        '(default: 1)')
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rates by the batch size')
     args = parser.parse_args(argv)
 
     def command() -> int:
-        results = run_suite(args.suite, args.work_dir, args.nproc, args.amp, args.auto_scale_lr)
+        results = run_suite(args.suite, args.work_dir, args.nproc, args.amp, args.auto_scale_lr, args.jobs)
         if results is None:
             return 0
         folder = results['folder']

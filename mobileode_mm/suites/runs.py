@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..analysis.scalars import read_scalars
 from ..apis.config import checkout_root, short_path
 from ..checkpoint import numbered_checkpoints
 from ..errors import INTERRUPTED, InputError
+from .processes import Steps
 from .seal import digest, file_digest, read_sealed, write_sealed
 from .suite import Network
 from .worker import METRICS, SETTINGS, TEST
@@ -111,11 +111,12 @@ class Run:
                     raise InputError(f'{path} does not match the log of its run: {name} was {logged} there')
         return result
 
-    def execute(self, start: Callable[[list[str], Path], int], machine: str, leads: bool) -> None:
+    def execute(self, machine: str, leads: bool) -> Steps:
         """Train and evaluate, go on where the run was stopped; leave the result in the folder.
 
+        The workers' commands are yielded, and their exit statuses wanted.
+
         Args:
-            start: Runs a worker's command with its output in a file, returns the exit status.
             machine: What it runs on, kept with the result.
             leads: Whether this is the first machine, which writes the files.
         """
@@ -125,7 +126,7 @@ class Run:
                 write_sealed(self.folder / SETTINGS, self.settings())
         for stage in ('train', 'test'):
             begin = (self.folder / CONSOLE).stat().st_size if (self.folder / CONSOLE).is_file() else 0
-            code = start([stage, str(self.folder)], self.folder / CONSOLE)
+            code = yield [stage, str(self.folder)], self.folder / CONSOLE
             if code in (INTERRUPTED, -signal.SIGINT):
                 raise KeyboardInterrupt
             status, reason = self._outcome(stage, code, begin)
