@@ -11,6 +11,7 @@ tasks = dict(
         input_size=(192, 192),
         metrics=['coco/bbox_mAP', 'coco/bbox_mAP_50'],
         cfg_options={
+            'train_dataloader.batch_size': 8,
             'train_cfg.max_epochs': 3,
             'train_cfg.val_interval': 3,
             'param_scheduler.1.T_max': 3,

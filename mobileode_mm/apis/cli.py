@@ -6,6 +6,7 @@ from collections.abc import Callable
 from mmengine.config import DictAction
 
 from ..errors import BAD_INPUT, exit_status
+from ..memory import keep_freed_memory
 from .distributed import ReportedElsewhere
 from .testing import test
 from .training import train
@@ -77,6 +78,8 @@ def _parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.
 
 
 def _run(command: Callable) -> int:
+    keep_freed_memory()
+
     def run() -> int:
         try:
             command()

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ..errors import InputError, exit_status
+from ..memory import keep_freed_memory
 from .cli import add_reading_options
 from .inference import Inferencer
 from .inputs import Frame, Source, find_sources, read_frames
@@ -114,6 +115,7 @@ def main(argv: list[str] | None = None) -> int:
                         help='leave out boxes under this score (default: 0.3)')
     add_reading_options(parser)
     args = parser.parse_args(argv)
+    keep_freed_memory()
 
     def run() -> int:
         summary = infer(args.config, args.checkpoint, args.inputs, args.out, args.batch_size, args.device,

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mobileode_mm.ode import PositionNorm
 
 from .deployed import Deployable, deploy_solvers
+from .lean import make_lean
 
 DEFAULT_INIT = (
     dict(type='Kaiming', layer=['Conv2d']),
@@ -60,7 +61,7 @@ class StagedBackbone(Deployable, BaseModule):
     def add_stage(self, name: str, module: nn.Module, width: int, stride: int) -> None:
         """Append a stage that outputs ``width`` channels and downsamples by ``stride``."""
         before = self._stages[-1][2] if self._stages else 1
-        self.add_module(name, module)
+        self.add_module(name, make_lean(module))
         self._stages.append((name, width, before * stride))
 
     def stage_layout(self, strides: Sequence[int] | None,

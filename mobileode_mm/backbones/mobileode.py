@@ -7,9 +7,10 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mobileode_mm.ode import ChannelwiseODESolver, square_side
+from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver, is_watched, square_side
 
 from .base import StagedBackbone, per_stage
+from .lean import channel_affine, has_hooks
 
 
 class SolverModule(BaseModule):
@@ -28,8 +29,22 @@ class SolverModule(BaseModule):
         self.add_module(self.norm_name, layer)
         self.act = nn.ReLU6(inplace=True)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.act(getattr(self, self.norm_name)(self.solver(x)))
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """(B, in_channels, H, W) to (B, out_channels, H, W), plus the residual of that shape where one is given."""
+        affine = self._affine(x)
+        if affine is not None:
+            return self.solver.infer_with_relu6(x, *affine, residual)
+        y = self.act(getattr(self, self.norm_name)(self.solver(x)))
+        return y if residual is None else residual + y
+
+    def _affine(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The norm's scale and shift, where the solver's kernel can do all at once and nobody watches the parts."""
+        norm = getattr(self, self.norm_name)
+        if is_watched() or has_hooks(self.solver, norm, self.act):
+            return None
+        # Whatever else was put in the solver's place has no such kernel.
+        ours = isinstance(self.solver, (ChannelwiseODESolver, DeployedODESolver))
+        return channel_affine(norm) if ours and self.solver.infers_with_relu6(x) else None
 
 
 class ODEResidualBlock(BaseModule):
@@ -55,7 +70,7 @@ class ODEResidualBlock(BaseModule):
         self.project = SolverModule(hidden, channels, solver, norm_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.project(self.depthwise(self.expand(x)))
+        return self.project(self.depthwise(self.expand(x)), x)
 
 
 class MobileODE(StagedBackbone):

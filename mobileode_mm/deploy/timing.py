@@ -15,6 +15,7 @@ from ..apis.preflight import config_scope
 from ..engine.compiling import fault_of_compiler
 from ..errors import InputError, exit_status
 from ..machine import describe_machine
+from ..memory import keep_freed_memory
 from ..speed import report
 from ..speed.rounds import sample_in_turn
 from . import networks, parity
@@ -167,6 +168,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='read checkpoints that can run code when they are read')
     args = parser.parse_args(argv)
+    keep_freed_memory()
 
     def run() -> None:
         out = report.free_folder(args.out) if args.out else None

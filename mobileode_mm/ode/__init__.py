@@ -10,8 +10,10 @@ from .position_norm import PositionNorm, resample_grid
 from .resize import RESIZE_MODES, resize_matrix
 from .solver_norm import fold_norm
 from .solvers import SOLVERS
+from .tracing import is_exporting, is_watched
 
 __all__ = [
     'RESIZE_MODES', 'SOLVERS', 'ChannelNorm', 'ChannelwiseODESolver', 'DeployedODESolver', 'PositionNorm', 'cos_naive',
-    'fold_norm', 'global_moments', 'is_distributed', 'resample_grid', 'resize_matrix', 'square_side'
+    'fold_norm', 'global_moments', 'is_distributed', 'is_exporting', 'is_watched', 'resample_grid', 'resize_matrix',
+    'square_side'
 ]

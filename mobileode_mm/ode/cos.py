@@ -96,6 +96,15 @@ class ChannelwiseODESolver(nn.Module):
         recomputes = self.backend != 'reference' and torch.is_grad_enabled() and self.owns_norm and not is_exporting()
         return self._solve_recomputing(x) if recomputes else self._solve(x, self._norm)
 
+    def infers_with_relu6(self, x: Tensor) -> bool:
+        """Whether :meth:`infer_with_relu6` serves now: the compiled kernels do, in eval mode, without gradients."""
+        return (self.backend == 'auto' and not torch.is_grad_enabled() and not self.norm.training
+                and native_path.serves(self, x))
+
+    def infer_with_relu6(self, x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None = None) -> Tensor:
+        """ReLU6(self(x) · scale + shift) + residual in one pass; scale and shift are (out_channels,)."""
+        return native_path.infer(self, x, (scale, shift, residual))
+
     @torch.no_grad()
     def trajectory(self, x: Tensor) -> Tensor:
         """The states of :meth:`forward` in eval mode: y_0, which is the resized input, to y_L, before y_0 is added.

@@ -368,12 +368,20 @@ template <typename T, int NV> struct Kernel {
     });
   }
 
-  // All of the solver for `count` positions: affine_of(n) is the norm of position n as relax() takes it.
+  // All of the solver for `count` positions: affine_of(n) is the norm of position n as relax() takes it. Where
+  // after_scale is given, out is relu6(y * after_scale + after_shift) by channel, plus the residual where there is one.
   template <typename AffineOf>
   static INLINE void solve(const T *x, int64_t count, const Resampling<T> &resampling, const T *matrices, const T *dt,
-                           int steps, T *out, int threads, AffineOf affine_of) {
+                           int steps, const T *after_scale, const T *after_shift, const T *residual, T *out,
+                           int threads, AffineOf affine_of) {
     const int p = resampling.p, q = resampling.q;
     const size_t size = size_t(q) * width;
+    Scratch<T> wide_scale(after_scale ? size : 0), wide_shift(after_scale ? size : 0);
+    if (after_scale) {
+      unpack(after_scale, q, wide_scale.get());
+      unpack(after_shift, q, wide_shift.get());
+    }
+    const Vec *a = vec(wide_scale.get()), *b = vec(wide_shift.get());
 #pragma omp parallel num_threads(threads)
     {
       Scratch<T> start(size), state(size), scratch(resampling.scratch());
@@ -384,13 +392,21 @@ template <typename T, int NV> struct Kernel {
         if (p <= q) prefetch<false>(x + (n + 1) * p * p, p * p);  // the larger ones stream in well enough
         resampling.load(x + n * p * p, y0, scratch.get());
         relax(y0, y, matrices, dt, steps, q, affine_of(n));
+        if (after_scale) {
+          for (int i = 0; i < q * NV; ++i) vec(y)[i] = relu6((vec(y)[i] + vec(y0)[i]) * a[i] + b[i]);
+          if (residual)
+            unpack(residual + n * q * q, q, y0);
+          else
+            std::fill(y0, y0 + size, T(0));
+        }
         pack(q, out + n * q * q, [=](int i) INLINE_LAMBDA { return vec(y)[i] + vec(y0)[i]; });
       }
     }
   }
 
   static void infer(const T *x, int64_t batch, int64_t positions, const Resampling<T> &resampling, const T *matrices,
-                    const T *dt, int steps, bool by_channel, const T *scale, const T *shift, T *out, int threads) {
+                    const T *dt, int steps, bool by_channel, const T *scale, const T *shift, const T *after_scale,
+                    const T *after_shift, const T *residual, T *out, int threads) {
     const int q = resampling.q;
     const size_t size = size_t(q) * width;
     Scratch<T> all_matrices(steps * size);
@@ -400,12 +416,13 @@ template <typename T, int NV> struct Kernel {
       unpack(scale, q, wide_scale.get());
       unpack(shift, q, wide_shift.get());
       const Vec *a = vec(wide_scale.get()), *b = vec(wide_shift.get());
-      solve(x, batch * positions, resampling, all_matrices.get(), dt, steps, out, threads, [=](int64_t) INLINE_LAMBDA {
-        return [=](int64_t i, Vec z) INLINE_LAMBDA { return z * a[i] + b[i]; };
-      });
+      solve(x, batch * positions, resampling, all_matrices.get(), dt, steps, after_scale, after_shift, residual, out,
+            threads, [=](int64_t) INLINE_LAMBDA {
+              return [=](int64_t i, Vec z) INLINE_LAMBDA { return z * a[i] + b[i]; };
+            });
     } else {
-      solve(x, batch * positions, resampling, all_matrices.get(), dt, steps, out, threads,
-            [=](int64_t n) INLINE_LAMBDA {
+      solve(x, batch * positions, resampling, all_matrices.get(), dt, steps, after_scale, after_shift, residual, out,
+            threads, [=](int64_t n) INLINE_LAMBDA {
               const T a = scale[n % positions], b = shift[n % positions];
               return [=](int64_t, Vec z) INLINE_LAMBDA { return z * a + b; };
             });
@@ -764,11 +781,13 @@ template <typename T, int NV = 1, typename Call> void dispatch(int q, Call call)
 
 #define COS_FUNCTIONS(T, NAME)                                                                                        \
   extern "C" void cos_infer_##NAME(const T *x, int64_t batch, int64_t positions, int p, int q, const T *matrices,     \
-                                   const T *dt, int steps, int by_channel, const T *scale, const T *shift, T *out,    \
+                                   const T *dt, int steps, int by_channel, const T *scale, const T *shift,            \
+                                   const T *after_scale, const T *after_shift, const T *residual, T *out,             \
                                    int threads) {                                                                     \
     Resampling<T> resampling(p, q);                                                                                   \
     dispatch<T>(q, [&](auto kernel) {                                                                                 \
-      kernel.infer(x, batch, positions, resampling, matrices, dt, steps, by_channel, scale, shift, out, threads);     \
+      kernel.infer(x, batch, positions, resampling, matrices, dt, steps, by_channel, scale, shift, after_scale,       \
+                   after_shift, residual, out, threads);                                                              \
     });                                                                                                               \
   }                                                                                                                   \
   extern "C" void cos_forward_##NAME(const T *x, int64_t batch, int64_t positions, int p, int q, const T *matrices,   \

@@ -56,10 +56,9 @@ class DeployedODESolver(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) to (B, out_channels, H, W), same dtype, in channels_last memory."""
-        scale, shift = self._norm(x)
         if self._native_serves(x):
-            matrices = self.transitions - torch.eye(self.side, dtype=x.dtype)
-            return cos_native.cos_infer(x, matrices, self.step_lengths, scale, shift, self.by_channel)
+            return self._infer(x)
+        scale, shift = self._norm(x)
         if self.by_channel:
             scale, shift = scale.view(self.side, self.side), shift.view(self.side, self.side)
         else:
@@ -76,6 +75,18 @@ class DeployedODESolver(nn.Module):
 
             y = _SOLVERS[self.solver](target, y, step_length)
         return (y + start).flatten(3).permute(0, 3, 1, 2).to(x.dtype)
+
+    def infers_with_relu6(self, x: Tensor) -> bool:
+        """As of :class:`ChannelwiseODESolver`."""
+        return not torch.is_grad_enabled() and self._native_serves(x)
+
+    def infer_with_relu6(self, x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None = None) -> Tensor:
+        """As of :class:`ChannelwiseODESolver`."""
+        return self._infer(x, (scale, shift, residual))
+
+    def _infer(self, x: Tensor, after: tuple[Tensor, Tensor, Tensor | None] = ()) -> Tensor:
+        matrices = self.transitions - torch.eye(self.side, dtype=x.dtype)
+        return cos_native.cos_infer(x, matrices, self.step_lengths, *self._norm(x), self.by_channel, *after)
 
     def _norm(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift: of each channel, (q²,), or of each position, (H, W)."""

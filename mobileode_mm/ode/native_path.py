@@ -34,13 +34,18 @@ def serves(layer: nn.Module, x: Tensor) -> bool:
     return cos_native.is_available()
 
 
+def infer(layer: nn.Module, x: Tensor, after: tuple[Tensor, Tensor, Tensor | None] = ()) -> Tensor:
+    """What ``layer(x)`` returns in eval mode, without gradients; ``after`` is what follows it, as the kernel takes it."""
+    scale, shift = layer.norm.folded(tuple(x.shape[2:]), x.dtype)
+    return cos_native.cos_infer(x, layer.matrices, layer.step_lengths(), scale, shift, scale.dim() == 1, *after)
+
+
 def solve(layer: nn.Module, x: Tensor) -> Tensor:
     """What ``layer(x)`` returns; lets the batch into the running statistics in training."""
     norm = layer.norm
-    size = tuple(x.shape[2:])
     if not (norm.training or torch.is_grad_enabled()):
-        scale, shift = norm.folded(size, x.dtype)
-        return cos_native.cos_infer(x, layer.matrices, layer.step_lengths(), scale, shift, scale.dim() == 1)
+        return infer(layer, x)
+    size = tuple(x.shape[2:])
     weight, bias, mean, var = norm.values(size, x.dtype)
     arguments = x, layer.matrices, layer.step_lengths(), weight, bias, norm.eps
     if not norm.training:

@@ -7,6 +7,7 @@ from mmseg.utils import SampleList
 from torch import Tensor, nn
 
 from ..backbones.deployed import Deployable
+from ..backbones.lean import make_lean
 from ..backbones.utils import fast_layout, feature_channels, with_in_channels
 from ..engine.distributed import trains_on_one_picture
 from ..errors import InputError
@@ -46,6 +47,7 @@ class DeepLabV3(Deployable, EncoderDecoder):
     # mmseg's constructor calls these two when the backbone is there.
     def _init_decode_head(self, decode_head: dict) -> None:
         super()._init_decode_head(self._fitted('decode_head', decode_head))
+        make_lean(self.decode_head)
 
     def _init_auxiliary_head(self, auxiliary_head: dict | list[dict] | None) -> None:
         if isinstance(auxiliary_head, list):

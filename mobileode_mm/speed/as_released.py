@@ -7,8 +7,10 @@ from math import isqrt
 
 import torch
 import torch.nn.functional as F
+from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
+from ..backbones.lean import LeanConvModule
 from ..errors import InputError
 from ..ode import ChannelwiseODESolver, PositionNorm
 
@@ -68,9 +70,14 @@ class AsReleasedSolver(nn.Module):
 
 
 def as_released(module: nn.Module) -> nn.Module:
-    """``module`` with every solver in it replaced, in place; a module that is a solver itself comes back replaced."""
+    """``module`` with every solver in it replaced, in place; a module that is a solver itself comes back replaced.
+
+    Convolutions, norms and activations are separate again, as they were.
+    """
     if isinstance(module, ChannelwiseODESolver):
         return AsReleasedSolver.of(module)
+    if isinstance(module, LeanConvModule):
+        module.__class__ = ConvModule
     for name, child in module.named_children():
         setattr(module, name, as_released(child))
     return module

@@ -9,6 +9,7 @@ import torch
 
 from ..errors import InputError, exit_status
 from ..machine import describe_machine
+from ..memory import keep_freed_memory
 from . import sides
 from .memory import peak_bytes, saved_bytes
 from .parity import TOLERANCES, compared, worst_difference
@@ -100,6 +101,7 @@ def benchmark(subject: str, cases: Sequence[Case], settings: Settings, baselines
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status: 1 where a side failed, 2 after bad input."""
     args = _parser().parse_args(argv)
+    keep_freed_memory()
     return exit_status(lambda: _run(args))
 
 
@@ -169,7 +171,8 @@ def _parser() -> argparse.ArgumentParser:
     backbone = subjects.add_parser('backbone', parents=[common], help='backbones by name')
     backbone.add_argument('names', nargs='*', default=list(sides.BACKBONES), metavar='NAME',
                           help='as in a config, such as MobileODEV1 or mmdet.MobileNetV2; NAME:naive for the solver as '
-                          'released, NAME:BACKEND for another backend of it')
+                          'released, NAME:BACKEND for another backend of it, NAME:lean for a backbone of a toolbox with '
+                          'the convolutions of ours')
     for name in ('layer', 'backbone'):
         subjects.choices[name].add_argument('--num-steps', type=_positive, nargs='+', metavar='L',
                                             help='steps of the solvers; each number given is a case')

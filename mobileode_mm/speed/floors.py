@@ -16,6 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 from ..backbones.mobileode import SolverModule
 from ..errors import InputError, exit_status
 from ..machine import describe_machine
+from ..memory import keep_freed_memory
 from .loads import NetworkLoad, settle
 from .report import MEGABYTE, free_folder, number, table, write_report
 from .rounds import quartiles, sample_in_turn
@@ -221,6 +222,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--threads', metavar='N', help='threads of torch (default: its own choice)')
     parser.add_argument('--out', metavar='DIR', help=f'write {MARKDOWN_NAME} into this folder')
     args = parser.parse_args(argv)
+    keep_freed_memory()
     return exit_status(lambda: _run(args))
 
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ..backbones.lean import make_lean
 from ..errors import InputError
 from ..ode import ChannelwiseODESolver
 from .as_released import as_released
 from .loads import HALVES, CopyLoad, Load, NetworkLoad, settle
 
 PATHS = ('eager', 'compiled')
-NAIVE = 'naive'
+NAIVE, LEAN = 'naive', 'lean'
 LAYER_SIDES = (NAIVE, 'cos', 'pointwise', 'copy')
 # The table of the eight layers in MobileODE V1 and V2 at 320 px, and the two of V2's widest stage.
 LAYER_SHAPES = ('144-144-80', '256-256-40', '576-576-20', '1024-1024-10', '144-576-80', '576-144-80', '576-2304-20',
@@ -143,7 +144,8 @@ def backbone_cases(settings: Settings, names: Sequence[str] = tuple(BACKBONES), 
     Args:
         settings: Mode, paths, batch, type, device.
         names: Of the registry, such as ``MobileODEV1`` or ``mmdet.MobileNetV2``. ``NAME:naive`` has the solver as
-            released, ``NAME:BACKEND`` another backend of it.
+            released, ``NAME:BACKEND`` another backend of it; ``NAME:lean`` gives another toolbox's backbone the
+            convolutions that ours have in inference (:func:`mobileode_mm.backbones.lean.make_lean`).
         size: Height and width of the pictures, and of the solvers' reference grids.
         num_steps: L of every solver, one case for each; None leaves the networks' own.
 
@@ -170,7 +172,7 @@ def _backbone_sides(settings: Settings, names: Sequence[str], size: tuple[int, i
         initialize(network, network.init_cfg)  # not init_weights(), which prints a line for every parameter
         network.to(settings.device)
         settle(network, functools.partial(network, torch.randn(2, 3, *size, device=settings.device)))
-        changed = as_released if is_naive(name) else None
+        changed = {NAIVE: as_released, LEAN: make_lean}.get(name.rpartition(':')[2])
         sides += network_sides(name, network, x, settings, reference(network, x, settings), changed)
     return sides
 
@@ -196,9 +198,9 @@ def backbone_config(name: str, size: tuple[int, int], num_steps: int | None) -> 
         config['input_size'] = size
     if num_steps is not None and 'num_steps' in takes:
         config['num_steps'] = num_steps
-    if backend and backend != NAIVE:
+    if backend and backend not in (NAIVE, LEAN):
         config[backend_argument(kind, name)] = backend
-    elif backend and 'num_steps' not in takes:
+    elif backend == NAIVE and 'num_steps' not in takes:
         raise InputError(f'{name}: {registered} has no solver that the released one could replace')
     return kind, config
 

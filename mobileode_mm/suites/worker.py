@@ -26,6 +26,7 @@ from ..complexity import count
 from ..data.json_file import read_json
 from ..errors import BAD_INPUT, exit_status
 from ..machine import describe_machine
+from ..memory import keep_freed_memory
 from ..speed.rounds import quartiles, sample_in_turn, synchronizer
 from .seal import read_sealed, write_sealed
 
@@ -119,6 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('folder', type=Path)
     parser.add_argument('--launcher', default='none')
     args = parser.parse_args(argv)
+    keep_freed_memory()
 
     def work() -> int:
         try:

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from mobileode_mm.ode import ChannelwiseODESolver, cos_naive, cos_native
+from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver, cos_naive, cos_native
 
 pytestmark = pytest.mark.skipif(not cos_native.is_available(), reason='no C++ compiler')
 
@@ -109,6 +109,29 @@ def test_inference_in_float32(norm, layout, no_fallback):
         assert (y - exact(x.double())).abs().max() < 1e-5
     assert no_fallback == ['cos_infer']
     assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize('norm', ['position', 'channel'])
+@pytest.mark.parametrize('deployed', [False, True])
+@pytest.mark.parametrize('c_in, c_out', [(144, 144), (9, 16), (576, 144), (289, 361), (1, 4)])
+@pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-6), (torch.float32, 1e-4)])
+def test_with_what_follows_in_a_network(c_in, c_out, norm, deployed, dtype, tolerance, no_fallback):
+    ours, exact = pair(c_in, c_out, 3, (3, 5), norm)
+    ours = ours.to(dtype).eval()
+    if deployed:
+        ours = DeployedODESolver(ours)
+    x, residual = torch.randn(2, c_in, 3, 5, dtype=torch.float64), torch.randn(2, c_out, 3, 5, dtype=torch.float64)
+    scale, shift = torch.randn(2, c_out, dtype=torch.float64)
+    numbers = [value.to(dtype) for value in (x, scale, shift, residual)]
+    assert not ours.infers_with_relu6(numbers[0])
+    with torch.no_grad():
+        assert ours.infers_with_relu6(numbers[0])
+        expected = torch.nn.functional.relu6(exact.eval()(x) * scale[:, None, None] + shift[:, None, None])
+        y, plus = ours.infer_with_relu6(*numbers[:3]), ours.infer_with_relu6(*numbers)
+    assert no_fallback == ['cos_infer'] * 2
+    for result, wanted in ((y, expected), (plus, expected + residual)):
+        assert result.dtype == dtype and result.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(result.double(), wanted, rtol=tolerance, atol=tolerance)
 
 
 def test_plain_reference(no_fallback):
