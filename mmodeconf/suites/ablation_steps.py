@@ -1,7 +1,7 @@
-"""Number of Euler steps L of MobileODE V1's solvers, on mini detection and classification."""
+"""Number of Euler steps L of MobileODE V1's solvers, on mini classification."""
 
 _base_ = './mini.py'
-tasks = dict(_delete_=True, detection=_base_.tasks.detection, classification=_base_.tasks.classification)
+tasks = dict(_delete_=True, classification=_base_.tasks.classification)
 backbones = {
     '_delete_': True,
     'V1, L = 1': dict(config='mobileode', cfg_options={'model.backbone.num_steps': 1}),

@@ -89,6 +89,16 @@ template <typename Vec> Vec larger(Vec a, Vec b) { return a > b ? a : b; }
 template <typename Vec> Vec smaller(Vec a, Vec b) { return a < b ? a : b; }
 #endif
 
+// Lane i is lane index[i] of a and b, one behind the other.
+#ifdef __AVX512F__
+inline __m512 pick(__m512 a, __m512 b, const int32_t *index) {
+  return _mm512_permutex2var_ps(a, _mm512_load_si512(index), b);
+}
+inline __m512d pick(__m512d a, __m512d b, const int64_t *index) {
+  return _mm512_permutex2var_pd(a, _mm512_load_si512(index), b);
+}
+#endif
+
 // The first `count` numbers of a vector, 1 to all, from and to memory; the lanes beyond become zero and are not written.
 #ifdef __AVX512F__
 inline __m512 load_first(const float *at, int count) { return _mm512_maskz_loadu_ps((1u << count) - 1, at); }
@@ -165,8 +175,8 @@ template <bool WRITES, typename T> INLINE void prefetch(const T *at, int count) 
 template <typename T> class Columns {
  public:
   Columns(int size_in, int size_out)
-      : width_(padded<T>(size_out)), matrix_(size_t(size_in) * width_), begin_(width_ / Vector<T>::LANES, size_in),
-        end_(width_ / Vector<T>::LANES, 0) {}
+      : size_in_(size_in), width_(padded<T>(size_out)), matrix_(size_t(size_in) * width_),
+        begin_(width_ / Vector<T>::LANES, size_in), end_(width_ / Vector<T>::LANES, 0) {}
 
   void add(int from, int to, T value) {
     matrix_.get()[from * width_ + to] += value;
@@ -175,10 +185,40 @@ template <typename T> class Columns {
     end_[v] = std::max(end_[v], from + 1);
   }
 
+  // After the last add().
+  void settle() {
+#ifdef __AVX512F__
+    constexpr int LANES = Vector<T>::LANES;
+    int widest = 0, most = 0;
+    for (size_t v = 0; v < begin_.size(); ++v) widest = std::max(widest, end_[v] - begin_[v]);
+    std::vector<int> count(width_);
+    for (int to = 0; to < width_; ++to) {
+      for (int from = begin_[to / LANES]; from < end_[to / LANES]; ++from)
+        count[to] += matrix_.get()[from * width_ + to] != 0;
+      most = std::max(most, count[to]);
+    }
+    // Two vectors have to hold what one takes; and a few multiply-adds are done sooner than the picking.
+    if (widest > 2 * LANES || widest < 6 * most || most > MOST_PICKED) return;
+    picked_ = most;
+    for (int to = 0; to < width_; ++to) {
+      size_t at = size_t(to / LANES) * picked_ * LANES + to % LANES;
+      for (int from = begin_[to / LANES]; from < end_[to / LANES]; ++from)
+        if (const T value = matrix_.get()[from * width_ + to]; value != 0) {
+          index_.get()[at] = from - begin_[to / LANES];
+          weight_.get()[at] = value;
+          at += LANES;
+        }
+    }
+#endif
+  }
+
   // x: rows of `stride` numbers. out: rows of whole vectors.
   void apply(const T *x, int stride, int rows, T *out) const {
     typedef typename Vector<T>::type Vec;
     const int vectors = width_ / Vector<T>::LANES;
+#ifdef __AVX512F__
+    if (picked_) return pick_out(x, stride, rows, out);
+#endif
     for (int v = 0; v < vectors; ++v)
       in_blocks<std::min(12, ACCUMULATORS)>(rows, [&](auto block, int64_t i) INLINE_LAMBDA {
         constexpr int R = decltype(block)::value;
@@ -192,9 +232,37 @@ template <typename T> class Columns {
   }
 
  private:
-  int width_;
+#ifdef __AVX512F__
+  NOINLINE void pick_out(const T *x, int stride, int rows, T *out) const {
+    typedef typename Vector<T>::type Vec;
+    constexpr int LANES = Vector<T>::LANES;
+    for (size_t v = 0; v < begin_.size(); ++v) {
+      const int begin = begin_[v], first = std::min(end_[v] - begin, LANES), second = end_[v] - begin - LANES;
+      const size_t at = v * picked_ * LANES;
+      for (int r = 0; r < rows; ++r) {
+        const T *from = x + r * stride + begin;
+        const Vec a = load_first(from, first), b = second > 0 ? Vec(load_first(from + LANES, second)) : a;
+        Vec sum = Vec{};
+        for (int t = 0; t < picked_; ++t)
+          sum += vec(weight_.get() + at)[t] * Vec(pick(a, b, index_.get() + at + t * LANES));
+        vec(out + r * width_)[v] = sum;
+      }
+    }
+  }
+#endif
+
+  int size_in_, width_;
   Scratch<T> matrix_;
   std::vector<int> begin_, end_;  // of each vector of outputs: the inputs that it takes
+#ifdef __AVX512F__
+  // Inputs and weights of each output, one after the other, where they are few and near enough to be picked out of two
+  // vectors; picked_ is their number, or 0.
+  static constexpr int MOST_PICKED = 6;
+  typedef std::conditional_t<sizeof(T) == 4, int32_t, int64_t> Index;
+  int picked_ = 0;
+  Scratch<Index> index_{size_t(width_) * MOST_PICKED};
+  Scratch<T> weight_{size_t(width_) * MOST_PICKED};
+#endif
 };
 
 // Bilinear resampling of both axes of a position's matrix, p*p to q*q, and its transpose. The rows of an axis are
@@ -203,7 +271,7 @@ template <typename T> class Resampling {
  public:
   const int p, q;
 
-  Resampling(int p, int q) : p(p), q(q), columns_(p, q), columns_back_(q, p) {
+  Resampling(int p, int q, bool with_transpose = false) : p(p), q(q), columns_(p, q), columns_back_(q, p) {
     for (int i = 0; i < q; ++i) {
       const double at = std::max((i + 0.5) * (double(p) / q) - 0.5, 0.0);
       const int floor = std::min(int(at), p - 1);
@@ -214,6 +282,8 @@ template <typename T> class Resampling {
       columns_.add(first_[i], i, low_[i]), columns_.add(second_[i], i, high_[i]);
       columns_back_.add(i, first_[i], low_[i]), columns_back_.add(i, second_[i], high_[i]);
     }
+    if (p != q) columns_.settle();
+    if (p != q && with_transpose) columns_back_.settle();
   }
 
   // Numbers that load and unload need as scratch.
@@ -229,8 +299,7 @@ template <typename T> class Resampling {
       columns_.apply(x, p, p, between);
       mix_rows(between, padded<T>(q), y);
     } else {
-      unpack(x, p, scratch);
-      mix_rows(scratch, padded<T>(p), between);
+      mix_packed_rows(x, between);
       columns_.apply(between, padded<T>(p), q, y);
     }
   }
@@ -257,6 +326,19 @@ template <typename T> class Resampling {
     for (int i = 0; i < q; ++i) {
       const auto *a = vec(rows + first_[i] * width), *b = vec(rows + second_[i] * width);
       for (int v = 0; v < vectors; ++v) vec(out + i * width)[v] = low_[i] * a[v] + high_[i] * b[v];
+    }
+  }
+
+  void mix_packed_rows(const T *x, T *out) const {
+    typedef typename Vector<T>::unaligned Unaligned;
+    constexpr int LANES = Vector<T>::LANES;
+    const int vectors = padded<T>(p) / LANES, last = p - (vectors - 1) * LANES;
+    for (int i = 0; i < q; ++i) {
+      const T *a = x + first_[i] * p, *b = x + second_[i] * p;
+      auto *to = vec(out) + i * vectors;
+      for (int v = 0; v + 1 < vectors; ++v, a += LANES, b += LANES)
+        to[v] = low_[i] * *reinterpret_cast<const Unaligned *>(a) + high_[i] * *reinterpret_cast<const Unaligned *>(b);
+      to[vectors - 1] = low_[i] * load_first(a, last) + high_[i] * load_first(b, last);
     }
   }
 
@@ -808,7 +890,7 @@ template <typename T, int NV = 1, typename Call> void dispatch(int q, Call call)
                                       const T *bias, double eps, int batch_statistics, const T *means,                \
                                       const T *variances, T *grad_x, T *grad_matrices, T *grad_dt, T *grad_weight,    \
                                       T *grad_bias, int threads) {                                                    \
-    Resampling<T> resampling(p, q);                                                                                   \
+    Resampling<T> resampling(p, q, true);                                                                             \
     dispatch<T>(q, [&](auto kernel) {                                                                                 \
       if (by_channel)                                                                                                 \
         kernel.backward_by_channel(grad, x, batch * positions, resampling, matrices, dt, steps, weight, bias, T(eps), \

@@ -167,12 +167,12 @@ def _parser() -> argparse.ArgumentParser:
     layer = subjects.add_parser('layer', parents=[common], help='the solver beside a 1x1 convolution')
     layer.add_argument('--shapes', nargs='+', default=sides.LAYER_SHAPES, metavar='C_IN-C_OUT-HxW')
     layer.add_argument('--sides', nargs='+', default=sides.LAYER_SIDES, metavar='SIDE',
-                       help='naive, cos, cos:BACKEND, pointwise, copy')
+                       help='naive, cos, cos:BACKEND, pointwise, copy, product')
     backbone = subjects.add_parser('backbone', parents=[common], help='backbones by name')
     backbone.add_argument('names', nargs='*', default=list(sides.BACKBONES), metavar='NAME',
                           help='as in a config, such as MobileODEV1 or mmdet.MobileNetV2; NAME:naive for the solver as '
-                          'released, NAME:BACKEND for another backend of it, NAME:lean for a backbone of a toolbox with '
-                          'the convolutions of ours')
+                          'released, NAME:BACKEND for another backend of it, NAME:lean for a backbone of a toolbox '
+                          'with the convolutions of ours')
     for name in ('layer', 'backbone'):
         subjects.choices[name].add_argument('--num-steps', type=_positive, nargs='+', metavar='L',
                                             help='steps of the solvers; each number given is a case')

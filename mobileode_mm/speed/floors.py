@@ -17,7 +17,7 @@ from ..backbones.mobileode import SolverModule
 from ..errors import InputError, exit_status
 from ..machine import describe_machine
 from ..memory import keep_freed_memory
-from .loads import NetworkLoad, settle
+from .loads import NetworkLoad, settle, solver_operations
 from .report import MEGABYTE, free_folder, number, table, write_report
 from .rounds import quartiles, sample_in_turn
 from .sides import backbone_config, parse_size, positive
@@ -47,12 +47,7 @@ def part_work(part: nn.Module, x: Tensor, y: Tensor, train: bool) -> Work:
     weights = sum(parameter.numel() for parameter in part.parameters())
     values = x.numel() + y.numel() + weights
     if isinstance(part, SolverModule):
-        solver = part.solver
-        positions = y.numel() // solver.out_channels
-        p, q = solver.side_in, solver.side
-        resize = 0 if p == q else 2 * (2 * p * q + 2 * q * q)  # two taps on each axis
-        # Scale and shift, clamp and lerp are two, two and three operations a value.
-        operations = positions * (resize + solver.num_steps * (2 * q ** 3 + 7 * q * q))
+        operations = solver_operations(part.solver, y.numel() // part.solver.out_channels)
     else:
         operations = 2 * y.numel() * part.conv.weight[0].numel()
     return Work(values + (y.numel() + 2 * x.numel() + weights if train else 0), operations * (3 if train else 1))
@@ -65,7 +60,7 @@ class Machine:
         self._bandwidth = {}
         side = 1024
         a, b, out = (torch.ones(side, side) for _ in range(3))
-        self.operations_per_second = 2 * side ** 3 / _fastest(lambda: torch.mm(a, b, out=out))
+        self.operations_per_second = 2 * side ** 3 / _fastest(lambda: torch.mm(a, b, out=out), 0.5)
 
     def bytes_per_second(self, count: int) -> float:
         """Of a copy that reads and writes ``count`` bytes in all, down to the next power of two: caches make small

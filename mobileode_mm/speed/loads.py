@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from ..ode import ChannelwiseODESolver
+
 
 class Load(ABC):
     """A module at work on one batch.
@@ -121,6 +123,36 @@ class CopyLoad(Load):
     def probe(self) -> dict[str, Tensor]:
         self.step()
         return {'output 0': self._target}
+
+
+class ProductLoad(Load):
+    """A product of two square matrices with as many operations as a layer has: arithmetic is not done faster.
+
+    Args:
+        operations: Floating-point operations, two a multiply-add.
+        device, dtype: Of the matrices.
+    """
+
+    def __init__(self, operations: int, device: torch.device, dtype: torch.dtype):
+        self.module = nn.Identity()
+        self.device, self.is_training = device, False
+        side = max(1, round((operations / 2) ** (1 / 3)))
+        self._a, self._b, self._out = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(3))
+
+    def step(self) -> None:
+        torch.mm(self._a, self._b, out=self._out)
+
+    def probe(self) -> dict[str, Tensor]:
+        self.step()
+        return {'output 0': self._out}
+
+
+def solver_operations(solver: ChannelwiseODESolver, positions: int) -> int:
+    """Floating-point operations of a solver's forward pass at so many positions of a batch."""
+    p, q = solver.side_in, solver.side
+    resize = 0 if p == q else 2 * (2 * p * q + 2 * q * q)  # two taps on each axis
+    # Scale and shift, clamp and lerp are two, two and three operations a value.
+    return positions * (resize + solver.num_steps * (2 * q ** 3 + 7 * q * q))
 
 
 def as_tuple(outputs) -> tuple[Tensor, ...]:

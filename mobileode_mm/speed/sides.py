@@ -14,11 +14,11 @@ from ..backbones.lean import make_lean
 from ..errors import InputError
 from ..ode import ChannelwiseODESolver
 from .as_released import as_released
-from .loads import HALVES, CopyLoad, Load, NetworkLoad, settle
+from .loads import HALVES, CopyLoad, Load, NetworkLoad, ProductLoad, settle, solver_operations
 
 PATHS = ('eager', 'compiled')
 NAIVE, LEAN = 'naive', 'lean'
-LAYER_SIDES = (NAIVE, 'cos', 'pointwise', 'copy')
+LAYER_SIDES = (NAIVE, 'cos', 'pointwise', 'copy', 'product')
 # The table of the eight layers in MobileODE V1 and V2 at 320 px, and the two of V2's widest stage.
 LAYER_SHAPES = ('144-144-80', '256-256-40', '576-576-20', '1024-1024-10', '144-576-80', '576-144-80', '576-2304-20',
                 '2304-576-20')
@@ -85,7 +85,8 @@ def layer_cases(settings: Settings, shapes: Sequence[str] = LAYER_SHAPES, sides:
         settings: Mode, paths, batch, type, device.
         shapes: ``C_in-C_out-HxW``, or ``C_in-C_out-H`` for a square map.
         sides: Of ``naive`` (as released), ``cos`` or ``cos:BACKEND`` (the layer), ``pointwise`` (1×1 convolution
-            without bias, channels_last), ``copy`` (reads and writes as many bytes).
+            without bias, channels_last), ``copy`` (reads and writes as many bytes), ``product`` (a square matrix
+            product with as many operations as the solver).
         num_steps: L, one case for each.
 
     Raises:
@@ -125,6 +126,11 @@ def _layer_sides(settings: Settings, names: Sequence[str], channels_in: int, cha
             numel = settings.batch * (channels_in + channels_out) * size[0] * size[1]
             numel *= 3 if settings.train else 1  # backward: output's gradient and input in, input's gradient out
             sides.append(Side('copy', functools.partial(CopyLoad, numel, settings.device, settings.dtype), None))
+            continue
+        if kind == 'product':
+            operations = solver_operations(solver, settings.batch * size[0] * size[1]) * (3 if settings.train else 1)
+            load = functools.partial(ProductLoad, operations, settings.device, settings.dtype)
+            sides.append(Side('product', load, None))
             continue
         layer = pointwise if kind == 'pointwise' else solver
         changed = None

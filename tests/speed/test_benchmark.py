@@ -35,13 +35,13 @@ def test_layer(mode, tmp_path, capsys):
     assert (result['subject'], result['mode'], result['dtype'], result['batch']) == ('layer', mode, 'float32', 1)
     assert [(case['title'], case['num_steps']) for case in result['cases']] == [
         ('9→9, 5×3', 3), ('9→9, 5×3', 12), ('16→4, 4×4', 3), ('16→4, 4×4', 12)]
-    assert labels(result) == ['naive/eager', 'cos/eager', 'pointwise/eager', 'copy']
+    assert labels(result) == ['naive/eager', 'cos/eager', 'pointwise/eager', 'copy', 'product']
     for case in result['cases']:
         for side in case['sides']:
             assert len(side['samples_ms']) == 2 and side['error'] is None
             assert set(side['ratios']) == {'naive/eager', 'pointwise/eager'}
-            assert (side['difference'] is None) == (side['label'] == 'copy')
-            assert (side['saved_bytes'] is not None) == (mode == 'train' and side['label'] != 'copy')
+            assert (side['difference'] is None) == (side['label'] in ('copy', 'product'))
+            assert (side['saved_bytes'] is not None) == (mode == 'train' and side['label'] not in ('copy', 'product'))
         assert case['sides'][0]['ratios']['naive/eager']['median'] == 1
     assert result['geometric_means']['naive/eager']['naive/eager'] == pytest.approx(1)
     assert '**geometric mean**' in markdown and f'torch {torch.__version__.split("+")[0]}' in markdown
@@ -53,7 +53,7 @@ def test_a_side_with_wrong_numbers_is_not_timed(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(ChannelwiseODESolver, 'forward', lambda self, x: right(self, x) * 1.001)
     assert main(['layer', '--shapes', '9-9-4', '--out', str(tmp_path), *QUICK]) == 1
     result, markdown = report(tmp_path)
-    naive, cos, pointwise, _ = result['cases'][0]['sides']
+    naive, cos, pointwise, *_ = result['cases'][0]['sides']
     assert cos['samples_ms'] == [] and 'median_ms' not in cos and cos['difference'] == pytest.approx(1e-3, rel=0.01)
     assert 'output 0 differs by 1.0e-03' in cos['error'] and '**failed**' in markdown
     assert naive['samples_ms'] and pointwise['ratios']['naive/eager']
@@ -157,4 +157,4 @@ def test_compiled(tmp_path):
                      '--out', str(tmp_path / mode), *QUICK]) == 0
         result, _ = report(tmp_path / mode)
         assert labels(result) == ['naive/eager', 'cos/eager', 'cos/compiled', 'pointwise/eager', 'pointwise/compiled',
-                                  'copy']
+                                  'copy', 'product']

@@ -32,7 +32,7 @@ def test_every_convolution_and_solver_is_a_part():
     network = MobileODEV2(widen_factor=0.25, input_size=32, out_indices=(5, ))
     parts = parts_of(network, torch.randn(2, 3, 32, 32))
     kinds = [type(part).__name__ for part, _, _ in parts.values()]
-    assert (kinds.count('SolverModule'), kinds.count('ConvModule')) == (16, 1 + 2 * 5 + 8)
+    assert (kinds.count('SolverModule'), kinds.count('LeanConvModule')) == (16, 1 + 2 * 5 + 8)
     for part, x, y in parts.values():
         torch.testing.assert_close(part(x).shape, y.shape)
 

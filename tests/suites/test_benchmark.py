@@ -5,9 +5,12 @@ import shutil
 import signal
 
 import pytest
+import torch
 
 from mobileode_mm.errors import InputError
+from mobileode_mm.suites import processes
 from mobileode_mm.suites.benchmark import run_suite
+from mobileode_mm.suites.processes import share
 from mobileode_mm.suites.seal import file_digest, write_sealed
 
 # Each starts processes of its own.
@@ -143,6 +146,10 @@ def test_another_suite_in_the_same_folder(spoil, told, finished, tmp_path, monke
 def test_faults_of_the_command(place):
     with pytest.raises(InputError, match='0 processes'):
         run_suite('suite.py', processes=0)
+    with pytest.raises(InputError, match='0 jobs'):
+        run_suite('suite.py', jobs=0)
+    with pytest.raises(InputError, match='one of the two'):
+        run_suite('suite.py', processes=2, jobs=2)
     (place / 'file').touch()
     with pytest.raises(InputError, match='cannot be written'):
         run_suite('suite.py', work_dir='file/below')
@@ -189,6 +196,44 @@ def test_interrupt_stops_the_suite_and_not_a_run(place, start):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and 'stopped' in err
     assert not list((place / FOLDER).rglob('result.json'))
+
+
+@pytest.mark.slow
+def test_two_runs_at_once(finished, place, run):
+    status, out, err = run(place, 'suite.py', '--jobs', 2)
+    assert status == 1, err
+    keys = ('backbone', 'seed', 'status', 'reason', 'metrics')
+    assert [[run[key] for key in keys] for run in results(place)['runs']] == [
+        [run[key] for key in keys] for run in results(finished[0])['runs']]
+    assert '`python tools/benchmark.py suite.py --jobs 2`' in out
+    # The second began before the first had ended.
+    assert [line[:5] for line in out.splitlines()[:2]] == ['[1/3]', '[2/3]'] and '    [2/3] failed: ' in out
+
+
+@pytest.mark.slow
+def test_interrupt_stops_all_runs(place, start):
+    process = start(place, 'suite.py', '--jobs', 2)
+    for _ in range(2):
+        process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and 'stopped' in err
+    assert not list((place / FOLDER).rglob('result.json'))
+
+
+def test_runs_at_once_share_the_machine(monkeypatch):
+    for name in ('OMP_NUM_THREADS', 'CUDA_VISIBLE_DEVICES'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(processes, 'usable_cores', lambda: 7)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    assert share(0, 1) == {}
+    assert [share(slot, 3) for slot in range(3)] == [
+        dict(OMP_NUM_THREADS='2', CUDA_VISIBLE_DEVICES=gpu) for gpu in '010']
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    monkeypatch.setenv('OMP_NUM_THREADS', '5')
+    assert share(1, 9) == {}
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,6')
+    assert share(1, 9) == dict(CUDA_VISIBLE_DEVICES='6')
 
 
 @pytest.mark.slow
