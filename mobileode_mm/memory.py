@@ -7,7 +7,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> bool:
-    """Let a process of its own keep freed memory for the next step; for commands, not for a program that we are a part of.
+    """Let a process of its own keep freed memory for the next step; for commands, not for programs that we are in.
 
     glibc gives large pieces back to the system, which hands them out again page by page, each filled with zeros: of a
     training step of SSDLite on a CPU that was 5 % (MobileNetV2) to 17 % (MobileODE V2) of the time, measured with 16

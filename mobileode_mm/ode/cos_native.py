@@ -73,9 +73,9 @@ def library() -> ctypes.CDLL:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
         raise NativeUnavailable(f'{path} cannot be made or loaded: {error}') from error
-    # glibc gives freed memory back to the system beyond twice the largest piece so far, 64 MB at most, and gets it again
-    # page by page, filled with zeros: without a large piece, a fifth to a third of the time of a network at 320 px.
-    # This one is never touched.
+    # glibc gives freed memory back to the system beyond twice the largest piece so far, 64 MB at most, and gets it
+    # again page by page, filled with zeros: without a large piece that is a fifth to a third of the time of a network
+    # at 320 px. This one is never touched.
     torch.empty(LARGE_PIECE, dtype=torch.uint8)
     return loaded
 

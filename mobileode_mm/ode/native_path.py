@@ -35,7 +35,7 @@ def serves(layer: nn.Module, x: Tensor) -> bool:
 
 
 def infer(layer: nn.Module, x: Tensor, after: tuple[Tensor, Tensor, Tensor | None] = ()) -> Tensor:
-    """What ``layer(x)`` returns in eval mode, without gradients; ``after`` is what follows it, as the kernel takes it."""
+    """What ``layer(x)`` returns in eval mode, without gradients; ``after``: what follows it, as the kernel takes it."""
     scale, shift = layer.norm.folded(tuple(x.shape[2:]), x.dtype)
     return cos_native.cos_infer(x, layer.matrices, layer.step_lengths(), scale, shift, scale.dim() == 1, *after)
 
