@@ -35,6 +35,8 @@ class LeanConvModule(ConvModule):
             return False
         if is_exporting() or is_watched() or torch.is_autocast_enabled('cpu') or x.dim() != 4 or not x.numel():
             return False
+        if torch.compiler.is_compiling() and not _is_channels_last(x):
+            return False
         conv = self.conv
         if type(conv) is not nn.Conv2d or conv.weight.dtype != x.dtype or conv.padding_mode != 'zeros':
             return False
@@ -89,6 +91,11 @@ def has_hooks(*modules: nn.Module) -> bool:
 def _is_settled(norm: nn.Module) -> bool:
     return (type(norm) is nn.BatchNorm2d and not norm.training and norm.running_mean is not None
             and norm.weight is not None)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    """Whether a map is in that layout beyond doubt: of any other, Inductor and oneDNN may differ on the output's."""
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 @torch.compiler.assume_constant_result

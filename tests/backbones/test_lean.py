@@ -1,5 +1,6 @@
 """The convolution, norm and activation of one operator are those of mmcv's ConvModule."""
 import copy
+import shutil
 
 import pytest
 import torch
@@ -123,6 +124,21 @@ def test_compiled_without_a_break(at_once):
     x = torch.randn(1, 4, 8, 8)
     with torch.no_grad():
         torch.testing.assert_close(compiled(x), theirs(x))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which('g++') is None, reason='no C++ compiler is installed')
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_machine_code_of_any_layout_and_size(layout):
+    """Of a map with one channel one layout cannot be told from the other; stage 1 has one here, stage 2 four."""
+    torch.manual_seed(0)
+    network = MobileODEV1(widen_factor=0.125, input_size=64, out_indices=(2, 3))
+    network.eval()
+    compiled = torch.compile(network, fullgraph=True, dynamic=True)
+    with torch.no_grad():
+        for size in ((2, 64, 64), (3, 32, 96)):
+            x = torch.randn(size[0], 3, *size[1:]).contiguous(memory_format=layout)
+            torch.testing.assert_close(compiled(x), network(x), rtol=1e-4, atol=1e-4)
 
 
 def test_exported_without_it(tmp_path):

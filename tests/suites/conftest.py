@@ -1,5 +1,7 @@
 """A suite of one tiny task, in a folder of its own."""
+import functools
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -114,7 +116,9 @@ def start():
             [sys.executable, str(ROOT / 'tools/benchmark.py'), *map(str, args)], cwd=folder, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(folder),
-                 **environment})
+                 **environment},
+            # A shell starts what runs in its background with interrupts ignored.
+            preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
 
     return start_tool
 
