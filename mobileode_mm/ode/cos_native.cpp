@@ -297,9 +297,9 @@ template <typename T> class Resampling {
       unpack(x, p, y);
     } else if (p < q) {
       columns_.apply(x, p, p, between);
-      mix_rows(between, padded<T>(q), y);
+      mix_rows(between, padded<T>(q), y);  // a row's idle lanes with it
     } else {
-      mix_packed_rows(x, between);
+      mix_rows(x, p, between);
       columns_.apply(between, padded<T>(p), q, y);
     }
   }
@@ -321,20 +321,13 @@ template <typename T> class Resampling {
   }
 
  private:
-  void mix_rows(const T *rows, int width, T *out) const {
-    const int vectors = width / Vector<T>::LANES;
-    for (int i = 0; i < q; ++i) {
-      const auto *a = vec(rows + first_[i] * width), *b = vec(rows + second_[i] * width);
-      for (int v = 0; v < vectors; ++v) vec(out + i * width)[v] = low_[i] * a[v] + high_[i] * b[v];
-    }
-  }
-
-  void mix_packed_rows(const T *x, T *out) const {
+  // rows: of `size` numbers, one after the other. out: rows of whole vectors.
+  void mix_rows(const T *rows, int size, T *out) const {
     typedef typename Vector<T>::unaligned Unaligned;
     constexpr int LANES = Vector<T>::LANES;
-    const int vectors = padded<T>(p) / LANES, last = p - (vectors - 1) * LANES;
+    const int vectors = padded<T>(size) / LANES, last = size - (vectors - 1) * LANES;
     for (int i = 0; i < q; ++i) {
-      const T *a = x + first_[i] * p, *b = x + second_[i] * p;
+      const T *a = rows + first_[i] * size, *b = rows + second_[i] * size;
       auto *to = vec(out) + i * vectors;
       for (int v = 0; v + 1 < vectors; ++v, a += LANES, b += LANES)
         to[v] = low_[i] * *reinterpret_cast<const Unaligned *>(a) + high_[i] * *reinterpret_cast<const Unaligned *>(b);

@@ -103,7 +103,23 @@ class NetworkLoad(Load):
         return outputs
 
 
-class CopyLoad(Load):
+class FloorLoad(Load):
+    """What no layer is faster than: a step that leaves its result in ``_out``, without weights or gradients.
+
+    Args:
+        device: Where it works.
+    """
+
+    def __init__(self, device: torch.device):
+        self.module = nn.Identity()
+        self.device, self.is_training = device, False
+
+    def probe(self) -> dict[str, Tensor]:
+        self.step()
+        return {'output 0': self._out}
+
+
+class CopyLoad(FloorLoad):
     """One read and one write of as many bytes as a layer's input and output have: the floor of every such layer.
 
     Args:
@@ -112,20 +128,15 @@ class CopyLoad(Load):
     """
 
     def __init__(self, numel: int, device: torch.device, dtype: torch.dtype):
-        self.module = nn.Identity()
-        self.device, self.is_training = device, False
+        super().__init__(device)
         self._source = torch.zeros(numel // 2, device=device, dtype=dtype)
-        self._target = torch.empty_like(self._source)
+        self._out = torch.empty_like(self._source)
 
     def step(self) -> None:
-        self._target.copy_(self._source)
-
-    def probe(self) -> dict[str, Tensor]:
-        self.step()
-        return {'output 0': self._target}
+        self._out.copy_(self._source)
 
 
-class ProductLoad(Load):
+class ProductLoad(FloorLoad):
     """A product of two square matrices with as many operations as a layer has: arithmetic is not done faster.
 
     Args:
@@ -134,17 +145,12 @@ class ProductLoad(Load):
     """
 
     def __init__(self, operations: int, device: torch.device, dtype: torch.dtype):
-        self.module = nn.Identity()
-        self.device, self.is_training = device, False
+        super().__init__(device)
         side = max(1, round((operations / 2) ** (1 / 3)))
         self._a, self._b, self._out = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(3))
 
     def step(self) -> None:
         torch.mm(self._a, self._b, out=self._out)
-
-    def probe(self) -> dict[str, Tensor]:
-        self.step()
-        return {'output 0': self._out}
 
 
 def solver_operations(solver: ChannelwiseODESolver, positions: int) -> int:

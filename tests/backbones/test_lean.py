@@ -141,7 +141,7 @@ def test_machine_code_of_any_layout_and_size(layout):
             torch.testing.assert_close(compiled(x), network(x), rtol=1e-4, atol=1e-4)
 
 
-def test_exported_without_it(tmp_path):
+def test_exported_without_it():
     _, ours = make(4, 6, 3, norm_cfg=BN, act_cfg=dict(type='SiLU'))
     with torch.no_grad():
         graph = torch.jit.trace(ours, torch.randn(1, 4, 8, 8)).inlined_graph
@@ -150,7 +150,6 @@ def test_exported_without_it(tmp_path):
 
 
 def test_networks_keep_their_names():
-    torch.manual_seed(0)
     theirs = nn.Sequential(ConvModule(3, 8, 3, norm_cfg=BN), nn.Sequential(ConvModule(8, 8, 1)))
     ours = make_lean(copy.deepcopy(theirs))
     assert list(ours.state_dict()) == list(theirs.state_dict())

@@ -29,6 +29,11 @@ def table(folder):
             and line.count('|') > 4]
 
 
+def outcomes(folder):
+    keys = ('backbone', 'seed', 'status', 'reason', 'metrics')
+    return [[run[key] for key in keys] for run in results(folder)['runs']]
+
+
 def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
 
@@ -171,9 +176,7 @@ def test_killed_and_started_again_ends_with_the_same_table(finished, place, run)
     status, out, err = run(place, 'suite.py')
     assert status == 1, err
     assert table(place) == table(finished[0])
-    keys = ('backbone', 'seed', 'status', 'reason', 'metrics')
-    assert [[run[key] for key in keys] for run in results(place)['runs']] == [
-        [run[key] for key in keys] for run in results(finished[0])['runs']]
+    assert outcomes(place) == outcomes(finished[0])
     # Resumed, not repeated: the second training began in epoch 2.
     first, second = sorted((place / FOLDER / GOOD).glob('*/vis_data/scalars.json'))
     assert json.loads(second.read_text().splitlines()[0])['iter'] == 4
@@ -202,9 +205,7 @@ def test_interrupt_stops_the_suite_and_not_a_run(place, start):
 def test_two_runs_at_once(finished, place, run):
     status, out, err = run(place, 'suite.py', '--jobs', 2)
     assert status == 1, err
-    keys = ('backbone', 'seed', 'status', 'reason', 'metrics')
-    assert [[run[key] for key in keys] for run in results(place)['runs']] == [
-        [run[key] for key in keys] for run in results(finished[0])['runs']]
+    assert outcomes(place) == outcomes(finished[0])
     assert '`python tools/benchmark.py suite.py --jobs 2`' in out
     # The second began before the first had ended.
     assert [line[:5] for line in out.splitlines()[:2]] == ['[1/3]', '[2/3]'] and '    [2/3] failed: ' in out
