@@ -72,6 +72,8 @@ class ChannelwiseODESolver(nn.Module):
         self.in_channels, self.out_channels, self.num_steps = in_channels, out_channels, num_steps
         self.side_in, self.side = side_in, side
         self.solver, self.backend, self.resize_mode = solver, backend, resize_mode
+        # Asked once, as torch.compile looks in every call whether what it asked is still so.
+        self.has_native_kernels = native_path.knows(solver, resize_mode, side)
         self.matrices = nn.Parameter(torch.randn(num_steps, side, side) * 0.1)
         if learnable_step:
             self.delta_t = nn.Parameter(0.4 + 0.005 * torch.randn(num_steps))

@@ -351,13 +351,13 @@ template <typename T> class Resampling {
   Columns<T> columns_, columns_back_;
 };
 
-// I + K of every step, rows padded; transposed where `transpose`.
+// I + K of every step, rows padded; transposed where `transpose`. `identity` is what is added to the diagonal.
 template <typename T>
-void pad_matrices(const T *matrices, int steps, int q, int width, bool transpose, T *out) {
+void pad_matrices(const T *matrices, int steps, int q, int width, bool transpose, T *out, T identity = 1) {
   for (int l = 0; l < steps; ++l)
     for (int i = 0; i < q; ++i)
       for (int j = 0; j < q; ++j) {
-        T value = matrices[(size_t(l) * q + i) * q + j] + (i == j ? T(1) : T(0));
+        T value = matrices[(size_t(l) * q + i) * q + j] + (i == j ? identity : T(0));
         out[(size_t(l) * q + (transpose ? j : i)) * width + (transpose ? i : j)] = value;
       }
 }
@@ -430,20 +430,24 @@ template <typename T, int NV> struct Kernel {
     });
   }
 
-  // All steps from the start y0. affine(i, z) is the norm of z, the i-th vector of a position.
-  template <typename Affine> static INLINE void relax(const T *y0, T *y, const T *matrices, const T *dt, int steps,
-                                                      int q, Affine affine) {
+  // All steps from the start y0. affine_at(l)(i, z) is dt[l] times the norm of z, the i-th vector of a position.
+  template <typename AffineAt> static INLINE void relax(const T *y0, T *y, const T *matrices, const T *dt, int steps,
+                                                        int q, AffineAt affine_at) {
     in_blocks<ROWS>(q, [&](auto block, int64_t i) INLINE_LAMBDA {
       const T *from = y0 + i * width;
-      for (int l = 0; l < steps; ++l, from = y + i * width)
+      for (int l = 0; l < steps; ++l, from = y + i * width) {
+        // dt * relu6(z) is the clamp of dt * z, as no step goes back: an operation less.
+        const Vec zero = Vec{}, most = zero + T(6) * dt[l], stays = zero + (1 - dt[l]);
+        const auto affine = affine_at(l);
         times<decltype(block)::value>(from, matrices + l * q * width, q, [&](int r, int v, Vec z) INLINE_LAMBDA {
-          const Vec state = vec(from)[r * NV + v];
-          vec(y + i * width)[r * NV + v] = state + dt[l] * (relu6(affine((i + r) * NV + v, z)) - state);
+          const Vec state = vec(from)[r * NV + v], drive = affine((i + r) * NV + v, z);
+          vec(y + i * width)[r * NV + v] = state * stays + smaller(most, larger(zero, drive));
         });
+      }
     });
   }
 
-  // All of the solver for `count` positions: affine_of(n) is the norm of position n as relax() takes it. Where
+  // All of the solver for `count` positions: affine_of(n) is that of position n as relax() takes it. Where
   // after_scale is given, out is relu6(y * after_scale + after_shift) by channel, plus the residual where there is one.
   template <typename AffineOf>
   static INLINE void solve(const T *x, int64_t count, const Resampling<T> &resampling, const T *matrices, const T *dt,
@@ -479,28 +483,47 @@ template <typename T, int NV> struct Kernel {
     }
   }
 
+  // means and variances are null where weight and bias are scale and shift. The matrices are I + K where `transitions`.
   static void infer(const T *x, int64_t batch, int64_t positions, const Resampling<T> &resampling, const T *matrices,
-                    const T *dt, int steps, bool by_channel, const T *scale, const T *shift, const T *after_scale,
+                    const T *dt, int steps, bool by_channel, const T *weight, const T *bias, const T *means,
+                    const T *variances, T eps, T least_step, bool transitions, const T *after_scale,
                     const T *after_shift, const T *residual, T *out, int threads) {
     const int q = resampling.q;
     const size_t size = size_t(q) * width;
-    Scratch<T> all_matrices(steps * size);
-    pad_matrices(matrices, steps, q, width, false, all_matrices.get());
+    Scratch<T> all_matrices(steps * size), lengths(steps);
+    pad_matrices(matrices, steps, q, width, false, all_matrices.get(), transitions ? T(0) : T(1));
+    T *step = lengths.get();
+    for (int l = 0; l < steps; ++l) step[l] = dt[l] < least_step ? least_step : dt[l];
+    const auto fold = [=](int64_t s, T &scale, T &shift) INLINE_LAMBDA {
+      scale = means ? weight[s] / std::sqrt(variances[s] + eps) : weight[s];
+      shift = means ? bias[s] - means[s] * scale : bias[s];
+    };
+    const auto solve_with = [&](auto affine_of) INLINE_LAMBDA {
+      solve(x, batch * positions, resampling, all_matrices.get(), step, steps, after_scale, after_shift, residual, out,
+            threads, affine_of);
+    };
     if (by_channel) {
-      Scratch<T> wide_scale(size), wide_shift(size);
-      unpack(scale, q, wide_scale.get());
-      unpack(shift, q, wide_shift.get());
-      const Vec *a = vec(wide_scale.get()), *b = vec(wide_shift.get());
-      solve(x, batch * positions, resampling, all_matrices.get(), dt, steps, after_scale, after_shift, residual, out,
-            threads, [=](int64_t) INLINE_LAMBDA {
-              return [=](int64_t i, Vec z) INLINE_LAMBDA { return z * a[i] + b[i]; };
-            });
+      Scratch<T> scale(size), shift(size);
+      for (int channel = 0; channel < q * q; ++channel) {
+        const int at = channel / q * width + channel % q;
+        fold(channel, scale.get()[at], shift.get()[at]);
+      }
+      const Vec *a = vec(scale.get()), *b = vec(shift.get());
+      solve_with([=](int64_t) INLINE_LAMBDA {
+        return [=](int l) INLINE_LAMBDA {
+          const T length = step[l];
+          return [=](int64_t i, Vec z) INLINE_LAMBDA { return length * (z * a[i] + b[i]); };
+        };
+      });
     } else {
-      solve(x, batch * positions, resampling, all_matrices.get(), dt, steps, after_scale, after_shift, residual, out,
-            threads, [=](int64_t n) INLINE_LAMBDA {
-              const T a = scale[n % positions], b = shift[n % positions];
-              return [=](int64_t, Vec z) INLINE_LAMBDA { return z * a + b; };
-            });
+      solve_with([=](int64_t n) INLINE_LAMBDA {
+        T scale, shift;
+        fold(n % positions, scale, shift);
+        return [=](int l) INLINE_LAMBDA {
+          const Vec zero = Vec{}, a = zero + step[l] * scale, b = zero + step[l] * shift;
+          return [=](int64_t, Vec z) INLINE_LAMBDA { return z * a + b; };
+        };
+      });
     }
   }
 
@@ -856,13 +879,14 @@ template <typename T, int NV = 1, typename Call> void dispatch(int q, Call call)
 
 #define COS_FUNCTIONS(T, NAME)                                                                                        \
   extern "C" void cos_infer_##NAME(const T *x, int64_t batch, int64_t positions, int p, int q, const T *matrices,     \
-                                   const T *dt, int steps, int by_channel, const T *scale, const T *shift,            \
-                                   const T *after_scale, const T *after_shift, const T *residual, T *out,             \
-                                   int threads) {                                                                     \
+                                   const T *dt, int steps, int by_channel, const T *weight, const T *bias,            \
+                                   const T *means, const T *variances, double eps, double least_step,                 \
+                                   int transitions, const T *after_scale, const T *after_shift,                       \
+                                   const T *residual, T *out, int threads) {                                          \
     Resampling<T> resampling(p, q);                                                                                   \
     dispatch<T>(q, [&](auto kernel) {                                                                                 \
-      kernel.infer(x, batch, positions, resampling, matrices, dt, steps, by_channel, scale, shift, after_scale,       \
-                   after_shift, residual, out, threads);                                                              \
+      kernel.infer(x, batch, positions, resampling, matrices, dt, steps, by_channel, weight, bias, means, variances,  \
+                   T(eps), T(least_step), transitions, after_scale, after_shift, residual, out, threads);             \
     });                                                                                                               \
   }                                                                                                                   \
   extern "C" void cos_forward_##NAME(const T *x, int64_t batch, int64_t positions, int p, int q, const T *matrices,   \

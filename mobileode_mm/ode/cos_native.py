@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import isqrt
 from pathlib import Path
 
@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 
 from .flops import teach_flop_counter
-from .solver_norm import fold_norm
 
 SOURCE = Path(__file__).with_name('cos_native.cpp')
 FLAGS = ('-std=c++17', '-O3', '-march=native', '-fopenmp', '-shared', '-fPIC')
@@ -116,14 +115,15 @@ def _rows(x: Tensor) -> Tensor:
 
 def _empty(x: Tensor, channels: int) -> Tensor:
     batch, _, height, width = x.shape
-    return torch.empty((batch, channels, height, width), dtype=x.dtype, device=x.device,
-                       memory_format=torch.channels_last)
+    return x.new_empty_strided((batch, channels, height, width),
+                               (height * width * channels, 1, width * channels, channels))
 
 
 _SOLVER = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int, ctypes.c_int, ctypes.c_void_p,
            ctypes.c_void_p, ctypes.c_int)
 _FUNCTIONS = dict(
-    cos_infer=(*_SOLVER, ctypes.c_int, *[ctypes.c_void_p] * 6, ctypes.c_int),
+    cos_infer=(*_SOLVER, ctypes.c_int, *[ctypes.c_void_p] * 4, ctypes.c_double, ctypes.c_double, ctypes.c_int,
+               *[ctypes.c_void_p] * 4, ctypes.c_int),
     cos_forward=(*_SOLVER, ctypes.c_int, *[ctypes.c_void_p] * 2, ctypes.c_double, *[ctypes.c_void_p] * 3,
                  ctypes.c_int),
     cos_backward=(ctypes.c_void_p, *_SOLVER, ctypes.c_int, *[ctypes.c_void_p] * 2, ctypes.c_double, ctypes.c_int,
@@ -137,26 +137,40 @@ def _function(name: str, dtype: torch.dtype) -> Callable:
     return function
 
 
-def _call(name: str, x: Tensor, matrices: Tensor, step_lengths: Tensor, *more, before: tuple = ()) -> None:
-    """Call a function of the C++ file, whose arguments are ``before``, the solver's, ``more``, and the threads."""
+def _call(name: str, x: Tensor, matrices: Tensor, step_lengths: Tensor, *more, before: Sequence = ()) -> None:
+    """Call a function of the C++ file, whose arguments are ``before``, the solver's, ``more``, and the threads.
+
+    Tensors are dense; those among ``before`` and ``more`` are given by their addresses.
+    """
     batch, channels, height, width = x.shape
     steps, side, _ = matrices.shape
-    arguments = (*before, x, batch, height * width, isqrt(channels), side, matrices, step_lengths, steps, *more)
-    _function(name, x.dtype)(*(value.data_ptr() if isinstance(value, Tensor) else value for value in arguments),
-                             _threads(batch, height * width, side, steps))
+    positions = height * width
+    _function(name, x.dtype)(*before, x.data_ptr(), batch, positions, isqrt(channels), side, matrices.data_ptr(),
+                             step_lengths.data_ptr(), steps, *more, _threads(batch, positions, side, steps))
 
 
-@torch.library.custom_op('mobileode::cos_infer', mutates_args=(), device_types='cpu')
-def cos_infer(x: Tensor, matrices: Tensor, step_lengths: Tensor, scale: Tensor, shift: Tensor,
-              by_channel: bool, after_scale: Tensor | None = None, after_shift: Tensor | None = None,
-              residual: Tensor | None = None) -> Tensor:
-    """The solver with its norm folded to scale and shift, and what may follow it in a network; no gradients.
+def _dense(*tensors: Tensor | None) -> list[Tensor | None]:
+    return [tensor if tensor is None else tensor.contiguous() for tensor in tensors]
+
+
+def _addresses(*tensors: Tensor | None) -> list[int | None]:
+    return [tensor if tensor is None else tensor.data_ptr() for tensor in tensors]
+
+
+def _infer(x: Tensor, matrices: Tensor, step_lengths: Tensor, weight: Tensor, bias: Tensor, mean: Tensor | None,
+           variance: Tensor | None, eps: float = 0.0, least_step: float = 0.0, transitions: bool = False,
+           after_scale: Tensor | None = None, after_shift: Tensor | None = None,
+           residual: Tensor | None = None) -> Tensor:
+    """The solver with a norm of fixed statistics, and what may follow it in a network; no gradients.
 
     Args:
         x: (B, p², H, W), float32 or float64.
-        matrices: K, (L, q, q).
-        step_lengths: (L,), clamped.
-        scale, shift: The solver's norm: (H, W), or (q²,) where ``by_channel``.
+        matrices: K, (L, q, q); or I + K, where ``transitions``.
+        step_lengths: (L,).
+        weight, bias: Of the norm: (H, W) of a position norm, (q²,) of a channel norm.
+        mean, variance: Of the norm, of the weight's shape; None where weight and bias are its scale and shift.
+        eps: Of the norm.
+        least_step: The length of steps that are shorter; 0 or more.
         after_scale, after_shift: (q²,); the result is then ReLU6(y · after_scale + after_shift).
         residual: (B, q², H, W), added to that.
 
@@ -165,14 +179,26 @@ def cos_infer(x: Tensor, matrices: Tensor, step_lengths: Tensor, scale: Tensor, 
     """
     x = _rows(x)
     out = _empty(x, matrices.shape[1]**2)
-    _call('cos_infer', x, matrices.contiguous(), step_lengths.contiguous(), int(by_channel), scale.contiguous(),
-          shift.contiguous(), *(value if value is None else value.contiguous() for value in (after_scale, after_shift)),
-          residual if residual is None else _rows(residual), out)
+    matrices, step_lengths, *norm = _dense(matrices, step_lengths, weight, bias, mean, variance)
+    after = _dense(after_scale, after_shift)
+    if residual is not None:
+        residual = _rows(residual)
+    _call('cos_infer', x, matrices, step_lengths, weight.dim() == 1, *_addresses(*norm), eps, least_step, transitions,
+          *_addresses(*after, residual, out))
     return out
 
 
-@cos_infer.register_fake
-def _(x, matrices, step_lengths, scale, shift, by_channel, after_scale=None, after_shift=None, residual=None):
+# Of the dispatcher itself: torch.library.custom_op would add to what a call takes, which small maps feel.
+_LIBRARY = torch.library.Library('mobileode', 'FRAGMENT')
+_LIBRARY.define('cos_infer(Tensor x, Tensor matrices, Tensor step_lengths, Tensor weight, Tensor bias, Tensor? mean, '
+                'Tensor? variance, float eps=0.0, float least_step=0.0, bool transitions=False, '
+                'Tensor? after_scale=None, Tensor? after_shift=None, Tensor? residual=None) -> Tensor')
+_LIBRARY.impl('cos_infer', _infer, 'CPU')
+cos_infer = torch.ops.mobileode.cos_infer.default
+
+
+@torch.library.register_fake('mobileode::cos_infer')
+def _(x, matrices, *_, **__):
     return _empty(x, matrices.shape[1]**2)
 
 
@@ -195,14 +221,14 @@ def cos_train(x: Tensor, matrices: Tensor, step_lengths: Tensor, weight: Tensor,
     """
     x = _rows(x)
     if mean is not None:
-        scale, shift = fold_norm(weight, bias, mean, variance, eps)
-        y = cos_infer(x, matrices, step_lengths, scale, shift, weight.dim() == 1)
+        y = cos_infer(x, matrices, step_lengths, weight, bias, mean, variance, eps)
         return y, mean.clone(), variance.clone()
     out = _empty(x, matrices.shape[1]**2)
     mean = x.new_empty(len(matrices), *weight.shape)
     variance = torch.empty_like(mean)
-    _call('cos_forward', x, matrices.contiguous(), step_lengths.contiguous(), int(weight.dim() == 1),
-          weight.contiguous(), bias.contiguous(), eps, mean, variance, out)
+    matrices, step_lengths, weight, bias = _dense(matrices, step_lengths, weight, bias)
+    _call('cos_forward', x, matrices, step_lengths, weight.dim() == 1, *_addresses(weight, bias), eps,
+          *_addresses(mean, variance, out))
     return out, mean, variance
 
 
@@ -223,9 +249,9 @@ def cos_backward(grad: Tensor, x: Tensor, matrices: Tensor, step_lengths: Tensor
     grads = [torch.empty_like(value, memory_format=torch.contiguous_format)
              for value in (matrices, step_lengths, weight, bias)]
     grad_x = torch.empty_like(x)
-    _call('cos_backward', x, matrices.contiguous(), step_lengths.contiguous(), int(weight.dim() == 1),
-          weight.contiguous(), bias.contiguous(), eps, int(mean.dim() > weight.dim()), mean.contiguous(),
-          variance.contiguous(), grad_x, *grads, before=(grad,))
+    matrices, step_lengths, weight, bias, mean, variance = _dense(matrices, step_lengths, weight, bias, mean, variance)
+    _call('cos_backward', x, matrices, step_lengths, weight.dim() == 1, *_addresses(weight, bias), eps,
+          mean.dim() > weight.dim(), *_addresses(mean, variance, grad_x, *grads), before=_addresses(grad))
     return grad_x, *grads
 
 

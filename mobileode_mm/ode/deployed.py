@@ -38,7 +38,7 @@ class DeployedODESolver(nn.Module):
         super().__init__()
         self.in_channels, self.out_channels = solver.in_channels, solver.out_channels
         self.side_in, self.side = solver.side_in, solver.side
-        self.solver, self.backend, self.resize_mode = solver.solver, solver.backend, solver.resize_mode
+        self.solver, self.backend, self.has_native_kernels = solver.solver, solver.backend, solver.has_native_kernels
         self.by_channel = not isinstance(solver.norm, PositionNorm)
         self.map_size = None if self.by_channel else map_size
         self.eps = solver.norm.eps
@@ -85,8 +85,8 @@ class DeployedODESolver(nn.Module):
         return self._infer(x, (scale, shift, residual))
 
     def _infer(self, x: Tensor, after: tuple[Tensor, Tensor, Tensor | None] = ()) -> Tensor:
-        matrices = self.transitions - torch.eye(self.side, dtype=x.dtype)
-        return cos_native.cos_infer(x, matrices, self.step_lengths, *self._norm(x), self.by_channel, *after)
+        return cos_native.cos_infer(x, self.transitions, self.step_lengths, *self._norm(x), None, None, 0.0, 0.0, True,
+                                    *after)
 
     def _norm(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift: of each channel, (q²,), or of each position, (H, W)."""
@@ -104,8 +104,8 @@ class DeployedODESolver(nn.Module):
 
     def _native_serves(self, x: Tensor) -> bool:
         """Whether :mod:`.cos_native` computes what the operators would; exported programs run where it is not."""
-        return (self.backend == 'auto' and native_path.has_kernels(self, x, self.transitions.dtype)
-                and not (torch.is_grad_enabled() and x.requires_grad) and cos_native.is_available())
+        return (self.backend == 'auto' and self.has_native_kernels and not (torch.is_grad_enabled() and x.requires_grad)
+                and native_path.takes(x, self.transitions.dtype))
 
     def extra_repr(self) -> str:
         return (f'{self.in_channels}, {self.out_channels}, num_steps={len(self.transitions)}, '

@@ -94,7 +94,12 @@ class PositionNorm(SolverNorm, nn.Module):
 
     def values(self, size: tuple[int, int], dtype: torch.dtype) -> list[Tensor]:
         """Weight, bias, running mean and running variance, resampled to ``size`` and as ``dtype``."""
-        return [resample_grid(getattr(self, name), size).to(dtype) for name in self.GRIDS]
+        grids = [self.weight, self.bias, self.running_mean, self.running_var]
+        # Number by number: what torch.compile makes of a comparison of tuples is felt in every call.
+        height, width = self.grid_size
+        if size[0] != height or size[1] != width:
+            grids = [resample_grid(grid, size) for grid in grids]
+        return [grid.to(dtype) for grid in grids]
 
     @torch.no_grad()
     def track(self, mean: Tensor, var: Tensor) -> None:

@@ -64,14 +64,12 @@ class NetworkLoad(Load):
         module: The network.
         x: Its input.
         train, dtype: As in :class:`Load`.
-        call: What is called in the place of ``module``: its compiled form.
         input_gradient: Whether the backward pass reaches the input, as inside of a network.
     """
 
     def __init__(self, module: nn.Module, x: Tensor, train: bool, dtype: torch.dtype = torch.float32,
-                 call: Callable | None = None, input_gradient: bool = False):
+                 input_gradient: bool = False):
         super().__init__(module, train, dtype)
-        self.call = module if call is None else call
         self.x = x.detach().clone(memory_format=torch.preserve_format)
         self.x.requires_grad = train and input_gradient
         self._cotangents = None
@@ -90,11 +88,11 @@ class NetworkLoad(Load):
     def _run(self) -> tuple[Tensor, ...]:
         if not self.is_training:
             with torch.no_grad():
-                return as_tuple(self.call(self.x))
+                return as_tuple(self.module(self.x))
         self._clear()
         self.x.grad = None
         with self._autocast:
-            outputs = as_tuple(self.call(self.x))
+            outputs = as_tuple(self.module(self.x))
         if self._cotangents is None:
             generator = torch.Generator().manual_seed(1)
             self._cotangents = [torch.empty_like(output).copy_(torch.randn(output.shape, generator=generator))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from .as_released import as_released
 from .loads import Load, as_tuple, settle
-from .sides import NAIVE, Case, Settings, Side, is_naive, storage
+from .sides import NAIVE, Case, Settings, Side, compile_in_place, is_naive, storage
 
 CONFIGS = dict(detector=('ssdlite_mobileode', 'ssdlite_mobilenetv2'),
                segmentor=('deeplabv3_mobileode', 'deeplabv3_mobilenetv2'))
@@ -145,7 +145,7 @@ def _load_of(settings: Settings, model: nn.Module, inputs: Tensor, samples: Call
         for name in ('backbone', 'neck', 'bbox_head', 'decode_head', 'auxiliary_head'):
             part = getattr(model, name, None)
             if part is not None:
-                part.forward = torch.compile(part.forward, fullgraph=True, dynamic=False)
+                compile_in_place(part)
     batch = inputs.to(settings.dtype) if not settings.train else inputs
     return ModelLoad(model, batch, samples(), settings.train, settings.dtype, optimizer)
 

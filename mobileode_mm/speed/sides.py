@@ -231,8 +231,9 @@ def network_sides(name: str, network: nn.Module, x: Tensor, settings: Settings,
         module = changed(module) if changed else module
         module = storage(module, settings).to(memory_format=layout)
         batch = x.to(dtype=settings.dtype, memory_format=layout)
-        call = torch.compile(module, fullgraph=True, dynamic=False) if path == 'compiled' else module
-        return NetworkLoad(module, batch, settings.train, settings.dtype, call, input_gradient)
+        if path == 'compiled':
+            compile_in_place(module)
+        return NetworkLoad(module, batch, settings.train, settings.dtype, input_gradient)
 
     paths = ('eager', ) if is_naive(name) else settings.paths
     return [Side(f'{name}/{path}', functools.partial(build, path), expected) for path in paths]
@@ -254,6 +255,14 @@ def reference(network: nn.Module, x: Tensor, settings: Settings,
 def storage(module: nn.Module, settings: Settings) -> nn.Module:
     """Weights as they are stored: inference in half precision has them in that type, training in float32."""
     return module.to(settings.dtype) if settings.dtype in HALVES and not settings.train else module
+
+
+def compile_in_place(module: nn.Module) -> None:
+    """Compile a module's ``forward``, as ``compile`` in a config does.
+
+    The module that ``torch.compile(module)`` wraps around it takes up to 0.1 ms more for each call, by our measurement.
+    """
+    module.forward = torch.compile(module.forward, fullgraph=True, dynamic=False)
 
 
 def is_naive(name: str) -> bool:
