@@ -433,18 +433,22 @@ template <typename T, int NV> struct Kernel {
   // All steps from the start y0. affine_at(l)(i, z) is dt[l] times the norm of z, the i-th vector of a position.
   template <typename AffineAt> static INLINE void relax(const T *y0, T *y, const T *matrices, const T *dt, int steps,
                                                         int q, AffineAt affine_at) {
-    in_blocks<ROWS>(q, [&](auto block, int64_t i) INLINE_LAMBDA {
-      const T *from = y0 + i * width;
-      for (int l = 0; l < steps; ++l, from = y + i * width) {
-        // dt * relu6(z) is the clamp of dt * z, as no step goes back: an operation less.
-        const Vec zero = Vec{}, most = zero + T(6) * dt[l], stays = zero + (1 - dt[l]);
-        const auto affine = affine_at(l);
-        times<decltype(block)::value>(from, matrices + l * q * width, q, [&](int r, int v, Vec z) INLINE_LAMBDA {
-          const Vec state = vec(from)[r * NV + v], drive = affine((i + r) * NV + v, z);
-          vec(y + i * width)[r * NV + v] = state * stays + smaller(most, larger(zero, drive));
+    // Steps outside: blocks that follow each other do not wait for each other.
+    const T *from = y0;
+    for (int l = 0; l < steps; ++l, from = y) {
+      // dt * relu6(z) is the clamp of dt * z, as no step goes back: an operation less.
+      const Vec zero = Vec{}, most = zero + T(6) * dt[l], stays = zero + (1 - dt[l]);
+      const auto affine = affine_at(l);
+      in_blocks<ROWS>(q, [&](auto block, int64_t i) INLINE_LAMBDA {
+        const Vec *before = vec(from + i * width);
+        Vec *after = vec(y + i * width);
+        const T *matrix = matrices + l * q * width;
+        times<decltype(block)::value>(from + i * width, matrix, q, [&](int r, int v, Vec z) INLINE_LAMBDA {
+          const Vec drive = affine((i + r) * NV + v, z);
+          after[r * NV + v] = before[r * NV + v] * stays + smaller(most, larger(zero, drive));
         });
-      }
-    });
+      });
+    }
   }
 
   // All of the solver for `count` positions: affine_of(n) is that of position n as relax() takes it. Where
@@ -464,19 +468,26 @@ template <typename T, int NV> struct Kernel {
 #pragma omp parallel num_threads(threads)
     {
       Scratch<T> start(size), state(size), scratch(resampling.scratch());
-      T *y0 = start.get(), *y = state.get();
+      T *loaded = start.get(), *y = state.get();
+      // Rows of whole vectors, which are resampled to none, are read where they are.
+      const bool as_they_are = p == q && q == width && reinterpret_cast<uintptr_t>(x) % VECTOR_BYTES == 0;
 #pragma omp for schedule(static) nowait
       for (int64_t n = 0; n < count; ++n) {
         prefetch<true>(out + (n + 1) * q * q, q * q);
         if (p <= q) prefetch<false>(x + (n + 1) * p * p, p * p);  // the larger ones stream in well enough
-        resampling.load(x + n * p * p, y0, scratch.get());
+        const T *y0 = x + n * p * p;
+        if (!as_they_are) {
+          resampling.load(y0, loaded, scratch.get());
+          y0 = loaded;
+        }
         relax(y0, y, matrices, dt, steps, q, affine_of(n));
         if (after_scale) {
           for (int i = 0; i < q * NV; ++i) vec(y)[i] = relu6((vec(y)[i] + vec(y0)[i]) * a[i] + b[i]);
           if (residual)
-            unpack(residual + n * q * q, q, y0);
+            unpack(residual + n * q * q, q, loaded);
           else
-            std::fill(y0, y0 + size, T(0));
+            std::fill(loaded, loaded + size, T(0));
+          y0 = loaded;
         }
         pack(q, out + n * q * q, [=](int i) INLINE_LAMBDA { return vec(y)[i] + vec(y0)[i]; });
       }
