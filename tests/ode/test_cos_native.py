@@ -113,7 +113,7 @@ def test_inference_in_float32(norm, layout, no_fallback):
 
 @pytest.mark.parametrize('norm', ['position', 'channel'])
 @pytest.mark.parametrize('deployed', [False, True])
-@pytest.mark.parametrize('c_in, c_out', [(144, 144), (9, 16), (576, 144), (289, 361), (1, 4)])
+@pytest.mark.parametrize('c_in, c_out', [(144, 144), (256, 256), (9, 16), (576, 144), (289, 361), (1, 4)])
 @pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-6), (torch.float32, 1e-4)])
 def test_with_what_follows_in_a_network(c_in, c_out, norm, deployed, dtype, tolerance, no_fallback):
     ours, exact = pair(c_in, c_out, 3, (3, 5), norm)
@@ -132,6 +132,30 @@ def test_with_what_follows_in_a_network(c_in, c_out, norm, deployed, dtype, tole
     for result, wanted in ((y, expected), (plus, expected + residual)):
         assert result.dtype == dtype and result.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(result.double(), wanted, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize('offset', [0, 1])
+def test_rows_that_are_whole_vectors_where_they_are(offset, no_fallback):
+    """A map of a larger storage may begin anywhere."""
+    ours, reference = (layer.eval() for layer in pair(256, 256, 3, (3, 5)))
+    x = torch.randn(2 * 3 * 5 * 256 + 1, dtype=torch.float64)[offset:offset + 2 * 3 * 5 * 256]
+    x = x.view(2, 3, 5, 256).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), reference(x), rtol=1e-6, atol=1e-6)
+    assert no_fallback == ['cos_infer']
+
+
+def test_steps_that_are_too_short(no_fallback):
+    ours, reference = (layer.eval() for layer in pair(144, 144, 3, (3, 5)))
+    for layer in (ours, reference):
+        layer.delta_t.data.copy_(torch.tensor([-1, 0.2, 0.7]))
+    x = torch.randn(2, 144, 3, 5, dtype=torch.float64)
+    with torch.no_grad():
+        y = ours(x)
+        torch.testing.assert_close(y, reference(x), rtol=1e-6, atol=1e-6)
+        ours.delta_t[1] = torch.nan
+        assert ours(x).isnan().all()
+    assert no_fallback == ['cos_infer'] * 2
 
 
 def test_plain_reference(no_fallback):
