@@ -146,7 +146,12 @@ class Run:
         metrics = self._tested()
         missing = [name for name in self.network.metrics if name not in metrics]
         if missing:
-            return FAILED, f'the test gave no {", no ".join(missing)}, but {", ".join(metrics)}'
+            reason = f'the test gave no {", no ".join(missing)}'
+            if metrics:
+                reason += f', but {", ".join(metrics)}'
+            elif 'coco/bbox_mAP' in missing:
+                reason += '; mmdet gives none where nothing is detected in any picture'
+            return FAILED, reason
         bad = [name for name in self.network.metrics if metrics[name] is None]
         return (DIVERGED, f'{", ".join(bad)} is not finite') if bad else (DONE, '')
 
