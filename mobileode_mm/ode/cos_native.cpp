@@ -37,6 +37,15 @@ constexpr int VECTOR_BYTES = 64, ACCUMULATORS = 16;
 constexpr int VECTOR_BYTES = 32, ACCUMULATORS = 12;
 #endif
 
+// Multiply-adds under which one thread does all: starting others takes longer.
+constexpr int64_t LEAST_WORK_PER_THREAD = 200000;
+
+// Of at most `most` threads, those that the steps of all positions are worth.
+inline int threads_for(int64_t batch, int64_t positions, int q, int steps, int most) {
+  const int64_t work = batch * positions * steps * q * q * q / LEAST_WORK_PER_THREAD;
+  return int(std::max<int64_t>(1, std::min({int64_t(most), positions, work})));
+}
+
 inline int thread_number() {
 #ifdef _OPENMP
   return omp_get_thread_num();
@@ -894,6 +903,7 @@ template <typename T, int NV = 1, typename Call> void dispatch(int q, Call call)
                                    const T *means, const T *variances, double eps, double least_step,                 \
                                    int transitions, const T *after_scale, const T *after_shift,                       \
                                    const T *residual, T *out, int threads) {                                          \
+    threads = threads_for(batch, positions, q, steps, threads);                                                       \
     Resampling<T> resampling(p, q);                                                                                   \
     dispatch<T>(q, [&](auto kernel) {                                                                                 \
       kernel.infer(x, batch, positions, resampling, matrices, dt, steps, by_channel, weight, bias, means, variances,  \
@@ -903,6 +913,7 @@ template <typename T, int NV = 1, typename Call> void dispatch(int q, Call call)
   extern "C" void cos_forward_##NAME(const T *x, int64_t batch, int64_t positions, int p, int q, const T *matrices,   \
                                      const T *dt, int steps, int by_channel, const T *weight, const T *bias,          \
                                      double eps, T *means, T *variances, T *out, int threads) {                       \
+    threads = threads_for(batch, positions, q, steps, threads);                                                       \
     Resampling<T> resampling(p, q);                                                                                   \
     dispatch<T>(q, [&](auto kernel) {                                                                                 \
       if (by_channel)                                                                                                 \
@@ -918,6 +929,7 @@ template <typename T, int NV = 1, typename Call> void dispatch(int q, Call call)
                                       const T *bias, double eps, int batch_statistics, const T *means,                \
                                       const T *variances, T *grad_x, T *grad_matrices, T *grad_dt, T *grad_weight,    \
                                       T *grad_bias, int threads) {                                                    \
+    threads = threads_for(batch, positions, q, steps, threads);                                                       \
     Resampling<T> resampling(p, q, true);                                                                             \
     dispatch<T>(q, [&](auto kernel) {                                                                                 \
       if (by_channel)                                                                                                 \

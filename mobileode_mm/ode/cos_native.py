@@ -1,4 +1,4 @@
-"""The channelwise ODE solver on CPUs, by one C++ file that is compiled on first use; the reference is naive.py.
+"""The channelwise ODE solver on CPUs, by C++ that is compiled on first use; the reference is naive.py.
 
 All steps of a position run while its channels are in the innermost cache, so that inference reads and writes each
 map once. Training saves its input alone: the backward pass recomputes a position's trajectory over the batch, and
@@ -24,11 +24,16 @@ from torch import Tensor
 
 from .flops import teach_flop_counter
 
-SOURCE = Path(__file__).with_name('cos_native.cpp')
-FLAGS = ('-std=c++17', '-O3', '-march=native', '-fopenmp', '-shared', '-fPIC')
+TORCH = Path(torch.__file__).parent
+FLAGS = ('-std=c++17', '-O3', '-march=native', '-fopenmp', '-fPIC')
+#: Each file with the flags that it takes beside those of all.
+SOURCES = {
+    Path(__file__).with_name('cos_native.cpp'): (),
+    Path(__file__).with_name('cos_operator.cpp'): (
+        f'-I{TORCH / "include"}', f'-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}'),
+}
+LINKED = (f'-L{TORCH / "lib"}', '-ltorch_cpu', '-lc10')
 LARGEST_SIDE = 64
-#: Multiply-adds under which one thread does all: starting others takes longer.
-LEAST_WORK_PER_THREAD = 200_000
 #: Bytes of the largest piece from which glibc learns, of which it takes some itself.
 LARGE_PIECE = (32 << 20) - 8192
 
@@ -45,7 +50,9 @@ def cache_folder() -> Path:
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The compiled file, which is made if this machine has not got it yet (some seconds, once).
+    """The compiled files, which are made if this machine has not got them yet (half a minute, once).
+
+    With them torch has the operator that :data:`cos_infer` calls.
 
     Raises:
         NativeUnavailable: No C++ compiler, or it fails.
@@ -54,21 +61,17 @@ def library() -> ctypes.CDLL:
     compiler = next(filter(None, map(shutil.which, names)), None)
     if compiler is None:
         raise NativeUnavailable(f'no C++ compiler ({", ".join(names)}) is installed; install one, such as g++')
-    content = SOURCE.read_bytes()
     version = subprocess.run([compiler, '--version'], capture_output=True, check=False).stdout
     # -march=native: a home folder may be shared by machines of different processors.
-    key = hashlib.sha256(b'\0'.join([content, version, ' '.join(FLAGS).encode(), _processor()])).hexdigest()[:16]
-    path = cache_folder() / f'cos_native_{key}.so'
+    parts = [*(source.read_bytes() for source in SOURCES), version, ' '.join(FLAGS).encode(), _processor(),
+             torch.__version__.encode(), str(TORCH).encode()]
+    path = cache_folder() / f'cos_native_{hashlib.sha256(b"".join(parts)).hexdigest()[:16]}.so'
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-                made = Path(folder) / path.name
-                done = subprocess.run([compiler, *FLAGS, str(SOURCE), '-o', str(made)], capture_output=True, text=True,
-                                      check=False)
-                if done.returncode:
-                    raise NativeUnavailable(f'{compiler} cannot compile {SOURCE.name}: {done.stderr.strip()[:500]}')
-                os.replace(made, path)
+                _compile(compiler, Path(folder) / path.name)
+                os.replace(Path(folder) / path.name, path)
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
         raise NativeUnavailable(f'{path} cannot be made or loaded: {error}') from error
@@ -77,6 +80,23 @@ def library() -> ctypes.CDLL:
     # at 320 px. This one is never touched.
     torch.empty(LARGE_PIECE, dtype=torch.uint8)
     return loaded
+
+
+def _compile(compiler: str, made: Path) -> None:
+    """All files at once, then one library of them."""
+    running = {}
+    for source, flags in SOURCES.items():
+        command = [compiler, *FLAGS, *flags, '-c', str(source), '-o', str(made.with_name(f'{source.name}.o'))]
+        running[source] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    faults = {source: process.communicate()[1].strip() for source, process in running.items()}
+    for source, process in running.items():
+        if process.returncode:
+            raise NativeUnavailable(f'{compiler} cannot compile {source.name}: {faults[source][:500]}')
+    objects = [str(made.with_name(f'{source.name}.o')) for source in SOURCES]
+    done = subprocess.run([compiler, *FLAGS, '-shared', *objects, *LINKED, '-o', str(made)], capture_output=True,
+                          text=True, check=False)
+    if done.returncode:
+        raise NativeUnavailable(f'{compiler} cannot link {made.name}: {done.stderr.strip()[:500]}')
 
 
 @torch.compiler.assume_constant_result
@@ -103,11 +123,6 @@ def _processor() -> bytes:
         return platform.processor().encode()
 
 
-def _threads(batch: int, positions: int, side: int, steps: int) -> int:
-    work = batch * positions * steps * side**3
-    return max(1, min(torch.get_num_threads(), positions, work // LEAST_WORK_PER_THREAD))
-
-
 def _rows(x: Tensor) -> Tensor:
     """(B, C, H, W) in channels_last memory."""
     return x.contiguous(memory_format=torch.channels_last)
@@ -122,8 +137,6 @@ def _empty(x: Tensor, channels: int) -> Tensor:
 _SOLVER = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int, ctypes.c_int, ctypes.c_void_p,
            ctypes.c_void_p, ctypes.c_int)
 _FUNCTIONS = dict(
-    cos_infer=(*_SOLVER, ctypes.c_int, *[ctypes.c_void_p] * 4, ctypes.c_double, ctypes.c_double, ctypes.c_int,
-               *[ctypes.c_void_p] * 4, ctypes.c_int),
     cos_forward=(*_SOLVER, ctypes.c_int, *[ctypes.c_void_p] * 2, ctypes.c_double, *[ctypes.c_void_p] * 3,
                  ctypes.c_int),
     cos_backward=(ctypes.c_void_p, *_SOLVER, ctypes.c_int, *[ctypes.c_void_p] * 2, ctypes.c_double, ctypes.c_int,
@@ -138,62 +151,44 @@ def _function(name: str, dtype: torch.dtype) -> Callable:
 
 
 def _call(name: str, x: Tensor, matrices: Tensor, step_lengths: Tensor, *more, before: Sequence = ()) -> None:
-    """Call a function of the C++ file, whose arguments are ``before``, the solver's, ``more``, and the threads.
+    """Call a function of cos_native.cpp, whose arguments are ``before``, the solver's, ``more``, and the threads.
 
     Tensors are dense; those among ``before`` and ``more`` are given by their addresses.
     """
     batch, channels, height, width = x.shape
     steps, side, _ = matrices.shape
-    positions = height * width
-    _function(name, x.dtype)(*before, x.data_ptr(), batch, positions, isqrt(channels), side, matrices.data_ptr(),
-                             step_lengths.data_ptr(), steps, *more, _threads(batch, positions, side, steps))
+    _function(name, x.dtype)(*before, x.data_ptr(), batch, height * width, isqrt(channels), side, matrices.data_ptr(),
+                             step_lengths.data_ptr(), steps, *more, torch.get_num_threads())
 
 
-def _dense(*tensors: Tensor | None) -> list[Tensor | None]:
-    return [tensor if tensor is None else tensor.contiguous() for tensor in tensors]
+def _dense(*tensors: Tensor) -> list[Tensor]:
+    return [tensor.contiguous() for tensor in tensors]
 
 
-def _addresses(*tensors: Tensor | None) -> list[int | None]:
-    return [tensor if tensor is None else tensor.data_ptr() for tensor in tensors]
+def _addresses(*tensors: Tensor) -> list[int]:
+    return [tensor.data_ptr() for tensor in tensors]
 
 
-def _infer(x: Tensor, matrices: Tensor, step_lengths: Tensor, weight: Tensor, bias: Tensor, mean: Tensor | None,
-           variance: Tensor | None, eps: float = 0.0, least_step: float = 0.0, transitions: bool = False,
-           after_scale: Tensor | None = None, after_shift: Tensor | None = None,
-           residual: Tensor | None = None) -> Tensor:
-    """The solver with a norm of fixed statistics, and what may follow it in a network; no gradients.
-
-    Args:
-        x: (B, p², H, W), float32 or float64.
-        matrices: K, (L, q, q); or I + K, where ``transitions``.
-        step_lengths: (L,).
-        weight, bias: Of the norm: (H, W) of a position norm, (q²,) of a channel norm.
-        mean, variance: Of the norm, of the weight's shape; None where weight and bias are its scale and shift.
-        eps: Of the norm.
-        least_step: The length of steps that are shorter; 0 or more.
-        after_scale, after_shift: (q²,); the result is then ReLU6(y · after_scale + after_shift).
-        residual: (B, q², H, W), added to that.
-
-    Returns:
-        Tensor: (B, q², H, W) in channels_last memory.
-    """
-    x = _rows(x)
-    out = _empty(x, matrices.shape[1]**2)
-    matrices, step_lengths, *norm = _dense(matrices, step_lengths, weight, bias, mean, variance)
-    after = _dense(after_scale, after_shift)
-    if residual is not None:
-        residual = _rows(residual)
-    _call('cos_infer', x, matrices, step_lengths, weight.dim() == 1, *_addresses(*norm), eps, least_step, transitions,
-          *_addresses(*after, residual, out))
-    return out
-
-
-# Of the dispatcher itself: torch.library.custom_op would add to what a call takes, which small maps feel.
 _LIBRARY = torch.library.Library('mobileode', 'FRAGMENT')
 _LIBRARY.define('cos_infer(Tensor x, Tensor matrices, Tensor step_lengths, Tensor weight, Tensor bias, Tensor? mean, '
                 'Tensor? variance, float eps=0.0, float least_step=0.0, bool transitions=False, '
                 'Tensor? after_scale=None, Tensor? after_shift=None, Tensor? residual=None) -> Tensor')
-_LIBRARY.impl('cos_infer', _infer, 'CPU')
+
+#: The solver with a norm of fixed statistics, and what may follow it in a network; no gradients. After :func:`library`.
+#:
+#: Args:
+#:     x: (B, p², H, W), float32 or float64.
+#:     matrices: K, (L, q, q); or I + K, where ``transitions``.
+#:     step_lengths: (L,).
+#:     weight, bias: Of the norm: (H, W) of a position norm, (q²,) of a channel norm.
+#:     mean, variance: Of the norm, of the weight's shape; None where weight and bias are its scale and shift.
+#:     eps: Of the norm.
+#:     least_step: The length of steps that are shorter; 0 or more.
+#:     after_scale, after_shift: (q²,); the result is then ReLU6(y · after_scale + after_shift).
+#:     residual: (B, q², H, W), added to that.
+#:
+#: Returns:
+#:     Tensor: (B, q², H, W) in channels_last memory.
 cos_infer = torch.ops.mobileode.cos_infer.default
 
 

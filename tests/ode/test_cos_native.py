@@ -15,9 +15,10 @@ pytestmark = pytest.mark.skipif(not cos_native.is_available(), reason='no C++ co
 def no_fallback(monkeypatch):
     """Every solver of ``backend='auto'`` in this file has to have gone through the compiled path."""
     calls = []
-    original = cos_native._call
+    trained, inferred = cos_native._call, cos_native.cos_infer
     monkeypatch.setattr(cos_native, '_call', lambda name, *args, **kwargs: (
-        calls.append(name), original(name, *args, **kwargs)))
+        calls.append(name), trained(name, *args, **kwargs)))
+    monkeypatch.setattr(cos_native, 'cos_infer', lambda *args: calls.append('cos_infer') or inferred(*args))
     return calls
 
 
