@@ -64,7 +64,7 @@ def library() -> ctypes.CDLL:
     version = subprocess.run([compiler, '--version'], capture_output=True, check=False).stdout
     # -march=native: a home folder may be shared by machines of different processors.
     parts = [*(source.read_bytes() for source in SOURCES), version, ' '.join(FLAGS).encode(), _processor(),
-             torch.__version__.encode(), str(TORCH).encode()]
+             f'{torch.__version__} {torch.compiled_with_cxx11_abi()}'.encode()]
     path = cache_folder() / f'cos_native_{hashlib.sha256(b"".join(parts)).hexdigest()[:16]}.so'
     try:
         if not path.exists():

@@ -1,5 +1,5 @@
-// The solver's inference as an operator of torch: one written in Python takes three times as long to call, which small
-// maps feel. Its schema, and what its arguments are, is in cos_native.py; what it calls is in cos_native.cpp.
+// The solver's inference as an operator of torch: one written in Python takes twice as long to call, which small maps
+// feel. Its schema, and what its arguments are, is in cos_native.py; what it calls is in cos_native.cpp.
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
