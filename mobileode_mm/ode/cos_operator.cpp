@@ -9,15 +9,12 @@
 #include <cmath>
 #include <optional>
 
-#define DECLARE(T, NAME)                                                                                             \
+#define DECLARE(T, NAME)                                                                                              \
   extern "C" void cos_infer_##NAME(const T *x, int64_t batch, int64_t positions, int p, int q, const T *matrices,     \
                                    const T *dt, int steps, int by_channel, const T *weight, const T *bias,            \
                                    const T *means, const T *variances, double eps, double least_step,                 \
                                    int transitions, const T *after_scale, const T *after_shift, const T *residual,    \
-                                   T *out, int threads);                                                              \
-  namespace {                                                                                                         \
-  constexpr auto infer_##NAME = cos_infer_##NAME;                                                                     \
-  }
+                                   T *out, int threads);
 
 DECLARE(float, float32)
 DECLARE(double, float64)
@@ -57,9 +54,9 @@ at::Tensor cos_infer(const at::Tensor &x, const at::Tensor &matrices, const at::
                          residual ? rows(*residual) : at::Tensor(), out);
   };
   if (x.scalar_type() == at::kDouble)
-    with(0.0, infer_float64);
+    with(0.0, cos_infer_float64);
   else
-    with(0.0f, infer_float32);
+    with(0.0f, cos_infer_float32);
   return out;
 }
 
