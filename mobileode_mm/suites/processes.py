@@ -74,7 +74,9 @@ class Processes:
             if sys.platform == 'linux':
                 libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
-        environment = {**os.environ, 'PYTHON': sys.executable, 'PYTHONUNBUFFERED': '1', **environment}
+        # Of a crash in compiled code the log shall tell the place.
+        environment = {**os.environ, 'PYTHON': sys.executable, 'PYTHONUNBUFFERED': '1', 'PYTHONFAULTHANDLER': '1',
+                       **environment}
         out = open(log, 'ab') if log else None  # noqa: SIM115
         try:
             return subprocess.Popen(command, stdout=out, stderr=out and subprocess.STDOUT, env=environment,
