@@ -84,17 +84,17 @@ def library() -> ctypes.CDLL:
 
 def _compile(compiler: str, made: Path) -> None:
     """All files at once, then one library of them."""
-    running = {}
-    for source, flags in SOURCES.items():
-        command = [compiler, *FLAGS, *flags, '-c', str(source), '-o', str(made.with_name(f'{source.name}.o'))]
-        running[source] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    objects = {source: str(made.with_name(f'{source.name}.o')) for source in SOURCES}
+    running = {
+        source: subprocess.Popen([compiler, *FLAGS, *flags, '-c', str(source), '-o', objects[source]],
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for source, flags in SOURCES.items()}
     faults = {source: process.communicate()[1].strip() for source, process in running.items()}
     for source, process in running.items():
         if process.returncode:
             raise NativeUnavailable(f'{compiler} cannot compile {source.name}: {faults[source][:500]}')
-    objects = [str(made.with_name(f'{source.name}.o')) for source in SOURCES]
-    done = subprocess.run([compiler, *FLAGS, '-shared', *objects, *LINKED, '-o', str(made)], capture_output=True,
-                          text=True, check=False)
+    done = subprocess.run([compiler, *FLAGS, '-shared', *objects.values(), *LINKED, '-o', str(made)],
+                          capture_output=True, text=True, check=False)
     if done.returncode:
         raise NativeUnavailable(f'{compiler} cannot link {made.name}: {done.stderr.strip()[:500]}')
 
