@@ -55,9 +55,7 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
     if jobs > 1 and processes * machines > 1:
         raise InputError(f'{jobs} runs at once, and {processes * machines} processes for each: one of the two is '
                          'possible (--jobs without --nproc and NNODES)')
-    how = dict(processes=processes * machines, amp=amp, auto_scale_lr=auto_scale_lr)
-    runs = [Run(network, seed, folder / 'runs' / network.slug / f'seed_{seed}', **how)
-            for network in suite.networks for seed in suite.seeds]
+    runs = _runs(suite, folder, dict(processes=processes * machines, amp=amp, auto_scale_lr=auto_scale_lr))
     command = worker_command(processes)
     with _alone(folder) as lock:
         workers = Processes(lock)
@@ -73,11 +71,16 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
             facts = dict(_ask('inspect', question, folder, workers, share(0, jobs)), commit=commit(),
                          command=_command(told, processes, amp, auto_scale_lr, jobs))
 
+        unfinished = {run.folder for run in waiting}
+
         def execute(run: Run) -> Steps:
+            while run.base and run.base.folder in unfinished:
+                yield None
             which = f'[{runs.index(run) + 1}/{len(runs)}]'
             print(f'{which} {run.name} (log: {short_path(run.folder)})', flush=True)
             begin = time.monotonic()
             yield from run.execute(facts.get('machine'), leads)
+            unfinished.remove(run.folder)
             if leads:
                 print(f'    {f"{which} " * (jobs > 1)}{_told(run, run.result())}, {time.monotonic() - begin:.0f} s',
                       flush=True)
@@ -89,6 +92,17 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
         _measure_latency(folder, question, facts['machine'], workers)
         _write(folder, suite, runs, facts)
         return dict(read_sealed(folder / RESULTS), folder=str(folder))
+
+
+def _runs(suite: Suite, folder: Path, how: dict) -> list[Run]:
+    """Every network with every seed, after the one that it starts from."""
+    runs = {}
+    for network in suite.networks:
+        for seed in suite.seeds:
+            base = runs.get((network.starts_from, network.backbone, seed))
+            runs[network.task, network.backbone, seed] = Run(
+                network, seed, folder / 'runs' / network.slug / f'seed_{seed}', **how, base=base)
+    return list(runs.values())
 
 
 def verify(folder: Path, suite: Suite, runs: list[Run]) -> list[dict | None]:
@@ -122,7 +136,7 @@ def verify(folder: Path, suite: Suite, runs: list[Run]) -> list[dict | None]:
             problems.append(f'{short_path(run.folder / RESULT)} is another result than that in {RESULTS}')
     if problems:
         raise InputError('\n'.join([
-            *problems, f'Nothing was run and nothing written. To repeat a run, remove its folder and '
+            *dict.fromkeys(problems), f'Nothing was run and nothing written. To repeat a run, remove its folder and '
             f'{short_path(folder)}/results.*; or choose another --work-dir']))
     return results
 
@@ -171,7 +185,8 @@ def _ask(task: str, question: dict, folder: Path, workers: Processes,
 def _question(suite: Suite, trains: bool) -> dict:
     return dict(trains=trains, networks=[
         dict(task=network.task, backbone=network.backbone, config=str(network.config),
-             cfg_options=network.cfg_options, input_size=network.input_size) for network in suite.networks])
+             cfg_options=network.cfg_options, input_size=network.input_size, starts_from=network.starts_from)
+        for network in suite.networks])
 
 
 def _measure_latency(folder: Path, question: dict, machine: str, workers: Processes) -> None:
@@ -196,6 +211,7 @@ def _write(folder: Path, suite: Suite, runs: list[Run], facts: dict) -> None:
             status=result.get('status', 'not run yet'), reason=result.get('reason', ''), metrics=result.get('metrics'),
             machine=result.get('machine'), commit=result.get('commit'), sha256=result.get('sha256')))
     content = dict(suite=suite.name, description=suite.description, seeds=list(suite.seeds),
+                   starts_from={network.task: network.starts_from for network in suite.networks if network.starts_from},
                    processes=runs[0].processes, runs=entries,
                    **{key: facts[key] for key in ('command', 'machine', 'commit')},
                    networks=summarize(suite, entries, facts['costs'], latency), latency=latency)

@@ -16,8 +16,8 @@ from ..cores import usable_cores
 WAIT_SECONDS = 15
 _POLL_SECONDS = .1
 
-#: Yields the arguments of a worker and where its output goes, and is sent the exit status.
-Steps = Generator[tuple[list[str], Path], int, None]
+#: Yields the arguments of a worker and where its output goes, and is sent the exit status; or yields None to wait.
+Steps = Generator[tuple[list[str], Path] | None, int | None, None]
 
 
 class Processes:
@@ -45,11 +45,15 @@ class Processes:
 
         def go_on(slot: int, steps: Steps, code: int | None) -> None:
             try:
-                args, log = steps.send(code)
+                step = steps.send(code)
             except StopIteration:
                 free.append(slot)
-            else:
-                active[slot] = steps, self._start([*command, *args], log, share(slot, jobs))
+                return
+            process = None
+            if step:
+                args, log = step
+                process = self._start([*command, *args], log, share(slot, jobs))
+            active[slot] = steps, process
 
         try:
             while True:
@@ -59,11 +63,11 @@ class Processes:
                     return
                 time.sleep(_POLL_SECONDS)
                 for slot, (steps, process) in list(active.items()):
-                    if process.poll() is not None:
+                    if not process or process.poll() is not None:
                         del active[slot]
-                        go_on(slot, steps, process.returncode)
+                        go_on(slot, steps, process and process.returncode)
         except BaseException:
-            _stop([process for _, process in active.values()])
+            _stop([process for _, process in active.values() if process])
             raise
 
     def _start(self, command: list[str], log: Path | None, environment: dict[str, str]) -> subprocess.Popen:

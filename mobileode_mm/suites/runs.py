@@ -40,6 +40,7 @@ class Run:
         network, seed: What is trained.
         folder: Work dir.
         processes: Of all machines together.
+        base: The run that leaves the weights which the backbone starts from.
         amp, auto_scale_lr: As for :func:`mobileode_mm.apis.train`.
     """
     network: Network
@@ -48,6 +49,7 @@ class Run:
     processes: int = 1
     amp: bool = False
     auto_scale_lr: bool = False
+    base: 'Run | None' = None
 
     @property
     def name(self) -> str:
@@ -61,6 +63,9 @@ class Run:
         settings = dict(task=network.task, backbone=network.backbone, seed=self.seed, config=str(network.config),
                         cfg_options=options, metrics=list(network.metrics), processes=self.processes, amp=self.amp,
                         auto_scale_lr=self.auto_scale_lr)
+        if self.base:
+            settings['starts_from'] = dict(name=self.base.name, folder=os.path.relpath(self.base.folder, self.folder),
+                                           identity=self.base.settings()['identity'])
         cfg = Config.fromfile(network.config, import_custom_modules=False)
         try:
             cfg.merge_from_dict(copy.deepcopy(options))  # it takes _delete_ out of what it is given
@@ -86,10 +91,15 @@ class Run:
         wanted = self.settings()
         if kept['identity'] != wanted['identity']:
             keys = ('cfg_options', 'processes', 'amp', 'auto_scale_lr')
-            differing = [key for key in keys if kept[key] != wanted[key]]
-            raise InputError(
-                f'{short_path(self.folder)} is of a run with other settings '
-                f'({", ".join(f"{key}: {kept[key]}, now {wanted[key]}" for key in differing) or "in its config"})')
+            differing = [f'{key}: {kept[key]}, now {wanted[key]}' for key in keys if kept[key] != wanted[key]]
+            bases = [settings.get('starts_from', {}).get('identity') for settings in (kept, wanted)]
+            differing += ['in what it starts from'] * (bases[0] != bases[1])
+            raise InputError(f'{short_path(self.folder)} is of a run with other settings '
+                             f'({", ".join(differing) or "in its config"})')
+        weights = kept['starts_from']['weights'] if self.base else None
+        if weights and weights != self._weights():
+            raise InputError(f'{short_path(self.folder)} did not start from what is now in '
+                             f'{short_path(self.base.folder)}')
         if not (self.folder / RESULT).is_file():
             return None
         result = read_sealed(self.folder / RESULT)
@@ -122,8 +132,12 @@ class Run:
         """
         if leads:
             (self.folder / RESULT).unlink(missing_ok=True)
-            if not (self.folder / SETTINGS).is_file():
-                write_sealed(self.folder / SETTINGS, self.settings())
+            # Until its first checkpoint a run has nothing of what it starts from, which may have been mended since.
+            if not (self.folder / SETTINGS).is_file() or not numbered_checkpoints(self.folder):
+                settings = self.settings()
+                if self.base:
+                    settings['starts_from']['weights'] = self._weights()
+                write_sealed(self.folder / SETTINGS, settings)
         for stage in ('train', 'test'):
             begin = (self.folder / CONSOLE).stat().st_size if (self.folder / CONSOLE).is_file() else 0
             code = yield [stage, str(self.folder)], self.folder / CONSOLE
@@ -134,6 +148,11 @@ class Run:
                 break
         if leads:
             self._keep(status, reason, machine)
+
+    def _weights(self) -> str | None:
+        """Digest of the result beside the weights that the backbone starts from; None where there are none."""
+        result = self.base.result()
+        return result['sha256'] if result and result['status'] == DONE else None
 
     def _outcome(self, stage: str, code: int, begin: int) -> tuple[str, str]:
         diverged = self._non_finite_loss()

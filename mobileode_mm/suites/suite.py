@@ -15,7 +15,7 @@ from ..errors import InputError, listed
 FOLDER = Path(mmodeconf.__file__).parent / 'suites'
 
 _SUITE_KEYS = {'tasks', 'backbones', 'seeds', 'mini_data'}
-_TASK_KEYS = {'configs', 'input_size', 'metrics', 'cfg_options'}
+_TASK_KEYS = {'configs', 'input_size', 'metrics', 'cfg_options', 'starts_from'}
 _BACKBONE_KEYS = {'config', 'input_size', 'cfg_options'}
 
 
@@ -29,6 +29,7 @@ class Network:
         cfg_options: Dotted keys and values that replace the file's.
         input_size: Height and width that parameters, multiply-adds and latency are told for.
         metrics: Names of the metrics that the tables show, the one for the charts first.
+        starts_from: Task whose run with the same backbone and seed leaves the weights that the backbone starts from.
     """
     task: str
     backbone: str
@@ -36,6 +37,7 @@ class Network:
     cfg_options: dict
     input_size: tuple[int, int]
     metrics: tuple[str, ...]
+    starts_from: str | None = None
 
     @property
     def slug(self) -> str:
@@ -72,14 +74,17 @@ def load_suite(suite: str | Path) -> Suite:
 
     A suite file is a config in MMEngine's text style (``_base_`` works)::
 
-        tasks = dict(detection=dict(configs='configs/ssdlite_{}_mini.py', input_size=(192, 192),
-                                    metrics=['coco/bbox_mAP'], cfg_options={'train_cfg.max_epochs': 3}))
+        tasks = dict(
+            classification=dict(configs='configs/classify_{}_mini.py', input_size=(64, 64), metrics=['accuracy/top1']),
+            detection=dict(starts_from='classification', configs='configs/ssdlite_{}_mini.py', input_size=(192, 192),
+                           metrics=['coco/bbox_mAP'], cfg_options={'train_cfg.max_epochs': 3}))
         backbones = {'MobileODE V1': dict(config='mobileode'), ...}
         seeds = [0, 1, 2]
 
     A backbone's ``config`` takes the place of ``{}`` in the task's ``configs``; its ``cfg_options``, and those under
-    the name of a task, come after the task's. Configs are looked for from the suite file's folder, from the current
-    folder and in the checkout that the package runs from.
+    the name of a task, come after the task's. A task that ``starts_from`` another gives each of its networks the
+    backbone that the other's run with the same seed left. Configs are looked for from the suite file's folder, from
+    the current folder and in the checkout that the package runs from.
 
     Raises:
         InputError: There is no such suite, or it does not say what is wanted, or names a config that does not exist.
@@ -102,6 +107,9 @@ def load_suite(suite: str | Path) -> Suite:
            and len(set(seeds)) == len(seeds), path, f'seeds is {seeds!r}: different whole numbers are wanted')
     for name, task in tasks.items():
         _check_keys(task, _TASK_KEYS, {'configs', 'input_size', 'metrics'}, path, f'the task {name}')
+        earlier, base = list(tasks)[:list(tasks).index(name)], task.get('starts_from')
+        _check(base is None or base in earlier, path, f'the task {name} starts from {base!r}: a task above it is '
+               f'wanted, of which there {"are " + listed(earlier, 99) if earlier else "is none"}')
     for name, backbone in backbones.items():
         _check_keys(backbone, _BACKBONE_KEYS | set(tasks), {'config'}, path, f'the backbone {name}')
     networks = tuple(_network(path, *task, *backbone) for task in tasks.items() for backbone in backbones.items())
@@ -116,7 +124,8 @@ def _network(path: Path, task: str, settings: dict, backbone: str, how: dict) ->
     size = how.get('input_size', settings['input_size'])
     _check(isinstance(size, (list, tuple)) and len(size) == 2 and all(isinstance(side, int) for side in size), path,
            f'input_size is {size!r}: height and width are wanted')
-    return Network(task, backbone, config, options, tuple(size), tuple(settings['metrics']))
+    return Network(task, backbone, config, options, tuple(size), tuple(settings['metrics']),
+                   settings.get('starts_from'))
 
 
 def _find_config(path: Path, pattern: str, name: str, backbone: str) -> Path:

@@ -82,6 +82,8 @@ def notes(content: dict) -> list[str]:
         'data of its config.',
         'Parameters that a forward pass reads, and multiply-adds of its convolutions and matrix products, for the '
         'whole network and one picture of the size given.']
+    lines += [f'Backbones of {task} start from what the run of {base} with the same seed left.'
+              for task, base in content['starts_from'].items()]
     if machines:
         lines.append(f'Trained on {"; ".join(machines)}; {content["processes"]} process'
                      f'{"es" * (content["processes"] > 1)} a run.')

@@ -21,10 +21,10 @@ from ..apis.config import load_config
 from ..apis.distributed import ReportedElsewhere
 from ..apis.preflight import build_model, check_parts, check_run, config_scope
 from ..apis.runner import settle_dataloaders
-from ..checkpoint import find_resume_checkpoint
+from ..checkpoint import check_checkpoint, find_resume_checkpoint
 from ..complexity import count
 from ..data.json_file import read_json
-from ..errors import BAD_INPUT, exit_status
+from ..errors import BAD_INPUT, InputError, exit_status
 from ..machine import describe_machine
 from ..memory import keep_freed_memory
 from ..speed.rounds import quartiles, sample_in_turn, synchronizer
@@ -43,7 +43,12 @@ ROUNDS = 30
 def train_run(folder: Path, launcher: str) -> None:
     """Train the run of a folder, from its last checkpoint on where there is one."""
     run = read_sealed(folder / SETTINGS)
-    train(run['config'], folder, True, run['amp'], run['auto_scale_lr'], None, run['cfg_options'], launcher)
+    base, weights = run.get('starts_from'), None
+    if base:
+        if not base['weights']:
+            raise InputError(f'{base["name"]}, which it starts from, left no weights')
+        weights, _ = find_resume_checkpoint(folder / base['folder'])
+    train(run['config'], folder, True, run['amp'], run['auto_scale_lr'], weights, run['cfg_options'], launcher)
 
 
 def test_run(folder: Path, launcher: str) -> None:
@@ -62,8 +67,9 @@ def inspect(folder: Path, launcher: str) -> None:
 
     Where a run is to be trained, the data are checked too, once for each task.
     """
-    costs, checked = [], set()
+    costs, checked, states = [], set(), {}
     question = read_json(folder / QUESTION)
+    bases = {network['starts_from'] for network in question['networks']}
     for network in question['networks']:
         cfg = _load(network)
         check_parts(cfg, 'train')
@@ -75,6 +81,12 @@ def inspect(folder: Path, launcher: str) -> None:
         with _building(cfg) as model:
             cost = count(model, (1, 3, *network['input_size']), lambda model, x: model(x, mode='tensor'))
             costs.append(dict(parameters=cost.parameters, macs=cost.cost.macs))
+            task, backbone, base = network['task'], network['backbone'], network['starts_from']
+            if base:
+                check_checkpoint(model, states[base, backbone],
+                                 f'{task}, {backbone} starts from {base}: what that leaves', 'finetune')
+            if task in bases:
+                states[task, backbone] = model.state_dict()
     write_sealed(folder / ANSWER, dict(costs=costs, machine=describe_machine()))
 
 

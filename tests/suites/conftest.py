@@ -78,7 +78,7 @@ seeds = [0]
 '''
 
 
-def make_place(folder: Path) -> Path:
+def _make_place(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     for split, count in (('train', 4), ('val', 3)):
         for label, colour in enumerate(('blue', 'green', 'red')):
@@ -93,17 +93,23 @@ def make_place(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope='session')
+def make_place():
+    """Put data, a config and a suite into a folder, and return it."""
+    return _make_place
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """The current folder: data, a config and a suite."""
-    monkeypatch.chdir(make_place(tmp_path))
+    monkeypatch.chdir(_make_place(tmp_path))
     return tmp_path
 
 
 @pytest.fixture(scope='session')
 def finished(tmp_path_factory, run):
     """A folder where the suite has run to its end; its status, output and error output."""
-    folder = make_place(tmp_path_factory.mktemp('finished'))
+    folder = _make_place(tmp_path_factory.mktemp('finished'))
     return folder, *run(folder, 'suite.py')
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from mobileode_mm.apis.config import load_config
 from mobileode_mm.apis.preflight import build_model, config_scope
+from mobileode_mm.checkpoint import check_checkpoint
 from mobileode_mm.errors import InputError
 from mobileode_mm.suites import load_suite, suite_names
 from mobileode_mm.suites.cli import main
@@ -49,11 +50,14 @@ def test_backbones_by_name_build(name, network):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', SUITES)
-def test_every_network_builds(name):
+def test_every_network_builds_and_fits_what_it_starts_from(name):
+    built = {}
     for network in SUITES[name].networks:
         cfg = load_config(network.config, network.cfg_options)
         with config_scope(cfg):
-            build_model(cfg)
+            model = built[network.task, network.backbone] = build_model(cfg)
+        if network.starts_from:
+            check_checkpoint(model, built[network.starts_from, network.backbone].state_dict(), network.slug, 'finetune')
 
 
 def test_unknown_suite(capsys):
@@ -69,6 +73,8 @@ def test_unknown_suite(capsys):
     ('seeds = [0]', '', 'the suite has no seeds'),
     ('seeds = [0]', 'seeds = [', 'cannot read the suite'),
     ("'broken'", "'Good'", 'differ in signs and capitals only'),
+    ('input_size', "starts_from='shapes', input_size", "colours starts from 'shapes': a task above it .* is none"),
+    ('input_size', "starts_from='colours', input_size", "colours starts from 'colours': a task above it"),
 ])
 def test_faults_in_a_suite(old, new, told, place):
     path = place / 'suite.py'

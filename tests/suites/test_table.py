@@ -32,7 +32,7 @@ def make_content(latency=True):
     ) if latency else None
     costs = [dict(parameters=1_500_000, macs=20_000_000), dict(parameters=2_500_000, macs=10_000_000)]
     return dict(suite=suite.name, description=suite.description, seeds=[0, 1, 2], processes=1, command='python x',
-                machine='a machine', commit='abc', runs=runs, latency=latency,
+                machine='a machine', commit='abc', runs=runs, latency=latency, starts_from={'detection': 'colours'},
                 networks=summarize(suite, runs, costs, latency))
 
 
