@@ -898,11 +898,11 @@ template <typename T, int NV = 1, typename Call> void dispatch(int q, Call call)
 }  // namespace
 
 #define COS_FUNCTIONS(T, NAME)                                                                                        \
-  extern "C" void cos_infer_##NAME(const T *x, int64_t batch, int64_t positions, int p, int q, const T *matrices,     \
-                                   const T *dt, int steps, int by_channel, const T *weight, const T *bias,            \
-                                   const T *means, const T *variances, double eps, double least_step,                 \
-                                   int transitions, const T *after_scale, const T *after_shift,                       \
-                                   const T *residual, T *out, int threads) {                                          \
+  void cos_infer_##NAME(const T *x, int64_t batch, int64_t positions, int p, int q, const T *matrices,                \
+                        const T *dt, int steps, int by_channel, const T *weight, const T *bias,                       \
+                        const T *means, const T *variances, double eps, double least_step,                            \
+                        int transitions, const T *after_scale, const T *after_shift,                                  \
+                        const T *residual, T *out, int threads) {                                                     \
     threads = threads_for(batch, positions, q, steps, threads);                                                       \
     Resampling<T> resampling(p, q);                                                                                   \
     dispatch<T>(q, [&](auto kernel) {                                                                                 \

@@ -9,12 +9,13 @@
 #include <cmath>
 #include <optional>
 
+// Of C++'s linkage: a declaration that is not of the function there is noticed when the library is loaded.
 #define DECLARE(T, NAME)                                                                                              \
-  extern "C" void cos_infer_##NAME(const T *x, int64_t batch, int64_t positions, int p, int q, const T *matrices,     \
-                                   const T *dt, int steps, int by_channel, const T *weight, const T *bias,            \
-                                   const T *means, const T *variances, double eps, double least_step,                 \
-                                   int transitions, const T *after_scale, const T *after_shift, const T *residual,    \
-                                   T *out, int threads);
+  void cos_infer_##NAME(const T *x, int64_t batch, int64_t positions, int p, int q, const T *matrices,                \
+                        const T *dt, int steps, int by_channel, const T *weight, const T *bias,                       \
+                        const T *means, const T *variances, double eps, double least_step,                            \
+                        int transitions, const T *after_scale, const T *after_shift, const T *residual,               \
+                        T *out, int threads);
 
 DECLARE(float, float32)
 DECLARE(double, float64)
