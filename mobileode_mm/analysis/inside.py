@@ -45,7 +45,8 @@ def plot_steps(model: nn.Module, out: str | Path) -> Path:
         axes.plot(*zip(*held), 'o', label=f'step {step + 1}', zorder=3)
     floor = [1 / solver.num_steps for solver in found.values()]
     axes.step(range(len(found)), floor, where='mid', color='#888', linewidth=1.2, label='1/L')
-    axes.set(ylabel='Δt', title='learned step lengths', ylim=(0, None))
+    # With room for a whole point above the longest.
+    axes.set(ylabel='Δt', title='learned step lengths', ylim=(0, 1.1 * axes.get_ylim()[1]))
     axes.set_xticks(range(len(found)), found, rotation=60, ha='right', fontsize=8)
     axes.legend(fontsize=9, frameon=False, ncols=min(4, steps + 1))
     return _save(figure, out)

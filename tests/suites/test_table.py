@@ -12,9 +12,6 @@ from mobileode_mm.suites.seal import read_sealed, write_sealed
 from mobileode_mm.suites.suite import Network, Suite
 from mobileode_mm.suites.table import markdown, summarize
 
-# Each starts processes of its own.
-pytestmark = pytest.mark.slow
-
 AP = 'coco/bbox_mAP'
 
 
