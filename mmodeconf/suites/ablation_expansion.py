@@ -1,7 +1,6 @@
 """Expansion e of the residual blocks of MobileODE V1, on mini classification."""
 
-_base_ = './mini.py'
-tasks = dict(_delete_=True, classification=_base_.tasks.classification)
+_base_ = './ablation_steps.py'
 backbones = {
     '_delete_': True,
     'V1, e = 1': dict(config='mobileode', cfg_options={'model.backbone.expand_ratio': 1}),

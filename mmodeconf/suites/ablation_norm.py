@@ -1,7 +1,6 @@
 """Position norm against channel norm inside the solvers of MobileODE V1, on mini classification."""
 
-_base_ = './mini.py'
-tasks = dict(_delete_=True, classification=_base_.tasks.classification)
+_base_ = './ablation_steps.py'
 backbones = {
     '_delete_': True,
     'V1, position norm': dict(config='mobileode', cfg_options={'model.backbone.solver_norm': 'position'}),

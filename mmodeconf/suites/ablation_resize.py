@@ -1,7 +1,6 @@
 """Resize of p×p to q×q inside the solvers of MobileODE V2, on mini classification."""
 
-_base_ = './mini.py'
-tasks = dict(_delete_=True, classification=_base_.tasks.classification)
+_base_ = './ablation_steps.py'
 backbones = {
     '_delete_': True,
     'V2, bilinear': dict(config='mobileode_v2', cfg_options={'model.backbone.resize_mode': 'bilinear'}),

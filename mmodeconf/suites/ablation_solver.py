@@ -4,8 +4,7 @@ At equal L the cost is another: Heun's and the midpoint method evaluate the dyna
 Runge-Kutta method four times. So Euler is there with twice the steps as well.
 """
 
-_base_ = './mini.py'
-tasks = dict(_delete_=True, classification=_base_.tasks.classification)
+_base_ = './ablation_steps.py'
 backbones = {
     '_delete_': True,
     'V1, Euler': dict(config='mobileode', cfg_options={'model.backbone.solver': 'euler'}),

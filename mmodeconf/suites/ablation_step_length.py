@@ -1,7 +1,6 @@
 """Learned step lengths Δt against fixed ones of 1/L in MobileODE V1, on mini classification."""
 
-_base_ = './mini.py'
-tasks = dict(_delete_=True, classification=_base_.tasks.classification)
+_base_ = './ablation_steps.py'
 backbones = {
     '_delete_': True,
     'V1, learned': dict(config='mobileode', cfg_options={'model.backbone.learnable_step': True}),
