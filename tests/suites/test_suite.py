@@ -23,6 +23,9 @@ def test_shipped_suites():
     mini = SUITES['mini']
     assert len({network.task for network in mini.networks}) == 3 and len(mini.networks) == 18
     assert mini.seeds == (0, 1, 2)
+    # What its options for the classifiers' data are of.
+    pipeline = load_config(mini.networks[0].config).train_dataloader.dataset.pipeline
+    assert [step.type for step in pipeline[4:6]] == ['ColorJitter', 'Invert']
     assert all(suite.description and suite.networks for suite in SUITES.values())
     assert [(network.task, network.backbone) for network in SUITES['demo'].networks] == [
         (task, backbone) for task in ('detection', 'segmentation', 'classification')
