@@ -2,7 +2,7 @@
 
 Detectors and segmentors start from the backbone that the classification with their seed has left: from scratch, in the
 few minutes that a run may take here, the peers hardly begin to learn. For the same reason the classifiers see fewer
-colours than with the mini configs: with all of them MobileNetV1 and V3 are still at chance after these three epochs.
+colours than with the mini configs: with all of them MobileNetV1 and V3 may still be at chance after these three epochs.
 Schedules are shorter, so that all runs fit into two hours on two cores.
 """
 
