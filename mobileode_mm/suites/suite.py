@@ -105,9 +105,9 @@ def load_suite(suite: str | Path) -> Suite:
            path, 'tasks and backbones are to be dicts with an entry for each')
     _check(isinstance(seeds, (list, tuple)) and seeds and all(isinstance(seed, int) for seed in seeds)
            and len(set(seeds)) == len(seeds), path, f'seeds is {seeds!r}: different whole numbers are wanted')
-    for name, task in tasks.items():
+    for number, (name, task) in enumerate(tasks.items()):
         _check_keys(task, _TASK_KEYS, {'configs', 'input_size', 'metrics'}, path, f'the task {name}')
-        earlier, base = list(tasks)[:list(tasks).index(name)], task.get('starts_from')
+        earlier, base = list(tasks)[:number], task.get('starts_from')
         _check(base is None or base in earlier, path, f'the task {name} starts from {base!r}: a task above it is '
                f'wanted, of which there {"are " + listed(earlier, 99) if earlier else "is none"}')
     for name, backbone in backbones.items():

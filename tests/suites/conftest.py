@@ -1,6 +1,7 @@
 """A suite of one tiny task, in a folder of its own."""
 import functools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,17 @@ def finished(tmp_path_factory, run):
     """A folder where the suite has run to its end; its status, output and error output."""
     folder = _make_place(tmp_path_factory.mktemp('finished'))
     return folder, *run(folder, 'suite.py')
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """Copy a folder for a test that spoils it, and make the copy the current one: ``copied(folder)``."""
+
+    def copy(folder):
+        monkeypatch.chdir(shutil.copytree(folder, tmp_path / 'copy'))
+        return tmp_path / 'copy'
+
+    return copy
 
 
 @pytest.fixture(scope='session')

@@ -1,7 +1,6 @@
 """A suite from its start to its table, stopped, spoilt, on several processes."""
 import json
 import re
-import shutil
 import signal
 
 import pytest
@@ -124,10 +123,8 @@ def change(name, old, new):
     (change('results.html', 'top-1', 'top 1'), 'results.html was changed'),
     (change('latency.json', '"rounds": 30', '"rounds": 50'), 'latency.json was changed'),
 ], ids=lambda value: getattr(value, '__name__', None))
-def test_tampering_is_noticed_and_nothing_written(spoil, told, finished, tmp_path, monkeypatch):
-    shutil.copytree(finished[0], tmp_path / 'copy')
-    monkeypatch.chdir(tmp_path / 'copy')
-    folder = tmp_path / 'copy' / FOLDER
+def test_tampering_is_noticed_and_nothing_written(spoil, told, finished, copied):
+    folder = copied(finished[0]) / FOLDER
     spoil(folder)
     before = contents(folder)
     with pytest.raises(InputError, match=told) as error:
@@ -140,10 +137,8 @@ def test_tampering_is_noticed_and_nothing_written(spoil, told, finished, tmp_pat
     (lambda folder: change('suite.py', "'stop'", "'idle'")(folder), 'with other settings .*idle'),
     (lambda folder: change('tiny_v1.py', 'lr=0.05', 'lr=0.06')(folder), 'with other settings .in its config'),
 ])
-def test_another_suite_in_the_same_folder(spoil, told, finished, tmp_path, monkeypatch):
-    shutil.copytree(finished[0], tmp_path / 'copy')
-    monkeypatch.chdir(tmp_path / 'copy')
-    spoil(tmp_path / 'copy')
+def test_another_suite_in_the_same_folder(spoil, told, finished, copied):
+    spoil(copied(finished[0]))
     with pytest.raises(InputError, match=told):
         run_suite('suite.py')
 

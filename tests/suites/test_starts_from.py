@@ -58,9 +58,8 @@ def test_the_backbone_starts_from_the_run_with_the_same_seed(started):
     assert re.search(r'\[1/4\] accuracy.*\[3/4\] again, good', out, re.DOTALL), out
 
 
-def test_without_weights_to_start_from_a_run_fails_and_is_mended_with_them(started, tmp_path, run):
-    folder = tmp_path / 'copy'
-    shutil.copytree(started[0], folder)
+def test_without_weights_to_start_from_a_run_fails_and_is_mended_with_them(started, copied, run):
+    folder = copied(started[0])
     assert outcomes(folder)['again', 'broken'] == (
         'failed', 'error: colours, broken, seed 0, which it starts from, left no weights')
     (folder / 'mended').touch()
@@ -75,15 +74,13 @@ def test_without_weights_to_start_from_a_run_fails_and_is_mended_with_them(start
         "'good': dict(config='v1', colours={'optim_wrapper.optimizer.lr': .1}"))),
      'again/good/seed_0 is of a run with other settings .in what it starts from'),
 ], ids=['another run', 'other settings'])
-def test_what_it_started_from_is_known(change, told, started, tmp_path, monkeypatch):
-    shutil.copytree(started[0], tmp_path / 'copy')
-    monkeypatch.chdir(tmp_path / 'copy')
-    change(tmp_path / 'copy')
+def test_what_it_started_from_is_known(change, told, started, copied):
+    change(copied(started[0]))
     with pytest.raises(InputError, match=told):
         run_suite('suite.py')
 
 
-def test_another_network_is_told_before_anything_is_trained(started, tmp_path, run, make_place):
+def test_another_network_is_told_before_anything_is_trained(tmp_path, run, make_place):
     folder = make_place(tmp_path)
     (folder / 'suite.py').write_text(SUITE.replace("'tiny_{}.py', input", "'tiny_{}.py', cfg_options={"
                                                    "'model.backbone.type': 'MobileODEV2'}, input", 1))
