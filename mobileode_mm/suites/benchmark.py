@@ -76,21 +76,23 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
         def execute(run: Run) -> Steps:
             while run.base and run.base.folder in unfinished:
                 yield None
-            which = f'[{runs.index(run) + 1}/{len(runs)}]'
+            number = runs.index(run)
+            which = f'[{number + 1}/{len(runs)}]'
             print(f'{which} {run.name} (log: {short_path(run.folder)})', flush=True)
-            begin = time.monotonic()
+            begin, results[number] = time.monotonic(), None
             yield from run.execute(facts.get('machine'), leads)
             unfinished.remove(run.folder)
             if leads:
-                print(f'    {f"{which} " * (jobs > 1)}{_told(run, run.result())}, {time.monotonic() - begin:.0f} s',
+                results[number] = run.result()
+                print(f'    {f"{which} " * (jobs > 1)}{_told(run, results[number])}, {time.monotonic() - begin:.0f} s',
                       flush=True)
-                _write(folder, suite, runs, facts)
+                _write(folder, suite, runs, results, facts)
 
         workers.run_all(command, (partial(execute, run) for run in waiting), jobs)
         if not leads:
             return None
         _measure_latency(folder, question, facts['machine'], workers)
-        _write(folder, suite, runs, facts)
+        _write(folder, suite, runs, results, facts)
         return dict(read_sealed(folder / RESULTS), folder=str(folder))
 
 
@@ -200,11 +202,11 @@ def _measure_latency(folder: Path, question: dict, machine: str, workers: Proces
     write_sealed(folder / LATENCY, dict(of=of, **measured))
 
 
-def _write(folder: Path, suite: Suite, runs: list[Run], facts: dict) -> None:
+def _write(folder: Path, suite: Suite, runs: list[Run], results: list[dict | None], facts: dict) -> None:
     latency = read_sealed(folder / LATENCY) if (folder / LATENCY).is_file() else None
     entries = []
-    for run in runs:
-        result = run.result() or {}
+    for run, result in zip(runs, results):
+        result = result or {}
         entries.append(dict(
             task=run.network.task, backbone=run.network.backbone, seed=run.seed,
             folder=str(run.folder.relative_to(folder)), config=str(short_path(run.network.config)),
