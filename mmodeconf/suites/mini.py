@@ -13,11 +13,8 @@ tasks = dict(
         configs='configs/classify_{}_mini.py',
         input_size=(64, 64),
         metrics=['accuracy/top1'],
+        epochs=4,
         cfg_options={
-            'train_cfg.max_epochs': 4,
-            'train_cfg.val_interval': 4,
-            'param_scheduler.1.T_max': 4,
-            'param_scheduler.1.end': 4,
             'param_scheduler.0.start_factor': 0.01,
             'param_scheduler.0.end': 300,
             'optim_wrapper.clip_grad.max_norm': 10,
@@ -31,24 +28,14 @@ tasks = dict(
         configs='configs/ssdlite_{}_mini.py',
         input_size=(192, 192),
         metrics=['coco/bbox_mAP', 'coco/bbox_mAP_50'],
-        cfg_options={
-            'train_dataloader.batch_size': 8,
-            'train_cfg.max_epochs': 2,
-            'train_cfg.val_interval': 2,
-            'param_scheduler.1.T_max': 2,
-            'param_scheduler.1.end': 2,
-        }),
+        epochs=2,
+        cfg_options={'train_dataloader.batch_size': 8}),
     segmentation=dict(
         starts_from='classification',
         configs='configs/deeplabv3_{}_mini.py',
         input_size=(96, 96),
         metrics=['mIoU'],
-        cfg_options={
-            'train_cfg.max_epochs': 4,
-            'train_cfg.val_interval': 4,
-            'param_scheduler.1.T_max': 4,
-            'param_scheduler.1.end': 4,
-        }))
+        epochs=4))
 backbones = {
     'MobileODE V1': dict(config='mobileode'),
     'MobileODE V2': dict(config='mobileode_v2'),

@@ -15,7 +15,7 @@ from ..errors import InputError, listed
 FOLDER = Path(mmodeconf.__file__).parent / 'suites'
 
 _SUITE_KEYS = {'tasks', 'backbones', 'seeds', 'mini_data'}
-_TASK_KEYS = {'configs', 'input_size', 'metrics', 'cfg_options', 'starts_from'}
+_TASK_KEYS = {'configs', 'input_size', 'metrics', 'epochs', 'cfg_options', 'starts_from'}
 _BACKBONE_KEYS = {'config', 'input_size', 'cfg_options'}
 
 
@@ -77,14 +77,15 @@ def load_suite(suite: str | Path) -> Suite:
         tasks = dict(
             classification=dict(configs='configs/classify_{}_mini.py', input_size=(64, 64), metrics=['accuracy/top1']),
             detection=dict(starts_from='classification', configs='configs/ssdlite_{}_mini.py', input_size=(192, 192),
-                           metrics=['coco/bbox_mAP'], cfg_options={'train_cfg.max_epochs': 3}))
+                           metrics=['coco/bbox_mAP'], epochs=3, cfg_options={'train_dataloader.batch_size': 8}))
         backbones = {'MobileODE V1': dict(config='mobileode'), ...}
         seeds = [0, 1, 2]
 
     A backbone's ``config`` takes the place of ``{}`` in the task's ``configs``; its ``cfg_options``, and those under
-    the name of a task, come after the task's. A task that ``starts_from`` another gives each of its networks the
-    backbone that the other's run with the same seed left. Configs are looked for from the suite file's folder, from
-    the current folder and in the checkout that the package runs from.
+    the name of a task, come after the task's. ``epochs`` is another length of the training: the learning rate's
+    schedule shrinks or grows with it, and the only validation is at its end. A task that ``starts_from`` another gives
+    each of its networks the backbone that the other's run with the same seed left. Configs are looked for from the
+    suite file's folder, from the current folder and in the checkout that the package runs from.
 
     Raises:
         InputError: There is no such suite, or it does not say what is wanted, or names a config that does not exist.
@@ -120,12 +121,31 @@ def load_suite(suite: str | Path) -> Suite:
 
 def _network(path: Path, task: str, settings: dict, backbone: str, how: dict) -> Network:
     config = _find_config(path, settings['configs'], how['config'], backbone)
-    options = {**settings.get('cfg_options', {}), **how.get('cfg_options', {}), **how.get(task, {})}
+    options = {**_schedule(path, config, settings.get('epochs')), **settings.get('cfg_options', {}),
+               **how.get('cfg_options', {}), **how.get(task, {})}
     size = how.get('input_size', settings['input_size'])
     _check(isinstance(size, (list, tuple)) and len(size) == 2 and all(isinstance(side, int) for side in size), path,
            f'input_size is {size!r}: height and width are wanted')
     return Network(task, backbone, config, options, tuple(size), tuple(settings['metrics']),
                    settings.get('starts_from'))
+
+
+def _schedule(path: Path, config: Path, epochs: int | None) -> dict:
+    """Options that make the training that many epochs long; those of the learning rate that end with it still do."""
+    if epochs is None:
+        return {}
+    _check(isinstance(epochs, int) and epochs > 0, path, f'epochs is {epochs!r}: a whole number above 0 is wanted')
+    cfg = Config.fromfile(config, import_custom_modules=False)
+    length = cfg.get('train_cfg', {}).get('max_epochs')
+    _check(length is not None, path, f'epochs is {epochs}, and {short_path(config)} has no train_cfg.max_epochs')
+    options = {'train_cfg.max_epochs': epochs, 'train_cfg.val_interval': epochs}
+    for number, scheduler in enumerate(cfg.get('param_scheduler') or []):
+        _check('milestones' not in scheduler, path,
+               f'epochs is {epochs}, and the learning rate of {short_path(config)} has milestones for {length} epochs')
+        if scheduler.get('by_epoch', True):
+            options.update({f'param_scheduler.{number}.{key}': epochs for key in ('T_max', 'end')
+                            if scheduler.get(key) == length})
+    return options
 
 
 def _find_config(path: Path, pattern: str, name: str, backbone: str) -> Path:

@@ -3,6 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from mobileode_mm.apis.config import load_config
 from mobileode_mm.apis.preflight import build_model, config_scope
@@ -84,6 +85,7 @@ def test_unknown_suite(capsys):
     ('seeds = [0]', '', 'the suite has no seeds'),
     ('seeds = [0]', 'seeds = [', 'cannot read the suite'),
     ("'broken'", "'Good'", 'differ in signs and capitals only'),
+    ('input_size', 'epochs=0.5, input_size', 'epochs is 0.5: a whole number'),
     ('input_size', "starts_from='shapes', input_size", "colours starts from 'shapes': a task above it .* is none"),
     ('input_size', "starts_from='colours', input_size", "colours starts from 'colours': a task above it"),
 ])
@@ -91,6 +93,39 @@ def test_faults_in_a_suite(old, new, told, place):
     path = place / 'suite.py'
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(InputError, match=told):
+        load_suite('suite.py')
+
+
+SCHEDULERS = '''
+param_scheduler = [
+    dict(type='LinearLR', start_factor=.1, by_epoch=False, begin=0, end=3),
+    dict(type='LinearLR', start_factor=.1, begin=0, end=1),
+    dict(type='CosineAnnealingLR', begin=1, end=3, T_max=3)]
+'''
+
+
+def test_another_number_of_epochs(place):
+    (place / 'suite.py').write_text((place / 'suite.py').read_text().replace('input_size', 'epochs=6, input_size'))
+    with open(place / 'tiny_v1.py', 'a') as file:
+        file.write(SCHEDULERS)
+    network = load_suite('suite.py').networks[0]
+    cfg = Config.fromfile(network.config, import_custom_modules=False)
+    cfg.merge_from_dict(network.cfg_options)
+    assert cfg.train_cfg == dict(type='EpochBasedTrainLoop', max_epochs=6, val_interval=6)
+    # The first counts iterations, the second ends before the training does.
+    assert [scheduler['end'] for scheduler in cfg.param_scheduler] == [3, 1, 6]
+    assert cfg.param_scheduler[2].T_max == 6
+
+
+@pytest.mark.parametrize('config, told', [
+    ("param_scheduler = [dict(type='MultiStepLR', milestones=[2], gamma=.1)]", 'has milestones for 3 epochs'),
+    ("train_cfg = dict(type='IterBasedTrainLoop', max_iters=9)", r'tiny_v1.py has no train_cfg.max_epochs'),
+])
+def test_epochs_do_not_fit_the_schedule(config, told, place):
+    (place / 'suite.py').write_text((place / 'suite.py').read_text().replace('input_size', 'epochs=6, input_size'))
+    with open(place / 'tiny_v1.py', 'a') as file:
+        file.write(config)
     with pytest.raises(InputError, match=told):
         load_suite('suite.py')
 
