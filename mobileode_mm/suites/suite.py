@@ -142,9 +142,17 @@ def _schedule(path: Path, config: Path, epochs: int | None) -> dict:
     for number, scheduler in enumerate(cfg.get('param_scheduler') or []):
         _check('milestones' not in scheduler, path,
                f'epochs is {epochs}, and the learning rate of {short_path(config)} has milestones for {length} epochs')
-        if scheduler.get('by_epoch', True):
-            options.update({f'param_scheduler.{number}.{key}': epochs for key in ('T_max', 'end')
-                            if scheduler.get(key) == length})
+        if not scheduler.get('by_epoch', True):
+            continue
+        begin, end = scheduler.get('begin', 0), scheduler.get('end')
+        _check(begin < epochs and (end in (None, length) or end <= epochs), path,
+               f'epochs is {epochs}, and a part of the learning rate of {short_path(config)} '
+               f'{f"begins after {begin}" if begin >= epochs else f"ends after {end}"}')
+        if end == length:
+            options[f'param_scheduler.{number}.end'] = epochs
+        # A cosine is as long as the training, or as what is left of it after the warm-up.
+        if scheduler.get('T_max') in (length, length - begin):
+            options[f'param_scheduler.{number}.T_max'] = scheduler.T_max + epochs - length
     return options
 
 

@@ -101,33 +101,44 @@ SCHEDULERS = '''
 param_scheduler = [
     dict(type='LinearLR', start_factor=.1, by_epoch=False, begin=0, end=3),
     dict(type='LinearLR', start_factor=.1, begin=0, end=1),
-    dict(type='CosineAnnealingLR', begin=1, end=3, T_max=3)]
+    dict(type='CosineAnnealingLR', begin=1, end=3, T_max={T_max})]
 '''
 
 
-def test_another_number_of_epochs(place):
-    (place / 'suite.py').write_text((place / 'suite.py').read_text().replace('input_size', 'epochs=6, input_size'))
-    with open(place / 'tiny_v1.py', 'a') as file:
-        file.write(SCHEDULERS)
-    network = load_suite('suite.py').networks[0]
+@pytest.fixture
+def six_epochs(place):
+    """Give the suite six epochs, and its config's three what is told; return the suite."""
+
+    def load(config):
+        (place / 'suite.py').write_text((place / 'suite.py').read_text().replace('input_size', 'epochs=6, input_size'))
+        with open(place / 'tiny_v1.py', 'a') as file:
+            file.write(config)
+        return load_suite('suite.py')
+
+    return load
+
+
+@pytest.mark.parametrize('before, after', [(3, 6), (2, 5), (9, 9)])
+def test_another_number_of_epochs(before, after, six_epochs):
+    network = six_epochs(SCHEDULERS.format(T_max=before)).networks[0]
     cfg = Config.fromfile(network.config, import_custom_modules=False)
     cfg.merge_from_dict(network.cfg_options)
     assert cfg.train_cfg == dict(type='EpochBasedTrainLoop', max_epochs=6, val_interval=6)
     # The first counts iterations, the second ends before the training does.
     assert [scheduler['end'] for scheduler in cfg.param_scheduler] == [3, 1, 6]
-    assert cfg.param_scheduler[2].T_max == 6
+    assert cfg.param_scheduler[2].T_max == after
 
 
 @pytest.mark.parametrize('config, told', [
     ("param_scheduler = [dict(type='MultiStepLR', milestones=[2], gamma=.1)]", 'has milestones for 3 epochs'),
     ("train_cfg = dict(type='IterBasedTrainLoop', max_iters=9)", r'tiny_v1.py has no train_cfg.max_epochs'),
+    ("train_cfg.update(max_epochs=30)\nparam_scheduler = [dict(type='LinearLR', end=7)]", 'tiny_v1.py ends after 7'),
+    ("train_cfg.update(max_epochs=30)\nparam_scheduler = [dict(type='CosineAnnealingLR', begin=6, T_max=24)]",
+     'tiny_v1.py begins after 6'),
 ])
-def test_epochs_do_not_fit_the_schedule(config, told, place):
-    (place / 'suite.py').write_text((place / 'suite.py').read_text().replace('input_size', 'epochs=6, input_size'))
-    with open(place / 'tiny_v1.py', 'a') as file:
-        file.write(config)
+def test_epochs_do_not_fit_the_schedule(config, told, six_epochs):
     with pytest.raises(InputError, match=told):
-        load_suite('suite.py')
+        six_epochs(config)
 
 
 def test_no_configs_at_all(place):
