@@ -52,15 +52,16 @@ def _table(head: list[str], body: list[list[str]]) -> str:
 
 
 def _charts(networks: list[dict]) -> str:
-    """Charts side by side as SVG; bars are the spread over the seeds, the line joins the Pareto front."""
+    """Charts side by side as SVG; bars are the spread over the seeds, rings and the line the Pareto front."""
     measured = all(network['milliseconds'] is not None for network in networks)
     against = _AGAINST if measured else _AGAINST[:-1]
     figure = Figure(figsize=(5.2 * len(against), 4.2), layout='constrained')
     FigureCanvasSVG(figure)
     for axes, (key, unit, label) in zip(figure.subplots(1, len(against)), against):
         points = [(network[key] / unit, network['metrics'][0]['mean']) for network in networks]
-        axes.plot(*zip(*pareto_front(points)), color='#888', linewidth=1.2, zorder=1, gid='pareto',
-                  label='Pareto front')
+        # Rings as well as the line: a front may be a single point.
+        axes.plot(*zip(*pareto_front(points)), color='#888', linewidth=1.2, marker='o', markersize=12,
+                  markerfacecolor='none', zorder=1, gid='pareto', label='Pareto front')
         for number, (network, (x, y)) in enumerate(zip(networks, points)):
             axes.errorbar(x, y, yerr=network['metrics'][0]['spread'], fmt='o', capsize=3, color=f'C{number % 10}')
             axes.annotate(network['backbone'], (x, y), xytext=(5, 5), textcoords='offset points', fontsize=9)
