@@ -139,15 +139,16 @@ def _schedule(path: Path, config: Path, epochs: int | None) -> dict:
     length = cfg.get('train_cfg', {}).get('max_epochs')
     _check(length is not None, path, f'epochs is {epochs}, and {short_path(config)} has no train_cfg.max_epochs')
     options = {'train_cfg.max_epochs': epochs, 'train_cfg.val_interval': epochs}
+    rate = f'the learning rate of {short_path(config)}'
     for number, scheduler in enumerate(cfg.get('param_scheduler') or []):
         _check('milestones' not in scheduler, path,
-               f'epochs is {epochs}, and the learning rate of {short_path(config)} has milestones for {length} epochs')
+               f'epochs is {epochs}, and {rate} has milestones for {length} epochs')
         if not scheduler.get('by_epoch', True):
             continue
         begin, end = scheduler.get('begin', 0), scheduler.get('end')
-        _check(begin < epochs and (end in (None, length) or end <= epochs), path,
-               f'epochs is {epochs}, and a part of the learning rate of {short_path(config)} '
-               f'{f"begins after {begin}" if begin >= epochs else f"ends after {end}"}')
+        _check(begin < epochs, path, f'epochs is {epochs}, and a part of {rate} begins after {begin}')
+        _check(end in (None, length) or end <= epochs, path,
+               f'epochs is {epochs}, and a part of {rate} ends after {end}')
         if end == length:
             options[f'param_scheduler.{number}.end'] = epochs
         # A cosine is as long as the training, or as what is left of it after the warm-up.
