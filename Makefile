@@ -31,8 +31,9 @@ demo-classify: install $(DATA)/mini
 	@echo 'The curves, and digits with the predicted class:'
 	@find $(CURDIR)/work_dirs/demo_classify -name '*.png' -newer $(INSTALLED)
 
+# Two processes, a thread each, fill two cores; the tests of a file share what they prepare, so they stay together.
 test: install
-	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile
 
 test-slow: install
 	$(PYTHON) -m pytest -m slow

@@ -28,7 +28,7 @@ setup(
         'demo': ['scikit-image', 'scikit-learn'],  # pictures and handwriting of the mini data
         'deploy': ['onnx', 'onnxruntime', 'onnxscript', 'safetensors'],
         'sbd': ['scipy'],  # the Semantic Boundaries Dataset comes as MATLAB files
-        'test': ['onnx', 'onnxruntime', 'onnxscript', 'pytest', 'safetensors', 'setuptools>=70.1,<82'],
+        'test': ['onnx', 'onnxruntime', 'onnxscript', 'pytest', 'pytest-xdist', 'safetensors', 'setuptools>=70.1,<82'],
         'dev': ['ruff'],
     },
     entry_points={

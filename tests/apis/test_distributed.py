@@ -47,8 +47,8 @@ def test_two_machines_train(shared_place, start):
 
 
 def test_bad_input_is_told_once(shared_place, run):
-    status, log, err = run(shared_place, 'dist_train.sh', 'segmentation.py', 2, '--cfg-options',
-                           'model.decode_head.num_classes=7')
+    status, log, err = run(shared_place, 'dist_train.sh', 'segmentation.py', 2, '--work-dir', 'told_once',
+                           '--cfg-options', 'model.decode_head.num_classes=7')
     assert status == 2
     assert err.count('error: ') == 1 and 'decode_head.num_classes is 7' in err
     assert 'Traceback' not in err and 'exitcode' not in err

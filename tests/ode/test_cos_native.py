@@ -11,6 +11,15 @@ from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver, cos_naive,
 pytestmark = pytest.mark.skipif(not cos_native.is_available(), reason='no C++ compiler')
 
 
+@pytest.fixture(autouse=True, scope='module')
+def two_threads():
+    """The kernels share their work, whatever the number of threads that the tests are run with."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def no_fallback(monkeypatch):
     """Every solver of ``backend='auto'`` in this file has to have gone through the compiled path."""
