@@ -12,7 +12,7 @@ from . import native_path
 from .channel_norm import ChannelNorm
 from .checks import known, square_side
 from .position_norm import PositionNorm
-from .resize import RESIZE_MODES, resize_matrix
+from .resize import RESIZE_MODES, as_matrices, resize_matrix
 from .solver_norm import SolverNorm
 from .solvers import SOLVERS
 from .tracing import is_exporting
@@ -39,8 +39,9 @@ class ChannelwiseODESolver(nn.Module):
         solver: Name in :data:`SOLVERS`.
         backend: What computes it. Whatever kernels do not serve goes through torch's operators.
 
-            - ``'auto'``: compiled kernels where there are some (:mod:`.cos_native`: CPU, float32 and float64, Euler,
-              bilinear). On a GPU that is torch's operators, because no GPU has run the Triton kernels yet.
+            - ``'auto'``: compiled kernels where there are some (:mod:`.cos_native`: CPU, float32 and float64, Euler;
+              any resize but the bilinear one goes before them, by operators). On a GPU that is torch's operators,
+              because no GPU has run the Triton kernels yet.
             - ``'triton'``: :mod:`.cos_triton`, on a GPU: Euler and bilinear, up to 4096 channels, float32, float16,
               bfloat16 and autocast to these; training, and inference without gradients. Not served are a norm in eval
               mode with gradients, statistics shared by several processes, and export.
@@ -73,7 +74,8 @@ class ChannelwiseODESolver(nn.Module):
         self.side_in, self.side = side_in, side
         self.solver, self.backend, self.resize_mode = solver, backend, resize_mode
         # Asked once, as torch.compile looks in every call whether what it asked is still so.
-        self.has_native_kernels = native_path.knows(solver, resize_mode, side)
+        self.has_native_kernels = native_path.knows(solver, side)
+        self.kernels_resize = side_in == side or resize_mode == 'bilinear'
         self.matrices = nn.Parameter(torch.randn(num_steps, side, side) * 0.1)
         if learnable_step:
             self.delta_t = nn.Parameter(0.4 + 0.005 * torch.randn(num_steps))
@@ -159,10 +161,7 @@ class ChannelwiseODESolver(nn.Module):
 
     def _solve(self, x: Tensor, norm: Callable[[Tensor], Tensor], states: list[Tensor] | None = None) -> Tensor:
         """y by torch's operators, with σ's norm of (B, H, W, q²) as a function; adds y_0 to y_L to ``states``."""
-        y = x.permute(0, 2, 3, 1).contiguous().unflatten(3, (self.side_in, self.side_in))
-        if self.resize is not None:
-            y = self.resize @ y @ self.resize.T
-        start = y = _at_least_float32(y)
+        start = y = _at_least_float32(as_matrices(x, self.side_in, self.resize))
         step_lengths = self.step_lengths().to(y.dtype)
         solver = SOLVERS[self.solver]
         for matrix, step_length in zip(self.identity + self.matrices, step_lengths):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from . import cos_native, native_path
 from .cos import ChannelwiseODESolver
 from .position_norm import PositionNorm, resample_grid
+from .resize import as_matrices
 from .solver_norm import fold_norm
 from .solvers import SOLVERS
 
@@ -39,6 +40,7 @@ class DeployedODESolver(nn.Module):
         self.in_channels, self.out_channels = solver.in_channels, solver.out_channels
         self.side_in, self.side = solver.side_in, solver.side
         self.solver, self.backend, self.has_native_kernels = solver.solver, solver.backend, solver.has_native_kernels
+        self.kernels_resize = solver.kernels_resize
         self.by_channel = not isinstance(solver.norm, PositionNorm)
         self.map_size = None if self.by_channel else map_size
         self.eps = solver.norm.eps
@@ -63,12 +65,9 @@ class DeployedODESolver(nn.Module):
             scale, shift = scale.view(self.side, self.side), shift.view(self.side, self.side)
         else:
             scale, shift = scale[..., None, None], shift[..., None, None]
-        y = x.permute(0, 2, 3, 1).contiguous().unflatten(3, (self.side_in, self.side_in))
-        if self.resize is not None:
-            y = self.resize @ y @ self.resize.T
         # As in training, all arithmetic but the matrix products stays in float32.
         dtype = torch.promote_types(x.dtype, torch.float32)
-        start = y = y.to(dtype)
+        start = y = as_matrices(x, self.side_in, self.resize).to(dtype)
         for transition, step_length in zip(self.transitions, self.step_lengths.to(dtype)):
             def target(state, transition=transition):
                 return F.relu6(torch.addcmul(shift, (state.to(x.dtype) @ transition).to(dtype), scale))
@@ -85,8 +84,8 @@ class DeployedODESolver(nn.Module):
         return self._infer(x, (scale, shift, residual))
 
     def _infer(self, x: Tensor, after: tuple[Tensor, Tensor, Tensor | None] = ()) -> Tensor:
-        return cos_native.cos_infer(x, self.transitions, self.step_lengths, *self._norm(x), None, None, 0.0, 0.0, True,
-                                    *after)
+        return cos_native.cos_infer(native_path.resized(self, x), self.transitions, self.step_lengths, *self._norm(x),
+                                    None, None, 0.0, 0.0, True, *after)
 
     def _norm(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift: of each channel, (q²,), or of each position, (H, W)."""

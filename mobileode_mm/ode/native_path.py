@@ -4,13 +4,21 @@ import torch
 from torch import Tensor, nn
 
 from . import cos_native
+from .resize import as_matrices
 from .solver_norm import values_per_statistic
 from .tracing import is_exporting
 
 
-def knows(solver: str, resize_mode: str, side: int) -> bool:
+def knows(solver: str, side: int) -> bool:
     """Whether the compiled file has what a layer of these arguments, trained or deployed, computes."""
-    return solver == 'euler' and resize_mode == 'bilinear' and side <= cos_native.LARGEST_SIDE
+    return solver == 'euler' and side <= cos_native.LARGEST_SIDE
+
+
+def resized(layer: nn.Module, x: Tensor) -> Tensor:
+    """x as the compiled file takes it, which resizes bilinearly: after any other resize, by operators."""
+    if layer.kernels_resize:
+        return x
+    return as_matrices(x, layer.side_in, layer.resize).flatten(3).permute(0, 3, 1, 2)
 
 
 def takes(x: Tensor, dtype: torch.dtype) -> bool:
@@ -34,8 +42,8 @@ def serves(layer: nn.Module, x: Tensor) -> bool:
 def infer(layer: nn.Module, x: Tensor, after: tuple[Tensor, Tensor, Tensor | None] = ()) -> Tensor:
     """What ``layer(x)`` returns in eval mode, without gradients; ``after``: what follows it, as the kernel takes it."""
     norm = layer.norm
-    return cos_native.cos_infer(x, layer.matrices, layer.delta_t, *norm.values(x.shape[2:], x.dtype), norm.eps,
-                                1 / layer.num_steps, False, *after)
+    return cos_native.cos_infer(resized(layer, x), layer.matrices, layer.delta_t, *norm.values(x.shape[2:], x.dtype),
+                                norm.eps, 1 / layer.num_steps, False, *after)
 
 
 def solve(layer: nn.Module, x: Tensor) -> Tensor:
@@ -44,7 +52,7 @@ def solve(layer: nn.Module, x: Tensor) -> Tensor:
     if not (norm.training or torch.is_grad_enabled()):
         return infer(layer, x)
     weight, bias, mean, var = norm.values(x.shape[2:], x.dtype)
-    arguments = x, layer.matrices, layer.step_lengths(), weight, bias, norm.eps
+    arguments = resized(layer, x), layer.matrices, layer.step_lengths(), weight, bias, norm.eps
     if not norm.training:
         return cos_native.cos_train(*arguments, mean, var)[0]
     y, means, variances = cos_native.cos_train(*arguments)

@@ -1,4 +1,4 @@
-"""Resampling of one axis as a matrix."""
+"""Resampling of one axis as a matrix, and of the channels by it."""
 
 import torch
 from torch import Tensor
@@ -27,6 +27,17 @@ def _bicubic(fraction: Tensor) -> dict[int, Tensor]:
 
 #: By mode: weights of the entries around a source coordinate, by their offset from its floor, from its fraction.
 RESIZE_MODES = {'bilinear': _bilinear, 'nearest': _nearest, 'bicubic': _bicubic}
+
+
+def as_matrices(x: Tensor, side: int, matrix: Tensor | None) -> Tensor:
+    """The channels of each position as a p×p matrix Y, resized to A @ Y @ A.T; (B, p², H, W) to (B, H, W, q, q).
+
+    Args:
+        side: p.
+        matrix: A of :func:`resize_matrix`, (q, p); None leaves Y as it is.
+    """
+    y = x.permute(0, 2, 3, 1).contiguous().unflatten(3, (side, side))
+    return y if matrix is None else matrix @ y @ matrix.T
 
 
 def resize_matrix(size_in: int, size_out: int, mode: str = 'bilinear') -> Tensor:

@@ -31,9 +31,9 @@ def no_fallback(monkeypatch):
     return calls
 
 
-def pair(c_in, c_out, steps, grid, norm='position', dtype=torch.float64):
+def pair(c_in, c_out, steps, grid, norm='position', dtype=torch.float64, resize_mode='bilinear'):
     torch.manual_seed(0)
-    layers = [ChannelwiseODESolver(c_in, c_out, steps, grid, norm, backend=backend).to(dtype)
+    layers = [ChannelwiseODESolver(c_in, c_out, steps, grid, norm, backend=backend, resize_mode=resize_mode).to(dtype)
               for backend in ('auto', 'reference')]
     torch.nn.init.normal_(layers[0].norm.weight, 1, 0.2)
     torch.nn.init.normal_(layers[0].norm.bias, 0, 0.2)
@@ -70,6 +70,19 @@ def assert_same(ours, reference, x, training, calls):
 def test_equals_operators(c_in, c_out, batch, height, width, grid, training, no_fallback):
     ours, reference = pair(c_in, c_out, 3, grid)
     assert_same(ours, reference, torch.randn(batch, c_in, height, width, dtype=torch.float64), training, no_fallback)
+
+
+@pytest.mark.parametrize('c_in, c_out', [(144, 144), (144, 576), (576, 144), (1, 4)])
+@pytest.mark.parametrize('resize_mode', ['nearest', 'bicubic'])
+@pytest.mark.parametrize('training', [True, False])
+def test_other_resizes_go_before_it(c_in, c_out, resize_mode, training, no_fallback):
+    ours, reference = pair(c_in, c_out, 3, (3, 5), resize_mode=resize_mode)
+    x = torch.randn(2, c_in, 3, 5, dtype=torch.float64)
+    assert_same(ours, reference, x, training, no_fallback)
+    with torch.no_grad():
+        y, expected = DeployedODESolver(ours.eval())(x), reference.eval()(x)
+    assert no_fallback[2:] == ['cos_infer']
+    torch.testing.assert_close(y, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize('c_in, c_out', [(64, 64), (144, 576), (576, 144), (9, 16), (1, 4), (1444, 1444)])
