@@ -886,11 +886,11 @@ template <typename T, int NV> struct Kernel {
   }
 };
 
-// Calls `call(Kernel)` for the number of vectors that hold q.
+// Calls `call(Kernel)` for the number of vectors that hold q, which is LARGEST_SIDE at most.
 template <typename T, int NV = 1, typename Call> void dispatch(int q, Call call) {
   if (q <= NV * Vector<T>::LANES) {
     call(Kernel<T, NV>());
-  } else if constexpr (NV * Vector<T>::LANES < 64) {
+  } else if constexpr (NV * Vector<T>::LANES < LARGEST_SIDE) {
     dispatch<T, NV + 1>(q, call);
   }
 }

@@ -64,7 +64,7 @@ def assert_same(ours, reference, x, training, calls):
 
 
 @pytest.mark.parametrize('c_in, c_out', [(64, 64), (144, 144), (144, 576), (576, 144), (2304, 576), (9, 16), (1, 4),
-                                         (289, 361), (4096, 4096)])
+                                         (289, 361), (4096, 4096), (576, 5184), (5184, 5184)])
 @pytest.mark.parametrize('batch, height, width, grid', [(2, 3, 5, (3, 5)), (1, 1, 1, (1, 1)), (3, 4, 1, (2, 2))])
 @pytest.mark.parametrize('training', [True, False])
 def test_equals_operators(c_in, c_out, batch, height, width, grid, training, no_fallback):
@@ -96,7 +96,7 @@ def test_channel_norm_equals_operators(c_in, c_out, batch, height, width, traini
 
 
 @pytest.mark.parametrize('norm', ['position', 'channel'])
-@pytest.mark.parametrize('c_in, c_out', [(side * side, side * side) for side in range(2, 65, 7)]
+@pytest.mark.parametrize('c_in, c_out', [(side * side, side * side) for side in range(2, cos_native.LARGEST_SIDE + 1, 7)]
                          + [(4, 9), (121, 49), (625, 324), (5476, 64)])
 def test_equals_operators_in_float32(c_in, c_out, norm):
     """Of every remainder of the blocks of rows and vectors; sides over the largest come in alone."""
