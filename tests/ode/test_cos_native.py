@@ -96,7 +96,7 @@ def test_channel_norm_equals_operators(c_in, c_out, batch, height, width, traini
 
 
 @pytest.mark.parametrize('norm', ['position', 'channel'])
-@pytest.mark.parametrize('c_in, c_out', [(side * side, side * side) for side in range(2, cos_native.LARGEST_SIDE + 1, 7)]
+@pytest.mark.parametrize('c_in, c_out', [(side**2, side**2) for side in range(2, cos_native.LARGEST_SIDE + 1, 7)]
                          + [(4, 9), (121, 49), (625, 324), (5476, 64)])
 def test_equals_operators_in_float32(c_in, c_out, norm):
     """Of every remainder of the blocks of rows and vectors; sides over the largest come in alone."""
