@@ -1,7 +1,9 @@
 """What figures were measured on."""
 
+import os
 import platform
 import re
+import time
 from pathlib import Path
 
 import torch
@@ -27,3 +29,19 @@ def describe_machine(device: torch.device | None = None) -> str:
                                                   for names in installed(toolbox) for name in names)]
     return (f'{", ".join(hardware)}, {torch.get_num_threads()} threads of {usable_cores()} cores, Python '
             f'{platform.python_version()}, {", ".join(versions)}')
+
+
+def seconds_of_others(stat: Path = Path('/proc/stat')) -> float | None:
+    """Seconds that all cores together have worked for other programs than this one, since the machine's start.
+
+    By how much it grows tells whether a measurement had the machine to itself. Beside another program of two threads
+    one of ours, on two cores, took sixty times as long (our measurement): the threads of each wait for one another.
+
+    Args:
+        stat: The kernel's counters; where there are none, as outside Linux, the answer is None.
+    """
+    if not stat.is_file():
+        return None
+    user, nice, system, _, _, *interrupts_and_stolen = map(int, stat.read_text().split('\n')[0].split()[1:9])
+    ticks = user + nice + system + sum(interrupts_and_stolen)
+    return ticks / os.sysconf('SC_CLK_TCK') - time.process_time()

@@ -14,6 +14,9 @@ _METRICS = {
     'accuracy/top5': ('top-5', 1),
 }
 
+# Cores' worth of other programs beside which times are still those of a machine of its own.
+_UNDISTURBED = 0.2
+
 
 def summarize(suite: Suite, runs: list[dict], costs: list[dict], latency: dict | None) -> list[dict]:
     """One dict for each network, in the suite's order.
@@ -94,11 +97,17 @@ def notes(content: dict) -> list[str]:
 
 
 def latency_note(content: dict) -> str:
-    """How the timings were taken."""
+    """How the timings were taken, and whether anything else ran beside them."""
     latency = content['latency']
-    return (f'Median of {latency["rounds"]} rounds in which the networks of a task take turns, one picture of random '
+    note = (f'Median of {latency["rounds"]} rounds in which the networks of a task take turns, one picture of random '
             f'pixels, without decoding and NMS, on the {latency["device"]}, {latency["threads"]} '
             f'thread{"s" * (latency["threads"] > 1)}: {latency["machine"]}.')
+    others = latency.get('others')
+    if others is not None:
+        note += f' Meanwhile other programs kept {max(others, 0):.1f} of {latency["cores"]} cores busy'
+        note += ('; the times are disturbed by that. Without latency.json, the next start measures them again.'
+                 if others > latency['cores'] - latency['threads'] + _UNDISTURBED else '.')
+    return note
 
 
 def troubles(content: dict) -> list[str]:

@@ -8,6 +8,7 @@ import contextlib
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator
 from numbers import Real
 from pathlib import Path
@@ -25,7 +26,7 @@ from ..checkpoint import check_checkpoint, find_resume_checkpoint
 from ..complexity import count
 from ..data.json_file import read_json
 from ..errors import BAD_INPUT, InputError, exit_status
-from ..machine import describe_machine
+from ..machine import describe_machine, seconds_of_others
 from ..memory import keep_freed_memory
 from ..speed.rounds import quartiles, sample_in_turn, synchronizer
 from .seal import read_sealed, write_sealed
@@ -91,10 +92,10 @@ def inspect(folder: Path, launcher: str) -> None:
 
 
 def latency(folder: Path, launcher: str) -> None:
-    """Time one picture through every network, those of a task in turn."""
+    """Time one picture through every network, those of a task in turn, and tell how busy other programs were."""
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     networks = read_json(folder / QUESTION)['networks']
-    times = []
+    times, begin, before = [], time.perf_counter(), seconds_of_others()
     for task in dict.fromkeys(network['task'] for network in networks):
         with contextlib.ExitStack() as stack:
             steps = {}
@@ -106,8 +107,10 @@ def latency(folder: Path, launcher: str) -> None:
             with torch.inference_mode():
                 samples = sample_in_turn(steps, ROUNDS, synchronize=synchronizer(device))
             times += [dict(task=task, backbone=name, milliseconds=quartiles(samples[name])[1]) for name in samples]
-    write_sealed(folder / ANSWER, dict(times=times, rounds=ROUNDS, device=device.type,
-                                       threads=torch.get_num_threads(), machine=describe_machine(device)))
+    others = None if before is None else (seconds_of_others() - before) / (time.perf_counter() - begin)
+    write_sealed(folder / ANSWER, dict(times=times, rounds=ROUNDS, device=device.type, others=others,
+                                       cores=os.cpu_count(), threads=torch.get_num_threads(),
+                                       machine=describe_machine(device)))
 
 
 def _load(network: dict) -> Config:

@@ -10,7 +10,7 @@ from mobileode_mm.errors import InputError
 from mobileode_mm.suites.page import html_page, pareto_front
 from mobileode_mm.suites.seal import read_sealed, write_sealed
 from mobileode_mm.suites.suite import Network, Suite
-from mobileode_mm.suites.table import markdown, summarize
+from mobileode_mm.suites.table import latency_note, markdown, summarize
 
 AP = 'coco/bbox_mAP'
 
@@ -49,6 +49,17 @@ def test_markdown_drops_no_run():
     assert '- detection, B|b, seed 1 diverged: why diverged' in text
     assert '| detection | B/b | 8.0 |' in text and 'a machine' in text and 'Commit abc.' in text
     assert 'latency' not in markdown(make_content(latency=False))
+
+
+@pytest.mark.parametrize('others, threads, told, disturbed', [
+    (-0.001, 2, '0.0 of 2 cores', False), (0.1, 2, '0.1 of 2 cores', False), (0.9, 2, '0.9 of 2 cores', True),
+    (0.9, 1, '0.9 of 2 cores', False), (None, 2, None, False)])
+def test_what_ran_beside_the_timings(others, threads, told, disturbed):
+    content = make_content()
+    content['latency'].update(others=others, threads=threads, cores=2)
+    note = latency_note(content)
+    assert ('Meanwhile' in note) == bool(told) and (not told or f'kept {told} busy' in note)
+    assert ('disturbed' in note) == disturbed and note.endswith('.')
 
 
 def test_page_is_one_file_with_charts():
