@@ -34,8 +34,8 @@ def describe_machine(device: torch.device | None = None) -> str:
 def seconds_of_others(stat: Path = Path('/proc/stat')) -> float | None:
     """Seconds that all cores together have worked for other programs than this one, since the machine's start.
 
-    By how much it grows tells whether a measurement had the machine to itself. Beside another program of two threads
-    one of ours, on two cores, took sixty times as long (our measurement): the threads of each wait for one another.
+    By how much it grows tells whether a measurement had the machine to itself: beside another program of two threads
+    one of ours, on two cores, took over fifty times as long (our measurement): each one's threads wait for each other.
 
     Args:
         stat: The kernel's counters; where there are none, as outside Linux, the answer is None.
