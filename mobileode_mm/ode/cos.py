@@ -12,7 +12,7 @@ from . import native_path
 from .channel_norm import ChannelNorm
 from .checks import known, square_side
 from .position_norm import PositionNorm
-from .resize import RESIZE_MODES, as_matrices, resize_matrix
+from .resize import RESIZE_MODES, as_channels, as_matrices, resize_matrix
 from .solver_norm import SolverNorm
 from .solvers import SOLVERS
 from .tracing import is_exporting
@@ -75,7 +75,6 @@ class ChannelwiseODESolver(nn.Module):
         self.solver, self.backend, self.resize_mode = solver, backend, resize_mode
         # Asked once, as torch.compile looks in every call whether what it asked is still so.
         self.has_native_kernels = native_path.knows(solver, side)
-        self.kernels_resize = side_in == side or resize_mode == 'bilinear'
         self.matrices = nn.Parameter(torch.randn(num_steps, side, side) * 0.1)
         if learnable_step:
             self.delta_t = nn.Parameter(0.4 + 0.005 * torch.randn(num_steps))
@@ -117,7 +116,7 @@ class ChannelwiseODESolver(nn.Module):
         """
         states = []
         self._solve(x, self.norm.fixed, states)
-        return torch.stack([state.flatten(3).permute(0, 3, 1, 2) for state in states])
+        return torch.stack([as_channels(state) for state in states])
 
     def step_lengths(self) -> Tensor:
         """Δt_1..Δt_L: max(1/L, δ_l), (L,)."""
@@ -175,7 +174,7 @@ class ChannelwiseODESolver(nn.Module):
             y = solver(target, y, step_length)
         if states is not None:
             states.append(y)
-        return (y + start).flatten(3).permute(0, 3, 1, 2).to(x.dtype)
+        return as_channels(y + start).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f'{self.in_channels}, {self.out_channels}, num_steps={self.num_steps}, solver={self.solver!r}'

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from . import cos_native, native_path
 from .cos import ChannelwiseODESolver
 from .position_norm import PositionNorm, resample_grid
-from .resize import as_matrices
+from .resize import as_channels, as_matrices
 from .solver_norm import fold_norm
 from .solvers import SOLVERS
 
@@ -38,9 +38,8 @@ class DeployedODESolver(nn.Module):
     def __init__(self, solver: ChannelwiseODESolver, map_size: tuple[int, int] | None = None):
         super().__init__()
         self.in_channels, self.out_channels = solver.in_channels, solver.out_channels
-        self.side_in, self.side = solver.side_in, solver.side
+        self.side_in, self.side, self.resize_mode = solver.side_in, solver.side, solver.resize_mode
         self.solver, self.backend, self.has_native_kernels = solver.solver, solver.backend, solver.has_native_kernels
-        self.kernels_resize = solver.kernels_resize
         self.by_channel = not isinstance(solver.norm, PositionNorm)
         self.map_size = None if self.by_channel else map_size
         self.eps = solver.norm.eps
@@ -73,7 +72,7 @@ class DeployedODESolver(nn.Module):
                 return F.relu6(torch.addcmul(shift, (state.to(x.dtype) @ transition).to(dtype), scale))
 
             y = _SOLVERS[self.solver](target, y, step_length)
-        return (y + start).flatten(3).permute(0, 3, 1, 2).to(x.dtype)
+        return as_channels(y + start).to(x.dtype)
 
     def infers_with_relu6(self, x: Tensor) -> bool:
         """As of :class:`ChannelwiseODESolver`."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from . import cos_native
-from .resize import as_matrices
+from .resize import as_channels, as_matrices
 from .solver_norm import values_per_statistic
 from .tracing import is_exporting
 
@@ -16,9 +16,9 @@ def knows(solver: str, side: int) -> bool:
 
 def resized(layer: nn.Module, x: Tensor) -> Tensor:
     """x as the compiled file takes it, which resizes bilinearly: after any other resize, by operators."""
-    if layer.kernels_resize:
+    if layer.resize_mode == 'bilinear' or layer.resize is None:
         return x
-    return as_matrices(x, layer.side_in, layer.resize).flatten(3).permute(0, 3, 1, 2)
+    return as_channels(as_matrices(x, layer.side_in, layer.resize))
 
 
 def takes(x: Tensor, dtype: torch.dtype) -> bool:

@@ -1,4 +1,4 @@
-"""Resampling of one axis as a matrix, and of the channels by it."""
+"""Resampling of one axis as a matrix, and the channels as matrices for it."""
 
 import torch
 from torch import Tensor
@@ -38,6 +38,11 @@ def as_matrices(x: Tensor, side: int, matrix: Tensor | None) -> Tensor:
     """
     y = x.permute(0, 2, 3, 1).contiguous().unflatten(3, (side, side))
     return y if matrix is None else matrix @ y @ matrix.T
+
+
+def as_channels(y: Tensor) -> Tensor:
+    """The matrices of :func:`as_matrices` as channels again; (B, H, W, q, q) to (B, q², H, W), channels_last."""
+    return y.flatten(3).permute(0, 3, 1, 2)
 
 
 def resize_matrix(size_in: int, size_out: int, mode: str = 'bilinear') -> Tensor:
