@@ -210,7 +210,7 @@ def check_toolboxes() -> list[Problem]:
         if error := toolbox_error(name):
             problems.append(Problem(f'{name} does not import, so no {task} ({error})', mend_import(error),
                                     stops_training=name == 'mmdet'))
-    if not problems and (error := import_error('mobileode_mm.apis.cli')):
+    if not problems and (error := import_error('mobileode_mm.cli')):
         absent = re.search(r"No module named '(\w+)", error)
         problems.append(Problem(f'the training program does not import ({error})',
                                 pip_install(absent[1]) if absent else mend_import(error)))

@@ -11,8 +11,8 @@ from mmengine.runner import load_state_dict
 from torch import Tensor, nn
 
 from .backbones import Deployable, MobileNetV1, MobileODEV1, MobileODEV2, StagedBackbone
-from .checkpoint import check_checkpoint
-from .checkpoint_file import read_checkpoint
+from .checkpoints.matching import check_checkpoint
+from .checkpoints.reading import read_checkpoint
 from .errors import InputError
 
 # The release's settings: SiLU at 256 px, ReLU for CIFAR. MobileNetV1 knows no image size and has ReLU throughout.

@@ -12,11 +12,11 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 import mmodeconf
-from mobileode_mm.apis.config import load_config
-from mobileode_mm.apis.datasets import DataChecks
-from mobileode_mm.apis.preflight import config_scope
 from mobileode_mm.data import MINI_CLASSES  # before mmdet, whose models need mmcv's operators
 from mobileode_mm.errors import InputError
+from mobileode_mm.runs.checks import config_scope
+from mobileode_mm.runs.config import load_config
+from mobileode_mm.runs.dataset_checks import DataChecks
 
 from mmdet.registry import DATASETS, MODELS  # isort: skip
 from mmdet.structures import DetDataSample  # isort: skip

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mobileode_mm.apis.config import load_config
-from mobileode_mm.apis.preflight import build_model, config_scope
+from benchmarks.speed.loads import settle
 from mobileode_mm.data.mini import make_mini_data
-from mobileode_mm.speed.loads import settle
+from mobileode_mm.runs.checks import build_model, config_scope
+from mobileode_mm.runs.config import load_config
 
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
 pytest.importorskip('onnxscript', reason='the extra "deploy" is not installed')

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from mobileode_mm.memory import keep_freed_memory
-from mobileode_mm.ode import cos_native
+from mobileode_mm.ode.backends import cpu_operators
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='the C library is not glibc')
 
@@ -48,9 +48,9 @@ def test_what_the_user_has_set_stays(monkeypatch):
     assert not keep_freed_memory()
 
 
-@pytest.mark.skipif(not cos_native.is_available(), reason='there is no C++ compiler here')
+@pytest.mark.skipif(not cpu_operators.is_available(), reason='there is no C++ compiler here')
 def test_a_program_with_solvers_keeps_some_of_it():
-    solvers = 'from mobileode_mm.ode import cos_native\ncos_native.library()'
+    solvers = 'from mobileode_mm.ode.backends import cpu_operators\ncpu_operators.library()'
     size = 24 << 20
     assert kept(size) < size / 2
     assert kept(size, solvers) > 0.9 * size

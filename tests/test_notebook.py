@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mobileode_mm.apis.config import load_config
-from mobileode_mm.apis.preflight import build_model, config_scope
+from mobileode_mm.runs.checks import build_model, config_scope
+from mobileode_mm.runs.config import load_config
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / 'demo/inference.ipynb'

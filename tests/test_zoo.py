@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 import mobileode_mm.zoo
 from mobileode_mm import MobileNetV1, MobileODEV1, MobileODEV2, create_model, list_models
-from mobileode_mm.compat.cvnets import convert_cvnets_file
+from mobileode_mm.checkpoints.released import convert_cvnets_file
 from mobileode_mm.errors import InputError
 from mobileode_mm.ode import PositionNorm
 

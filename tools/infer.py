@@ -1,7 +1,7 @@
 """Detect, segment or classify: ``python tools/infer.py CONFIG CHECKPOINT INPUT...``; ``--help`` lists the flags."""
 import sys
 
-from mobileode_mm.apis.inferring import main
+from mobileode_mm.inference.infer import main
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -1,7 +1,7 @@
 """Evaluate a checkpoint: ``python tools/test.py CONFIG CHECKPOINT``; ``--help`` lists the flags."""
 import sys
 
-from mobileode_mm.apis.cli import test_main
+from mobileode_mm.cli import test_main
 
 if __name__ == '__main__':
     sys.exit(test_main())

@@ -16,5 +16,5 @@ else
     meeting=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --master_addr="${MASTER_ADDR:-127.0.0.1}"
              --master_port="${PORT:-29500}")
 fi
-exec "${PYTHON:-python}" -m mobileode_mm.apis.torchrun "${meeting[@]}" --nproc_per_node="$processes" "$@" \
+exec "${PYTHON:-python}" -m mobileode_mm.runs.torchrun "${meeting[@]}" --nproc_per_node="$processes" "$@" \
     --launcher pytorch

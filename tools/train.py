@@ -2,7 +2,7 @@
 flags."""
 import sys
 
-from mobileode_mm.apis.cli import train_main
+from mobileode_mm.cli import train_main
 
 if __name__ == '__main__':
     sys.exit(train_main())

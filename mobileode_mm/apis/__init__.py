@@ -1,7 +1,7 @@
 """Training, testing and inference from a config, as the command lines do it."""
-from .inference import Inferencer
-from .inferring import infer
-from .testing import test
-from .training import train
+from ..inference.infer import infer
+from ..inference.inferencer import Inferencer
+from ..runs.testing import test
+from ..runs.training import train
 
 __all__ = ['Inferencer', 'infer', 'test', 'train']

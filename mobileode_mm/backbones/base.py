@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mobileode_mm.ode import PositionNorm
 
 from .deployed import Deployable, deploy_solvers
-from .lean import make_lean
+from .fused import make_lean
 
 DEFAULT_INIT = (
     dict(type='Kaiming', layer=['Conv2d']),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver, is_watched, square_side
 
 from .base import StagedBackbone, per_stage
-from .lean import channel_affine, has_hooks
+from .fused import channel_affine, has_hooks
 
 
 class SolverModule(BaseModule):

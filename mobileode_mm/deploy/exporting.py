@@ -13,14 +13,15 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..apis.cli import add_reading_options
-from ..apis.inference import Inferencer
-from ..apis.preflight import check_new, check_writable, config_scope
 from ..backbones import Deployable
+from ..cli import add_reading_options
 from ..errors import InputError, exit_status
-from . import networks, parity
+from ..inference.inferencer import Inferencer
+from ..runs.checks import check_new, check_writable, config_scope
+from . import parity
+from . import tasks as networks
 from .formats import DYNAMIC, SUFFIXES, load, needed, write
-from .pictures import Pictures, fixed_size, preparation, samples
+from .images import Pictures, fixed_size, preparation, samples
 
 _SAMPLES = 4
 

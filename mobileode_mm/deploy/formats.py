@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .networks import Task
 from .nms import onnx_translations
+from .tasks import Task
 
 #: Names of the files by format.
 SUFFIXES = {'onnx': '.onnx', 'torchscript': '.pt', 'exported-program': '.pt2'}

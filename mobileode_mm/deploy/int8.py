@@ -11,10 +11,10 @@ from mmengine.evaluator import Evaluator
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from ..apis.inference import Inferencer
-from ..apis.preflight import config_scope
+from ..inference.inferencer import Inferencer
+from ..runs.checks import config_scope
 from .formats import Run, load, onnx_metadata, quiet
-from .pictures import Pictures
+from .images import Pictures
 
 _CALIBRATION_PICTURES = 100
 #: What gains by eight bits: the products of convolutions, solvers and the last layer.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .formats import Run
-from .networks import Classifier, Detector, Segmentor, SuppressingDetector, Task
+from .tasks import Classifier, Detector, Segmentor, SuppressingDetector, Task
 
 #: Largest differences, as a share of the largest number: roundings of float32, in another order.
 _CLOSE = 1e-4

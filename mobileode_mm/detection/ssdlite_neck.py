@@ -6,7 +6,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..backbones.lean import make_lean
+from ..backbones.fused import make_lean
 
 
 @MODELS.register_module()

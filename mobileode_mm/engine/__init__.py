@@ -3,8 +3,8 @@
 from .atomic_backend import AtomicLocalBackend
 from .distributed import MobileODEDistributedDataParallel
 from .progress import ProgressBarHook
-from .report import RunReportHook
 from .reseed import ReseedHook
+from .run_report import RunReportHook
 
 __all__ = [
     'AtomicLocalBackend', 'MobileODEDistributedDataParallel', 'ProgressBarHook', 'ReseedHook', 'RunReportHook'

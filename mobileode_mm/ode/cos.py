@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from . import native_path
+from .backends import cpu
 from .channel_norm import ChannelNorm
 from .checks import known, square_side
 from .position_norm import PositionNorm
@@ -39,12 +39,12 @@ class ChannelwiseODESolver(nn.Module):
         solver: Name in :data:`SOLVERS`.
         backend: What computes it. Whatever kernels do not serve goes through torch's operators.
 
-            - ``'auto'``: compiled kernels where there are some (:mod:`.cos_native`: CPU, float32 and float64, Euler;
+            - ``'auto'``: compiled kernels where there are some (CPU, float32 and float64, Euler;
               any resize but the bilinear one goes before them, by operators). On a GPU that is torch's operators,
               because no GPU has run the Triton kernels yet.
-            - ``'triton'``: :mod:`.cos_triton`, on a GPU: Euler and bilinear, up to 4096 channels, float32, float16,
-              bfloat16 and autocast to these; training, and inference without gradients. Not served are a norm in eval
-              mode with gradients, statistics shared by several processes, and export.
+            - ``'triton'``: on a GPU: Euler and bilinear, up to 4096 channels, float32, float16, bfloat16 and autocast
+              to these; training, and inference without gradients. Not served are a norm in eval mode with gradients,
+              statistics shared by several processes, and export.
             - ``'reference'``: always torch's operators, as plain as can be: every step is stored for the backward
               pass, can be differentiated twice and by ``torch.func``, and the norm is called as a module.
 
@@ -74,7 +74,7 @@ class ChannelwiseODESolver(nn.Module):
         self.side_in, self.side = side_in, side
         self.solver, self.backend, self.resize_mode = solver, backend, resize_mode
         # Asked once, as torch.compile looks in every call whether what it asked is still so.
-        self.has_native_kernels = native_path.knows(solver, side)
+        self.has_native_kernels = cpu.knows(solver, side)
         self.matrices = nn.Parameter(torch.randn(num_steps, side, side) * 0.1)
         if learnable_step:
             self.delta_t = nn.Parameter(0.4 + 0.005 * torch.randn(num_steps))
@@ -102,11 +102,11 @@ class ChannelwiseODESolver(nn.Module):
     def infers_with_relu6(self, x: Tensor) -> bool:
         """Whether :meth:`infer_with_relu6` serves now: the compiled kernels do, in eval mode, without gradients."""
         return (self.backend == 'auto' and not torch.is_grad_enabled() and not self.norm.training
-                and native_path.serves(self, x))
+                and cpu.serves(self, x))
 
     def infer_with_relu6(self, x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None = None) -> Tensor:
         """ReLU6(self(x) · scale + shift) + residual in one pass; scale and shift are (out_channels,)."""
-        return native_path.infer(self, x, (scale, shift, residual))
+        return cpu.infer(self, x, (scale, shift, residual))
 
     @torch.no_grad()
     def trajectory(self, x: Tensor) -> Tensor:
@@ -130,9 +130,9 @@ class ChannelwiseODESolver(nn.Module):
     def _kernels(self) -> ModuleType | None:
         """The module with the kernels of the backend: ``serves(layer, x)`` and ``solve(layer, x)``."""
         if self.backend == 'triton':
-            from . import triton_path  # here, because it imports Triton
-            return triton_path
-        return native_path if self.backend == 'auto' else None
+            from .backends import triton  # here, because it imports Triton
+            return triton
+        return cpu if self.backend == 'auto' else None
 
     def _norm(self, z: Tensor) -> Tensor:
         """σ's norm of (B, H, W, q²) by its module; one that was put in its place knows (N, q²) alone."""

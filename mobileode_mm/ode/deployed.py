@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import cos_native, native_path
+from .backends import cpu, cpu_operators
 from .cos import ChannelwiseODESolver
 from .position_norm import PositionNorm, resample_grid
 from .resize import as_channels, as_matrices
@@ -83,7 +83,7 @@ class DeployedODESolver(nn.Module):
         return self._infer(x, (scale, shift, residual))
 
     def _infer(self, x: Tensor, after: tuple[Tensor, Tensor, Tensor | None] = ()) -> Tensor:
-        return cos_native.cos_infer(native_path.resized(self, x), self.transitions, self.step_lengths, *self._norm(x),
+        return cpu_operators.cos_infer(cpu.resized(self, x), self.transitions, self.step_lengths, *self._norm(x),
                                     None, None, 0.0, 0.0, True, *after)
 
     def _norm(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,9 +101,9 @@ class DeployedODESolver(nn.Module):
         return self.scale, self.shift
 
     def _native_serves(self, x: Tensor) -> bool:
-        """Whether :mod:`.cos_native` computes what the operators would; exported programs run where it is not."""
+        """Whether :mod:`.cpu_operators` computes what the operators would; exported programs run where it is not."""
         return (self.backend == 'auto' and self.has_native_kernels and not (torch.is_grad_enabled() and x.requires_grad)
-                and native_path.takes(x, self.transitions.dtype))
+                and cpu.takes(x, self.transitions.dtype))
 
     def extra_repr(self) -> str:
         return (f'{self.in_channels}, {self.out_channels}, num_steps={len(self.transitions)}, '

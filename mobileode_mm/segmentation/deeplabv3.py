@@ -7,7 +7,7 @@ from mmseg.utils import SampleList
 from torch import Tensor, nn
 
 from ..backbones.deployed import Deployable
-from ..backbones.lean import make_lean
+from ..backbones.fused import make_lean
 from ..backbones.utils import fast_layout, feature_channels, with_in_channels
 from ..engine.distributed import trains_on_one_picture
 from ..errors import InputError

@@ -15,7 +15,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from mobileode_mm.apis.cli import train_main
+from mobileode_mm.cli import train_main
 from mobileode_mm.data import MINI_CLASSES
 
 CONFIGS = Path(__file__).parents[2] / 'configs'

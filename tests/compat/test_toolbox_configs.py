@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mobileode_mm.apis.config import load_config
 from mobileode_mm.doctor import DISTRIBUTIONS
+from mobileode_mm.runs.config import load_config
 
 CONFIGS = {
     'mmdet': 'retinanet/retinanet_r50_fpn_1x_coco.py',

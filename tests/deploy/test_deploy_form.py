@@ -9,11 +9,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import mobileode_mm
-from mobileode_mm.apis.config import load_config
-from mobileode_mm.apis.preflight import build_model, config_scope
+from benchmarks.speed.loads import settle
 from mobileode_mm.backbones import MobileNetV1, MobileODEV1, MobileODEV2
 from mobileode_mm.ode import SOLVERS, ChannelwiseODESolver, DeployedODESolver, PositionNorm
-from mobileode_mm.speed.loads import settle
+from mobileode_mm.runs.checks import build_model, config_scope
+from mobileode_mm.runs.config import load_config
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 BACKBONES = [MobileODEV1, MobileODEV2, MobileNetV1]

@@ -19,15 +19,16 @@ pytest.importorskip('onnxscript', reason='the extra "deploy" is not installed')
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 
+from benchmarks.speed.loads import settle  # noqa: E402
 from mobileode_mm.apis import Inferencer  # noqa: E402
-from mobileode_mm.apis.config import load_config  # noqa: E402
-from mobileode_mm.apis.preflight import build_model, config_scope  # noqa: E402
-from mobileode_mm.deploy import export, networks  # noqa: E402
+from mobileode_mm.deploy import export  # noqa: E402
+from mobileode_mm.deploy import tasks as networks
 from mobileode_mm.deploy.exporting import main  # noqa: E402
 from mobileode_mm.deploy.formats import load  # noqa: E402
 from mobileode_mm.deploy.nms import onnx_translations, suppress  # noqa: E402
 from mobileode_mm.errors import InputError  # noqa: E402
-from mobileode_mm.speed.loads import settle  # noqa: E402
+from mobileode_mm.runs.checks import build_model, config_scope  # noqa: E402
+from mobileode_mm.runs.config import load_config  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 NARROW = {'model.backbone.widen_factor': 0.25}

@@ -8,11 +8,11 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from PIL import Image
 
-from mobileode_mm.apis.preflight import config_scope
 from mobileode_mm.errors import InputError
+from mobileode_mm.runs.checks import config_scope
 
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
-from mobileode_mm.deploy.pictures import fixed_size, preparation  # noqa: E402
+from mobileode_mm.deploy.images import fixed_size, preparation  # noqa: E402
 
 PROGRAM = Path(__file__).parents[2] / 'tools/deployment/run_onnx.py'
 

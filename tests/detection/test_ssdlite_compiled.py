@@ -9,13 +9,13 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from mobileode_mm.ode import cos_native
+from mobileode_mm.ode.backends import cpu_operators
 
 CONFIG = Path(__file__).parents[2] / 'configs/ssdlite_mobileode_mini.py'
 SIDE = 192
 
 
-@pytest.mark.skipif(not cos_native.is_available(), reason='no C++ compiler')
+@pytest.mark.skipif(not cpu_operators.is_available(), reason='no C++ compiler')
 @pytest.mark.parametrize('training', [pytest.param(True, marks=pytest.mark.slow), False], ids=['train', 'eval'])
 def test_backbone_neck_and_head_are_one_graph(training):
     """Three batches, one compilation; scores, boxes and gradients as without it."""

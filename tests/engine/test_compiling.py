@@ -12,7 +12,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from mobileode_mm import MobileODEV1, MobileODEV2
 from mobileode_mm.engine.compiling import compile_network, compile_options
 from mobileode_mm.errors import InputError
-from mobileode_mm.ode import cos_native
+from mobileode_mm.ode.backends import cpu_operators
 
 SIDE = 64
 
@@ -67,7 +67,7 @@ def assert_compiles(module: nn.Module, backend: str) -> None:
         assert tracked and tracked == {name: 9 if name.startswith(runs) else 0 for name in tracked}
 
 
-@pytest.mark.skipif(not cos_native.is_available(), reason='no C++ compiler')
+@pytest.mark.skipif(not cpu_operators.is_available(), reason='no C++ compiler')
 @pytest.mark.parametrize('cls, training', [
     (MobileODEV1, True), (MobileODEV1, False), (MobileODEV2, False),
     pytest.param(MobileODEV2, True, marks=pytest.mark.slow)])
@@ -76,13 +76,13 @@ def test_whole_backbone_is_one_graph(cls, training):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not cos_native.is_available(), reason='no C++ compiler')
+@pytest.mark.skipif(not cpu_operators.is_available(), reason='no C++ compiler')
 @pytest.mark.parametrize('training', [True, False], ids=['train', 'eval'])
 def test_machine_code_of_the_backbone(training):
     assert_compiles(network(MobileODEV1, out_indices=(2, 3)).train(training), 'inductor')
 
 
-@pytest.mark.skipif(not cos_native.is_available(), reason='no C++ compiler')
+@pytest.mark.skipif(not cpu_operators.is_available(), reason='no C++ compiler')
 def test_graph_calls_the_solver_kernels():
     """Not its operators, from which a compiler would make slower code."""
     targets = []

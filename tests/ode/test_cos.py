@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mobileode_mm.compat.cvnets import rename_cvnets_entries
+from mobileode_mm.checkpoints.released import rename_cvnets_entries
 from mobileode_mm.ode import SOLVERS, ChannelwiseODESolver, PositionNorm, cos_naive
 
-DATA = Path(__file__).parents[1] / 'data'
+DATA = Path(__file__).parents[1] / 'fixtures'
 COS_FILES = sorted(DATA.glob('cos_*.npz'))
 LAYOUTS = {'contiguous': torch.contiguous_format, 'channels_last': torch.channels_last}
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from mobileode_mm.ode import SOLVERS, ChannelwiseODESolver, native_path
+from mobileode_mm.ode import SOLVERS, ChannelwiseODESolver
+from mobileode_mm.ode.backends import cpu
 
 # Norm, solver, in training.
 CASES = [('channel', 'euler', True), ('channel', 'euler', False), ('position', 'rk4', True),
@@ -14,7 +15,7 @@ CASES = [('channel', 'euler', True), ('channel', 'euler', False), ('position', '
 @pytest.fixture(autouse=True)
 def no_kernels(monkeypatch):
     """As where there is no C++ compiler."""
-    monkeypatch.setattr(native_path, 'serves', lambda layer, x: False)
+    monkeypatch.setattr(cpu, 'serves', lambda layer, x: False)
 
 
 def pair(norm='channel', solver='euler', c_in=16, c_out=36, steps=3, dtype=torch.float64, **kwargs):

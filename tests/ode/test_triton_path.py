@@ -15,12 +15,12 @@ import torch
 from mobileode_mm.ode import ChannelwiseODESolver
 
 pytest.importorskip('triton')
-from mobileode_mm.ode import cos_triton  # noqa: E402 (it needs Triton)
+from mobileode_mm.ode.backends import triton_operators  # noqa: E402 (it needs Triton)
 
-DEVICE = 'cpu' if cos_triton.INTERPRETED else 'cuda'
-needs_kernels = pytest.mark.skipif(not cos_triton.INTERPRETED and not torch.cuda.is_available(),
+DEVICE = 'cpu' if triton_operators.INTERPRETED else 'cuda'
+needs_kernels = pytest.mark.skipif(not triton_operators.INTERPRETED and not torch.cuda.is_available(),
                                    reason='needs a GPU here (the interpreter is tested in a process of its own)')
-in_the_outer_process = pytest.mark.skipif(cos_triton.INTERPRETED, reason='this is the process of the interpreter')
+in_the_outer_process = pytest.mark.skipif(triton_operators.INTERPRETED, reason='this is the process of the interpreter')
 NORMS = 'position', 'channel'
 # (batch, channels in, channels out, height, width, steps): odd maps, widths that are no power of two, L over 4
 SHAPES = [(1, 64, 64, 2, 3, 1), (3, 144, 64, 1, 2, 2), (5, 81, 144, 1, 1, 2), (5, 9, 16, 1, 1, 5)]
@@ -36,11 +36,11 @@ def test_in_the_interpreter():
 
 @pytest.fixture(autouse=True)
 def calls(monkeypatch):
-    """Names of the entries of :mod:`cos_triton` that were called."""
+    """Names of the entries of :mod:`triton_operators` that were called."""
     names = []
     for name in ('cos_infer', 'cos_train'):
-        entry = getattr(cos_triton, name)
-        monkeypatch.setattr(cos_triton, name, lambda *args, entry=entry, name=name: (names.append(name),
+        entry = getattr(triton_operators, name)
+        monkeypatch.setattr(triton_operators, name, lambda *args, entry=entry, name=name: (names.append(name),
                                                                                      entry(*args))[1])
     return names
 
@@ -136,8 +136,8 @@ def test_frozen_weights_in_training(calls):
 @pytest.mark.parametrize('norm', NORMS)
 def test_autocast(norm, dtype, calls, monkeypatch):
     seen = []
-    entry = cos_triton.cos_train
-    monkeypatch.setattr(cos_triton, 'cos_train', lambda x, *args: (seen.append(x.dtype), entry(x, *args))[1])
+    entry = triton_operators.cos_train
+    monkeypatch.setattr(triton_operators, 'cos_train', lambda x, *args: (seen.append(x.dtype), entry(x, *args))[1])
     ours, reference, x = pair(SMALL, norm)
     with torch.autocast(DEVICE, dtype=dtype):
         results = step(ours, x)
@@ -195,8 +195,8 @@ def test_triton_is_imported_only_when_asked_for():
             'from mobileode_mm.ode import ChannelwiseODESolver\n'
             'import torch\n'
             'ChannelwiseODESolver(64, 64)(torch.randn(2, 64, 8, 8))\n'
-            "print('mobileode_mm.ode.cos_triton' in sys.modules)\n"
+            "print('mobileode_mm.ode.backends.triton' in sys.modules)\n"
             "ChannelwiseODESolver(64, 64, backend='triton')\n"
-            "print('mobileode_mm.ode.cos_triton' in sys.modules)")
+            "print('mobileode_mm.ode.backends.triton' in sys.modules)")
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
     assert out.split() == ['False', 'True']

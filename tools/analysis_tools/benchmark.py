@@ -2,7 +2,7 @@
 see ``--help``."""
 import sys
 
-from mobileode_mm.speed.benchmark import main
+from benchmarks.speed.benchmark import main
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -2,7 +2,7 @@
 ``--help``."""
 import sys
 
-from mobileode_mm.apis.norm_comparison import main
+from benchmarks.studies.norms import main
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -2,7 +2,7 @@
 ``--help``."""
 import sys
 
-from mobileode_mm.complexity.cli import main
+from benchmarks.complexity.cli import main
 
 if __name__ == '__main__':
     sys.exit(main())

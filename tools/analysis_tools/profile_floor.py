@@ -2,7 +2,7 @@
 see ``--help``."""
 import sys
 
-from mobileode_mm.speed.floors import main
+from benchmarks.speed.floors import main
 
 if __name__ == '__main__':
     sys.exit(main())

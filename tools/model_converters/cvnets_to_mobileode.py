@@ -2,7 +2,7 @@
 
 import sys
 
-from mobileode_mm.compat.cvnets import main
+from mobileode_mm.checkpoints.released import main
 
 if __name__ == '__main__':
     sys.exit(main())

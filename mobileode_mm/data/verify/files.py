@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..pictures import file_sizes, find_faulty, read_picture
+from ..images import file_sizes, find_faulty, read_picture
 from .report import Report
 
 _USUAL = (b'\xff\xd8', b'\x89PNG')

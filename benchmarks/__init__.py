@@ -1,0 +1,1 @@
+"""What measures MobileODE: speed, suites of trainings, complexity, studies. Run from a checkout; not in the wheel."""

@@ -1,0 +1,47 @@
+"""What figures were measured on."""
+
+import os
+import platform
+import re
+import time
+from pathlib import Path
+
+import torch
+
+from mobileode_mm.cores import usable_cores
+from mobileode_mm.doctor import DISTRIBUTIONS, installed, version_of
+
+
+def describe_machine(device: torch.device | None = None) -> str:
+    """Processor, GPU, threads and versions, in one line.
+
+    Args:
+        device: What the figures were measured on; default the GPU where there is one.
+    """
+    if device is None:
+        device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    cpuinfo = Path('/proc/cpuinfo')
+    model = re.search(r'^model name\s*: (.+)$', cpuinfo.read_text() if cpuinfo.is_file() else '', re.MULTILINE)
+    hardware = [model[1] if model else platform.machine()]
+    if device.type == 'cuda':
+        hardware.insert(0, torch.cuda.get_device_name(device))
+    versions = [f'torch {version_of("torch")}', *(f'{name} {version_of(name)}' for toolbox in DISTRIBUTIONS
+                                                  for names in installed(toolbox) for name in names)]
+    return (f'{", ".join(hardware)}, {torch.get_num_threads()} threads of {usable_cores()} cores, Python '
+            f'{platform.python_version()}, {", ".join(versions)}')
+
+
+def seconds_of_others(stat: Path = Path('/proc/stat')) -> float | None:
+    """Seconds that all cores together have worked for other programs than this one, since the machine's start.
+
+    By how much it grows tells whether a measurement had the machine to itself: beside another program of two threads
+    one of ours, on two cores, took over fifty times as long (our measurement): each one's threads wait for each other.
+
+    Args:
+        stat: The kernel's counters; where there are none, as outside Linux, the answer is None.
+    """
+    if not stat.is_file():
+        return None
+    user, nice, system, _, _, *interrupts_and_stolen = map(int, stat.read_text().split('\n')[0].split()[1:9])
+    ticks = user + nice + system + sum(interrupts_and_stolen)
+    return ticks / os.sysconf('SC_CLK_TCK') - time.process_time()

@@ -1,0 +1,193 @@
+"""Layers, backbones, detectors and segmentors measured side by side: ``tools/analysis_tools/benchmark.py``."""
+
+import argparse
+import gc
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from mobileode_mm.errors import InputError, exit_status
+from mobileode_mm.memory import keep_freed_memory
+
+from ..machine import describe_machine
+from . import sides
+from .memory import peak_bytes, saved_bytes
+from .parity import TOLERANCES, compared, worst_difference
+from .report import JSON_NAME, MARKDOWN_NAME, add_ratios, as_json, as_markdown, free_folder, mean_ratios, write_report
+from .rounds import sample_in_turn, synchronizer
+from .sides import PATHS, Case, Settings
+
+DTYPES = dict(float32=torch.float32, float16=torch.float16, bfloat16=torch.bfloat16)
+#: Exit status where a side gave wrong numbers or broke: its speed is not reported.
+FAILED = 1
+
+
+def tolerance_of(kind: str, settings: Settings) -> float:
+    """Largest difference from the reference of a case of this kind."""
+    return TOLERANCES[settings.dtype][f'{kind} {settings.mode}']
+
+
+def measure(case: Case, settings: Settings, rounds: int, seconds: float) -> dict:
+    """Check the numbers of a case's sides, time those that are right in turn, then take their memory.
+
+    Returns:
+        ``title``, ``num_steps`` and ``sides``: for each ``label``, ``difference`` from the reference and the ``worst``
+        tensor, ``error`` (None where all is well), ``samples_ms``, ``saved_bytes`` (training), ``peak_bytes``.
+    """
+    results, loads = [], {}
+    for side in case.sides():
+        result = dict(label=side.label, difference=None, worst=None, error=None, samples_ms=[], saved_bytes=None,
+                      peak_bytes=None)
+        results.append(result)
+        try:
+            load = side.build()
+            if side.expected is not None:
+                result['difference'], result['worst'] = worst_difference(*(
+                    compared(numbers, case.kind, settings.dtype) for numbers in (load.probe(), side.expected())))
+                tolerance = tolerance_of(case.kind, settings)
+                if not result['difference'] <= tolerance:
+                    result['error'] = (f'{result["worst"]} differs by {result["difference"]:.1e}, more than '
+                                       f'{tolerance:.0e}')
+                    continue
+            load.step()
+            loads[side.label] = load
+        except InputError:
+            raise
+        except Exception as error:  # one side that breaks (no compiler, no kernel) must not lose the others
+            lines = str(error).strip().splitlines() or ['']
+            result['error'] = f'{type(error).__name__}: {lines[0][:200]}'.replace('|', '/')
+    samples = sample_in_turn({label: load.step for label, load in loads.items()}, rounds, seconds,
+                             synchronizer(settings.device))
+    for result in results:
+        load = loads.get(result['label'])
+        if load is not None:
+            result['samples_ms'] = samples[result['label']]
+            result['peak_bytes'] = peak_bytes(load.step, settings.device)
+            if load.is_training:
+                result['saved_bytes'] = saved_bytes(load.step, load.owned())
+    loads.clear()
+    torch._dynamo.reset()  # graphs of this case must not count as recompilations of the next
+    gc.collect()
+    return dict(title=case.title, num_steps=case.num_steps, sides=results)
+
+
+def benchmark(subject: str, cases: Sequence[Case], settings: Settings, baselines: Sequence[str], rounds: int = 15,
+              seconds: float = 0.02) -> dict:
+    """Measure every case; returns what the report holds.
+
+    Args:
+        subject: For the title.
+        cases: What is compared with what.
+        settings: Mode, paths, batch, type, device.
+        baselines: Names of sides; each of their paths is a column of ratios.
+        rounds: Samples of each side.
+        seconds: Shortest sample.
+    """
+    measured = []
+    for case in cases:
+        print(f'{subject}: {case.title}' + (f', L = {case.num_steps}' if case.num_steps else ''), file=sys.stderr)
+        measured.append(measure(case, settings, rounds, seconds))
+        add_ratios(measured[-1], list(baselines))
+    whole = subject in ('detector', 'segmentor')
+    return dict(
+        subject=subject, mode=settings.mode, machine=describe_machine(settings.device), batch=settings.batch,
+        dtype=str(settings.dtype).removeprefix('torch.'), device=settings.device.type,
+        threads=torch.get_num_threads(), rounds=rounds, baselines=list(baselines),
+        reference=f'the same weights, eager, {"float32" if whole else "float64"}, solvers as released; tolerance '
+                  f'{tolerance_of(cases[0].kind, settings):.0e} of the norm',
+        cases=measured, geometric_means=mean_ratios(measured))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit status: 1 where a side failed, 2 after bad input."""
+    args = _parser().parse_args(argv)
+    keep_freed_memory()
+    return exit_status(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    out = free_folder(args.out) if args.out else None
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        raise InputError('--device cuda: torch finds no GPU here')
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    train = args.mode == 'train'
+    whole = args.subject in ('detector', 'segmentor')
+    settings = Settings(train, tuple(dict.fromkeys(args.paths)), args.batch or (2 if whole and train else 1),
+                        DTYPES[args.dtype], torch.device(args.device))
+    cases, names = _cases(args, settings)
+    default = [name for name in ('naive', 'pointwise') if name in names] if args.subject == 'layer' else []
+    baselines = args.baseline or default or names[-1:]
+    for name in baselines:
+        if name.partition('/')[0] not in names:
+            raise InputError(f'--baseline {name}: it is not measured; measured are {", ".join(names)}')
+    result = benchmark(args.subject, cases, settings, baselines, args.rounds, args.seconds)
+    markdown = as_markdown(result)
+    print(markdown)
+    if out:
+        write_report(out, {JSON_NAME: as_json(result), MARKDOWN_NAME: markdown})
+    failed = [f'{case["title"]}: {side["label"]}: {side["error"]}' for case in result['cases']
+              for side in case['sides'] if side['error']]
+    for line in failed:
+        print(f'failed: {line}', file=sys.stderr)
+    return FAILED if failed else 0
+
+
+def _cases(args: argparse.Namespace, settings: Settings) -> tuple[list[Case], list[str]]:
+    """The cases, and the names of their sides."""
+    if args.subject == 'layer':
+        return sides.layer_cases(settings, args.shapes, args.sides, args.num_steps or (3, )), list(args.sides)
+    size = sides.parse_size(args.shape) if args.shape else None
+    if args.subject == 'backbone':
+        cases = sides.backbone_cases(settings, args.names, size or (320, 320), args.num_steps or (None, ))
+        return cases, list(args.names)
+    from .models import default_configs, model_cases, model_name
+    configs = args.configs or default_configs(args.subject)
+    return model_cases(settings, args.subject, configs, size), [model_name(config) for config in configs]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser('benchmark.py', description='Measure layers or networks side by side, in turn, '
+                                     'after a check of their numbers; print medians, spread and ratios.')
+    subjects = parser.add_subparsers(dest='subject', required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument('--mode', choices=('infer', 'train'), default='infer',
+                        help='train: forward and backward; for whole models also the step of the optimizer')
+    common.add_argument('--paths', nargs='+', choices=PATHS, default=['eager'], help='default: eager')
+    common.add_argument('--threads', type=_positive, help='threads of torch (default: its own choice)')
+    common.add_argument('--dtype', choices=DTYPES, default='float32',
+                        help='type of weights and pictures; in training that of autocast')
+    common.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
+    common.add_argument('--batch', type=_positive, help='pictures (default: 1; 2 to train whole models)')
+    common.add_argument('--rounds', type=_positive, default=15, help='samples of each side (default: 15)')
+    common.add_argument('--seconds', type=float, default=0.02, help='shortest sample (default: 0.02)')
+    common.add_argument('--baseline', nargs='+', metavar='NAME', help='sides that the others are divided by (default: '
+                        'naive and pointwise for layers, else the last one named)')
+    common.add_argument('--out', metavar='DIR', help=f'write {JSON_NAME} and {MARKDOWN_NAME} into this folder')
+    layer = subjects.add_parser('layer', parents=[common], help='the solver beside a 1x1 convolution')
+    layer.add_argument('--shapes', nargs='+', default=sides.LAYER_SHAPES, metavar='C_IN-C_OUT-HxW')
+    layer.add_argument('--sides', nargs='+', default=sides.LAYER_SIDES, metavar='SIDE',
+                       help='naive, cos, cos:BACKEND, pointwise, copy, product')
+    backbone = subjects.add_parser('backbone', parents=[common], help='backbones by name')
+    backbone.add_argument('names', nargs='*', default=list(sides.BACKBONES), metavar='NAME',
+                          help='as in a config, such as MobileODEV1 or mmdet.MobileNetV2; NAME:naive for the solver as '
+                          'released, NAME:BACKEND for another backend of it, NAME:lean for a backbone of a toolbox '
+                          'with the convolutions of ours')
+    for name in ('layer', 'backbone'):
+        subjects.choices[name].add_argument('--num-steps', type=_positive, nargs='+', metavar='L',
+                                            help='steps of the solvers; each number given is a case')
+    for name in ('detector', 'segmentor'):
+        model = subjects.add_parser(name, parents=[common], help=f'whole {name}s by config')
+        model.add_argument('configs', nargs='*', metavar='CONFIG', help='config files; FILE:naive for the solver as '
+                           'released (default: MobileODE V1 and MobileNetV2)')
+    for name in ('backbone', 'detector', 'segmentor'):
+        subjects.choices[name].add_argument('--shape', metavar='HxW', help='size of the pictures')
+    return parser
+
+
+def _positive(text: str) -> int:
+    try:
+        return sides.positive(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r} is no number of 1 or more') from None

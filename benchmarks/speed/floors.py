@@ -1,0 +1,241 @@
+"""Where a network's time goes, part by part, beside the least that each part can take on this machine:
+``tools/analysis_tools/profile_floor.py``."""
+
+import argparse
+import copy
+import math
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+from mmcv.cnn import ConvModule
+from mmengine.model import initialize
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from mobileode_mm.backbones.mobileode import SolverModule
+from mobileode_mm.errors import InputError, exit_status
+from mobileode_mm.memory import keep_freed_memory
+
+from ..machine import describe_machine
+from .loads import NetworkLoad, settle, solver_operations
+from .report import MEGABYTE, free_folder, number, table, write_report
+from .rounds import quartiles, sample_in_turn
+from .sides import backbone_config, parse_size, positive
+
+MARKDOWN_NAME = 'profile_floor.md'
+OPERATORS_LISTED = 12
+
+
+@dataclass(frozen=True)
+class Work:
+    """The least that a part has to do in one call.
+
+    Attributes:
+        values: Numbers read and written: input, output and weights, each once.
+        operations: Floating-point operations, two a multiply-add.
+    """
+    values: int
+    operations: int
+
+
+def part_work(part: nn.Module, x: Tensor, y: Tensor, train: bool) -> Work:
+    """Work of a convolution or solver, its norm and activation melted into it.
+
+    Training reads the output's gradient and the input again, writes the input's gradient, and does the arithmetic three
+    times: forward, for the input's gradient, for the weights'.
+    """
+    weights = sum(parameter.numel() for parameter in part.parameters())
+    values = x.numel() + y.numel() + weights
+    if isinstance(part, SolverModule):
+        operations = solver_operations(part.solver, y.numel() // part.solver.out_channels)
+    else:
+        operations = 2 * y.numel() * part.conv.weight[0].numel()
+    return Work(values + (y.numel() + 2 * x.numel() + weights if train else 0), operations * (3 if train else 1))
+
+
+class Machine:
+    """This machine's copy bandwidth, at the size in question, and its rate of matrix products; measured when asked."""
+
+    def __init__(self):
+        self._bandwidth = {}
+        side = 1024
+        a, b, out = (torch.ones(side, side) for _ in range(3))
+        self.operations_per_second = 2 * side ** 3 / _fastest(lambda: torch.mm(a, b, out=out), 0.5)
+
+    def bytes_per_second(self, count: int) -> float:
+        """Of a copy that reads and writes ``count`` bytes in all, down to the next power of two: caches make small
+        copies faster, and a floor must not be too high."""
+        exponent = max(12, math.floor(math.log2(count)))
+        if exponent not in self._bandwidth:
+            source = torch.ones(2 ** exponent // 8)
+            target = torch.empty_like(source)
+            self._bandwidth[exponent] = 2 ** exponent / _fastest(lambda: target.copy_(source))
+        return self._bandwidth[exponent]
+
+    def floor(self, work: Work) -> tuple[float, float]:
+        """Milliseconds for the bytes (float32) and for the arithmetic; a part takes the larger of them or more."""
+        size = 4 * work.values
+        return 1000 * size / self.bytes_per_second(size), 1000 * work.operations / self.operations_per_second
+
+    def describe(self) -> str:
+        widths = ', '.join(f'{number(2 ** exponent / MEGABYTE)} MB: {number(rate / 1e9)}'
+                           for exponent, rate in sorted(self._bandwidth.items()))
+        return (f'matrix products (1024²): {number(self.operations_per_second / 1e9)} GFLOP/s; copies, GB/s read and '
+                f'written, by size: {widths}')
+
+
+def _fastest(call, seconds: float = 0.05) -> float:
+    """Seconds of the fastest of the calls made within ``seconds``, five or more."""
+    call()
+    times, end = [], perf_counter() + seconds
+    while len(times) < 5 or perf_counter() < end:
+        begin = perf_counter()
+        call()
+        times.append(perf_counter() - begin)
+    return min(times)
+
+
+def parts_of(network: nn.Module, x: Tensor) -> dict[str, tuple[nn.Module, Tensor, Tensor]]:
+    """Each convolution and each solver, with the norm after it, by name; with its input and output in ``network``."""
+    seen, handles = {}, []
+    for name, part in network.named_modules():
+        if isinstance(part, (ConvModule, SolverModule)):
+            def keep(module, inputs, output, name=name):
+                # The activation may work in place on a norm's output, never on the part's own input.
+                seen[name] = (module, inputs[0].detach(), output.detach())
+            handles.append(part.register_forward_hook(keep))
+    try:
+        with torch.no_grad():
+            network(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+def kind_of(part: nn.Module) -> str:
+    if isinstance(part, SolverModule):
+        return f'solver {part.solver.in_channels}→{part.solver.out_channels}'
+    if part.conv.groups > 1:
+        return 'depthwise'
+    return 'pointwise' if part.conv.kernel_size == (1, 1) else 'convolution'
+
+
+def profile_network(name: str, size: tuple[int, int], batch: int, train: bool, rounds: int,
+                    machine: Machine) -> dict:
+    """Time of each part, replayed on the input that it has in the network, and of the network, in turn.
+
+    Args:
+        name: Backbone by name, one of this project's.
+        size: Height and width.
+        batch: Pictures.
+        train: Forward and backward, else forward.
+        rounds: Samples of each part.
+        machine: For the floors.
+
+    Returns:
+        ``whole_ms``; ``rows``, a dict for each stage and kind of part: ``stage``, ``kind``, ``count``, ``ms``,
+        ``bytes_ms``, ``arithmetic_ms``, ``floor_ms``; ``operators``, rows of the profiler's table.
+
+    Raises:
+        InputError: The backbone is not built of mmcv's ConvModules in named stages.
+    """
+    torch.manual_seed(0)
+    kind, config = backbone_config(name, size, None)
+    network = kind(**config)
+    initialize(network, network.init_cfg)
+    settle(network, lambda: network(torch.randn(2, 3, *size)))
+    network.to(memory_format=torch.channels_last).train(train)
+    x = torch.randn(batch, 3, *size).contiguous(memory_format=torch.channels_last)
+    parts = parts_of(network, x)
+    if not parts:
+        raise InputError(f'{name} has no ConvModules to measure')
+    loads = {part: NetworkLoad(copy.deepcopy(module), inputs, train, input_gradient=part != 'stem')
+             for part, (module, inputs, _) in parts.items()}
+    whole = NetworkLoad(network, x, train)
+    samples = sample_in_turn({'': whole.step, **{part: load.step for part, load in loads.items()}}, rounds, 0.005)
+    groups = {}
+    for part, (module, inputs, output) in parts.items():
+        row = groups.setdefault((part.split('.')[0], kind_of(module)), dict.fromkeys(
+            ('count', 'ms', 'bytes_ms', 'arithmetic_ms', 'floor_ms'), 0))
+        in_bytes, in_arithmetic = machine.floor(part_work(module, inputs, output, train))
+        for key, value in (('count', 1), ('ms', quartiles(samples[part])[1]), ('bytes_ms', in_bytes),
+                           ('arithmetic_ms', in_arithmetic), ('floor_ms', max(in_bytes, in_arithmetic))):
+            row[key] += value
+    rows = [dict(stage=stage, kind=kind, **row) for (stage, kind), row in groups.items()]
+    return dict(whole_ms=quartiles(samples[''])[1], rows=rows, operators=operators(whole))
+
+
+def operators(load: NetworkLoad) -> list[tuple[str, int, float]]:
+    """The profiler's operators with the most time of their own: name, calls, milliseconds."""
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as record:
+        load.step()
+    found = sorted(record.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    return [(event.key, event.count, event.self_cpu_time_total / 1000) for event in found[:OPERATORS_LISTED]]
+
+
+def as_markdown(results: dict[tuple[str, str], dict], machine: Machine, size: tuple[int, int], batch: int) -> str:
+    """One section a network and mode."""
+    parts = ['# Where the time goes, and the floors',
+             f'- {describe_machine(torch.device("cpu"))}\n- {size[0]}×{size[1]} px, batch {batch}, float32, eager\n'
+             f'- {machine.describe()}']
+    for (name, mode), result in results.items():
+        parts.append(f'## {name}, {mode}')
+        keys = ('ms', 'bytes_ms', 'arithmetic_ms', 'floor_ms')
+        rows = [[row['stage'], row['kind'], str(row['count']), *(number(row[key]) for key in keys),
+                 number(row['ms'] / row['floor_ms'])] for row in result['rows']]
+        sums = {key: sum(row[key] for row in result['rows']) for key in keys}
+        for stage in dict.fromkeys(row['stage'] for row in result['rows']):
+            of_stage = [row for row in result['rows'] if row['stage'] == stage]
+            if len(of_stage) > 1:
+                total = {key: sum(row[key] for row in of_stage) for key in keys}
+                rows.insert(max(i for i, row in enumerate(rows) if row[0] == stage) + 1, [
+                    f'**{stage}**', 'all', str(sum(row['count'] for row in of_stage)),
+                    *(number(total[key]) for key in keys), number(total['ms'] / total['floor_ms'])])
+        rows.append(['**parts**', 'all', str(sum(row['count'] for row in result['rows'])),
+                     *(number(sums[key]) for key in keys), number(sums['ms'] / sums['floor_ms'])])
+        parts.append(table(['stage', 'part', 'count', 'measured ms', 'bytes, ms', 'arithmetic, ms', 'floor, ms',
+                            'measured over floor'], rows))
+        parts.append(f'The network in one go: {number(result["whole_ms"])} ms, '
+                     f'{number(result["whole_ms"] / sums["floor_ms"])} times the floor of its parts.')
+        parts.append(table(['operator', 'calls', 'own time, ms'],
+                           [[f'`{name}`', str(count), number(time)] for name, count, time in result['operators']]))
+    return '\n\n'.join(parts) + '\n'
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser('profile_floor.py', description='Time of every part of a network, beside the time '
+                                     'that its bytes and its arithmetic need on this machine. CPU, float32, eager.')
+    parser.add_argument('names', nargs='*', default=['MobileODEV1', 'MobileODEV2'], metavar='NAME',
+                        help='backbones of this project')
+    parser.add_argument('--modes', nargs='+', choices=('infer', 'train'), default=['infer', 'train'],
+                        help='train: forward and backward')
+    parser.add_argument('--shape', default='320', metavar='HxW')
+    parser.add_argument('--batch', default='1', metavar='N')
+    parser.add_argument('--rounds', default='15', metavar='N', help='samples of each part (default: 15)')
+    parser.add_argument('--threads', metavar='N', help='threads of torch (default: its own choice)')
+    parser.add_argument('--out', metavar='DIR', help=f'write {MARKDOWN_NAME} into this folder')
+    args = parser.parse_args(argv)
+    keep_freed_memory()
+    return exit_status(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
+    try:
+        batch, rounds = positive(args.batch), positive(args.rounds)
+        threads = positive(args.threads) if args.threads else None
+    except ValueError as error:
+        raise InputError(f'--batch, --rounds and --threads want a number of 1 or more: {error}') from None
+    size = parse_size(args.shape)
+    out = free_folder(args.out, (MARKDOWN_NAME, )) if args.out else None
+    if threads:
+        torch.set_num_threads(threads)
+    machine = Machine()
+    results = {(name, mode): profile_network(name, size, batch, mode == 'train', rounds, machine)
+               for name in args.names for mode in args.modes}
+    markdown = as_markdown(results, machine, size, batch)
+    print(markdown)
+    if out:
+        write_report(out, {MARKDOWN_NAME: markdown})

@@ -1,0 +1,95 @@
+"""The solvers' two norms compared on segmentation: the same training with each, then pictures of many sizes."""
+import argparse
+import json
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from statistics import mean
+
+from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
+from mobileode_mm.errors import InputError, exit_status
+from mobileode_mm.ode.cos import NORMS
+from mobileode_mm.runs.config import load_config
+from mobileode_mm.runs.training import train
+
+from ..machine import describe_machine
+
+RESULT = 'sizes.json'
+
+
+def compare_norms(config: str | Path, work_dir: str | Path, seeds: Sequence[int] = (0, 1),
+                  cfg_options: dict | None = None) -> dict[str, list[dict[str, float]]]:
+    """Train a segmentor with each of the solvers' norms and evaluate it at the training size and at others.
+
+    Each run has a process and a folder of its own, ``work_dir/<norm>_<seed>``; one that has been evaluated is not run
+    again, so that a comparison that was stopped goes on.
+
+    Args:
+        config: Segmentation config with a MobileODE backbone, ``crop_size``, and a Resize in its test pipeline.
+        work_dir: Folder of the runs.
+        seeds: One run of each norm for each seed.
+        cfg_options: As for :func:`train`.
+
+    Returns:
+        For each norm, one dict a seed: mIoU in per cent by the size's name (:func:`sizes_around`).
+
+    Raises:
+        InputError: As :func:`train`, or the config is of another kind.
+    """
+    cfg = load_config(config, cfg_options)
+    if not {'crop_size', 'test_pipeline'} <= cfg.keys() or 'MobileODE' not in str(cfg.model.backbone.type):
+        raise InputError(f'{config} is no segmentation config with a MobileODE backbone, crop_size and test_pipeline')
+    results = {norm: [] for norm in NORMS}
+    for seed in seeds:
+        for norm in NORMS:
+            folder = Path(work_dir, f'{norm}_{seed}')
+            if not (folder / RESULT).is_file():
+                options = {**(cfg_options or {}), 'model.backbone.solver_norm': norm, 'randomness.seed': seed}
+                # A process each: OpenMMLab's visualizer and log are global.
+                with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
+                    pool.submit(_train_and_evaluate, str(config), str(folder), options).result()
+            results[norm].append(json.loads((folder / RESULT).read_text()))
+    return results
+
+
+def _train_and_evaluate(config: str, folder: str, options: dict) -> None:
+    runner = train(config, folder, cfg_options=options)
+    from .sizes import mean_iou, sizes_around  # mmseg is there by now
+    cfg = runner.cfg
+    short_side = min(next(step for step in cfg.test_pipeline if step.type == 'Resize').scale)
+    dataset = runner.val_dataloader.dataset
+    dataset.pipeline.transforms = [step for step in dataset.pipeline.transforms
+                                   if type(step).__name__ in ('LoadImageFromFile', 'LoadAnnotations')]
+    found = {name: mean_iou(runner.model, dataset, size)
+             for name, size in sizes_around(cfg.crop_size, short_side).items()}
+    AtomicLocalBackend().put_text(json.dumps(found, ensure_ascii=False, indent=1), os.path.join(folder, RESULT))
+
+
+def markdown_table(results: dict[str, list[dict[str, float]]]) -> str:
+    """Mean mIoU over the seeds, with each seed's in brackets; one row a size, one column a norm."""
+    rows = [['pictures', *(f'`{norm}`' for norm in results)], ['---'] * (1 + len(results))]
+    for name in next(iter(results.values()))[0]:
+        row = [name]
+        for runs in results.values():
+            values = [run[name] for run in runs]
+            row.append(f'{mean(values):.1f} ({", ".join(f"{value:.1f}" for value in values)})')
+        rows.append(row)
+    return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description='Train a segmentor with each of the solvers\' norms, evaluate it at '
+                                     'many sizes, and print the table.')
+    parser.add_argument('config', help='segmentation config with a MobileODE backbone')
+    parser.add_argument('--work-dir', default='work_dirs/compare_norms', help='folder of the runs')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1], help='one run of each norm for each seed')
+    args = parser.parse_args(argv)
+
+    def compare() -> None:
+        results = compare_norms(args.config, args.work_dir, args.seeds)
+        print(f'{markdown_table(results)}\n\n{describe_machine()}')
+
+    return exit_status(compare)

@@ -1,0 +1,153 @@
+"""What a suite does in processes of their own: ``python -m benchmarks.suites.worker TASK FOLDER``.
+
+A crash, or the end by lack of memory, then ends one run and not the suite; and of OpenMMLab's global objects (log,
+visualizer) each run has its own.
+"""
+import argparse
+import contextlib
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from numbers import Real
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mobileode_mm.apis import test, train
+from mobileode_mm.checkpoints.matching import check_checkpoint
+from mobileode_mm.checkpoints.resuming import find_resume_checkpoint
+from mobileode_mm.data.json_file import read_json
+from mobileode_mm.errors import BAD_INPUT, InputError, exit_status
+from mobileode_mm.memory import keep_freed_memory
+from mobileode_mm.runs.checks import build_model, check_parts, check_run, config_scope
+from mobileode_mm.runs.config import load_config
+from mobileode_mm.runs.processes import ReportedElsewhere
+from mobileode_mm.runs.runner import settle_dataloaders
+
+from ..complexity import count
+from ..machine import describe_machine, seconds_of_others
+from ..speed.rounds import quartiles, sample_in_turn, synchronizer
+from .seal import read_sealed, write_sealed
+
+#: Files of a run's folder.
+SETTINGS = 'settings.json'
+TEST = 'test'
+METRICS = 'test/metrics.json'
+#: Files of a suite's folder: what a worker is asked, and what it answers.
+QUESTION = '.question.json'
+ANSWER = '.answer.json'
+ROUNDS = 30
+
+
+def train_run(folder: Path, launcher: str) -> None:
+    """Train the run of a folder, from its last checkpoint on where there is one."""
+    run = read_sealed(folder / SETTINGS)
+    base, weights = run.get('starts_from'), None
+    if base:
+        if not base['weights']:
+            raise InputError(f'{base["name"]}, which it starts from, left no weights')
+        weights, _ = find_resume_checkpoint(folder / base['folder'])
+    train(run['config'], folder, True, run['amp'], run['auto_scale_lr'], weights, run['cfg_options'], launcher)
+
+
+def test_run(folder: Path, launcher: str) -> None:
+    """Evaluate the last checkpoint of a run's folder; None stands for a figure that is not finite."""
+    run = read_sealed(folder / SETTINGS)
+    path, _ = find_resume_checkpoint(folder)
+    metrics = test(run['config'], path, folder / TEST, cfg_options=run['cfg_options'], launcher=launcher)
+    # Not LoggerHook's JSON, which all processes of a run write at once.
+    if int(os.environ.get('RANK', 0)) == 0:
+        write_sealed(folder / METRICS, {name: float(value) if math.isfinite(value) else None
+                                        for name, value in metrics.items() if isinstance(value, Real)})
+
+
+def inspect(folder: Path, launcher: str) -> None:
+    """Check the networks that a suite wants, and count what they cost.
+
+    Where a run is to be trained, the data are checked too, once for each task.
+    """
+    costs, checked, states = [], set(), {}
+    question = read_json(folder / QUESTION)
+    bases = {network['starts_from'] for network in question['networks']}
+    for network in question['networks']:
+        cfg = _load(network)
+        check_parts(cfg, 'train')
+        check_parts(cfg, 'test')
+        cfg.work_dir = str(folder)
+        new = network['task'] not in checked and question['trains']
+        check_run(cfg, ('train', 'test') if new else (), None, 'finetune')
+        checked.add(network['task'])
+        with _building(cfg) as model:
+            cost = count(model, (1, 3, *network['input_size']), lambda model, x: model(x, mode='tensor'))
+            costs.append(dict(parameters=cost.parameters, macs=cost.cost.macs))
+            task, backbone, base = network['task'], network['backbone'], network['starts_from']
+            if base:
+                check_checkpoint(model, states[base, backbone],
+                                 f'{task}, {backbone} starts from {base}: what that leaves', 'finetune')
+            if task in bases:
+                states[task, backbone] = model.state_dict()
+    write_sealed(folder / ANSWER, dict(costs=costs, machine=describe_machine()))
+
+
+def latency(folder: Path, launcher: str) -> None:
+    """Time one picture through every network, those of a task in turn, and tell how busy other programs were."""
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    networks = read_json(folder / QUESTION)['networks']
+    times, begin, before = [], time.perf_counter(), seconds_of_others()
+    for task in dict.fromkeys(network['task'] for network in networks):
+        with contextlib.ExitStack() as stack:
+            steps = {}
+            for network in networks:
+                if network['task'] == task:
+                    model = stack.enter_context(_building(_load(network))).to(device).eval()
+                    x = torch.randn(1, 3, *network['input_size'], device=device)
+                    steps[network['backbone']] = lambda model=model, x=x: model(x, mode='tensor')
+            with torch.inference_mode():
+                samples = sample_in_turn(steps, ROUNDS, synchronize=synchronizer(device))
+            times += [dict(task=task, backbone=name, milliseconds=quartiles(samples[name])[1]) for name in samples]
+    others = None if before is None else (seconds_of_others() - before) / (time.perf_counter() - begin)
+    write_sealed(folder / ANSWER, dict(times=times, rounds=ROUNDS, device=device.type, others=others,
+                                       cores=os.cpu_count(), threads=torch.get_num_threads(),
+                                       machine=describe_machine(device)))
+
+
+def _load(network: dict) -> Config:
+    cfg = load_config(network['config'], network['cfg_options'])
+    settle_dataloaders(cfg)
+    return cfg
+
+
+@contextlib.contextmanager
+def _building(cfg: Config) -> Iterator[nn.Module]:
+    with config_scope(cfg):
+        yield build_model(cfg)
+
+
+_TASKS = dict(train=train_run, test=test_run, inspect=inspect, latency=latency)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('task', choices=_TASKS)
+    parser.add_argument('folder', type=Path)
+    parser.add_argument('--launcher', default='none')
+    args = parser.parse_args(argv)
+    keep_freed_memory()
+
+    def work() -> int:
+        try:
+            _TASKS[args.task](args.folder, args.launcher)
+        except ReportedElsewhere:
+            return BAD_INPUT
+        return 0
+
+    return exit_status(work)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""What a user gives to inference: pictures, folders, patterns, videos, a camera, a URL."""
+import glob
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import cv2
+import numpy as np
+
+from ..checkpoints.fetching import fetch
+from ..errors import InputError
+
+PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
+
+
+class Source(NamedTuple):
+    """One picture, video or camera.
+
+    Attributes:
+        name: As the user named it.
+        file: File that is read; the index of a camera.
+        moving: Whether it has many frames.
+    """
+    name: str
+    file: str | int
+    moving: bool
+
+
+class Frame(NamedTuple):
+    """A picture to look at.
+
+    Attributes:
+        source: Where it comes from.
+        number: Of the frame in a video, from 0; 0 for a picture.
+        pixels: (H, W, 3), uint8, BGR.
+        rate: Frames a second of a video.
+    """
+    source: Source
+    number: int
+    pixels: np.ndarray
+    rate: float = 0.
+
+
+def find_sources(inputs: Sequence[str | os.PathLike | int], stack: ExitStack) -> list[Source]:
+    """Resolve what the user named, in this order, without looking into the files.
+
+    A folder stands for its own pictures and videos (not those of folders in it), in the order of their names. A number
+    that names no file is a camera.
+
+    Args:
+        inputs: Files, folders, patterns (``*``, ``?``, ``**``), indices of cameras, http(s) URLs of pictures.
+        stack: Removes what was fetched when it is closed.
+
+    Raises:
+        InputError: An input does not exist, a folder or pattern has no picture, a URL cannot be fetched.
+    """
+    sources = []
+    for given in map(str, inputs):
+        path = os.path.expanduser(given)
+        if '://' in given:
+            sources.append(Source(given, _fetch(given, stack), moving=False))
+        elif os.path.isdir(path):
+            sources += [_file(entry) for entry in _folder(path)]
+        elif os.path.exists(path):
+            sources.append(_file(path))
+        elif given.isdecimal():
+            sources.append(Source(f'camera {given}', int(given), moving=True))
+        elif glob.has_magic(path):
+            found = [match for match in sorted(glob.glob(path, recursive=True)) if os.path.isfile(match)]
+            if not found:
+                raise InputError(f'no file matches {given}')
+            sources += map(_file, found)
+        else:
+            raise InputError(f'there is no file or folder {given}')
+    if not sources:
+        raise InputError('no input is given: name pictures, folders, patterns, videos, or the index of a camera')
+    return sources
+
+
+def read_frames(sources: Sequence[Source], read_picture: Callable[[str], np.ndarray],
+                skip: Callable[[Source, str], object]) -> Iterator[Frame]:
+    """Read one frame after the other.
+
+    Args:
+        sources: As :func:`find_sources` gives them.
+        read_picture: Gives the BGR pixels of a file; raises ValueError where it cannot.
+        skip: Called with a source that cannot be read, and why.
+
+    Raises:
+        InputError: There is no such camera.
+    """
+    for source in sources:
+        if source.moving:
+            yield from _read_video(source, skip)
+            continue
+        try:
+            pixels = read_picture(source.file)
+        except ValueError as fault:
+            skip(source, str(fault))
+        else:
+            yield Frame(source, 0, pixels)
+
+
+def _file(path: str) -> Source:
+    return Source(path, path, moving=path.lower().endswith(VIDEOS))
+
+
+def _folder(folder: str) -> list[str]:
+    paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))
+             if name.lower().endswith(PICTURES + VIDEOS) and not name.startswith('.')]
+    paths = [path for path in paths if os.path.isfile(path)]
+    if not paths:
+        raise InputError(f'the folder {folder} holds no picture and no video (names that end in '
+                         f'{", ".join(PICTURES + VIDEOS)})')
+    return paths
+
+
+def _fetch(url: str, stack: ExitStack) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ('http', 'https'):
+        raise InputError(f'{url} is not read: of URLs only http and https are')
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    file = os.path.join(folder, Path(unquote(parts.path)).name or 'picture')
+    fetch(url, file)
+    return file
+
+
+def _read_video(source: Source, skip: Callable[[Source, str], object]) -> Iterator[Frame]:
+    video = cv2.VideoCapture(source.file)
+    try:
+        if not video.isOpened():
+            if isinstance(source.file, int):
+                raise InputError(f'there is no {source.name}, or another program has it')
+            skip(source, 'is broken or no video')
+            return
+        rate = video.get(cv2.CAP_PROP_FPS)
+        number = 0
+        while True:
+            there, pixels = video.read()
+            if not there:
+                break
+            yield Frame(source, number, pixels, rate if 0 < rate < 1000 else 25.)
+            number += 1
+        if not number:
+            skip(source, 'has no frame that can be read')
+    finally:
+        video.release()

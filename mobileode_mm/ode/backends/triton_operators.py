@@ -1,0 +1,327 @@
+"""The Channelwise ODE Solver by Triton kernels: Euler steps, inference and training, on a GPU.
+
+No GPU has run them yet: they are tested in Triton's interpreter on the CPU (environment variable ``TRITON_INTERPRET=1``
+before Triton is imported). Importing this module imports Triton.
+
+Each entry is a torch operator with its own gradient, opaque to ``torch.compile``: no graph break. x and y are stored in
+float32, float16 or bfloat16, everything between them is float32; the products with K take operands of the storage
+type, as under autocast. Sides are 2 to 64, H×W and batch any. The sides follow from the shapes, and with them the
+resize (:func:`~mobileode_mm.ode.resize_matrix`, bilinear), whose two entries a row the kernels compute.
+
+Every sum has one order, fixed by the shapes and the device: the gradients are deterministic always.
+
+Raises:
+    ImportError: Triton is not installed.
+"""
+
+from math import isqrt
+
+import torch
+from torch import Tensor
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError as error:
+    raise ImportError("the COS backend 'triton' needs Triton, which is not installed: pip install triton, "
+                      "or use the backend 'reference'") from error
+
+from ..flops import teach_flop_counter
+from . import triton_kernels as kernels
+
+KINDS = ('position', 'channel')
+DTYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
+MAX_SIDE = 64
+# Whether the kernels of this process are interpreted: Triton decides when it decorates them.
+INTERPRETED = not isinstance(kernels.infer, triton.JITFunction)
+
+# Block sizes: registers decide. A kernel of one pass holds up to four tiles at once (state, start, product, target): 32
+# numbers of each in a thread are half of its 255 registers. TILE is that for 4 warps, RESIDENT_TILE for 8, where the
+# position's batch lives in registers. The streamed kernels and the backward hold more, and a product in float32 runs on
+# the FMA units with rows of both operands in registers: 8 numbers a thread there, 16 where the products are half
+# precision. Compiled for sm_90 at sides from 12 to 64, the position kernels then spill under 100 bytes a thread and
+# take 48 KiB of shared memory or less. The channel kernels, a whole position to a tile, spill more at sides over 32.
+TILE = 4096
+RESIDENT_TILE = 8192
+# Programs for each multiprocessor of the kernels that walk over positions: enough to hide the latency of loads, few
+# enough that what each keeps in global memory stays small.
+STREAMED_PROGRAMS, CHANNEL_PROGRAMS = 2, 8
+# States of the trajectory that the backward keeps, whatever L is. Steps between two of them are recomputed from the
+# earlier one, so up to SLOTS steps nothing is computed twice.
+SLOTS = 4
+
+
+def cos_infer(x: Tensor, matrices: Tensor, step_lengths: Tensor, scale: Tensor, shift: Tensor, kind: str) -> Tensor:
+    """COS with fixed statistics: all L steps of a tile in one pass, x read once and y written once.
+
+    Args:
+        x: (B, p², H, W); copied unless it is in channels_last memory.
+        matrices: K_1..K_L, (L, q, q).
+        step_lengths: Δt_1..Δt_L, (L,), clamped already.
+        scale: The norm's factor, (H, W) where ``kind`` is ``'position'``, (q²,) where it is ``'channel'``.
+        shift: The norm's offset, of the same shape.
+        kind: ``'position'`` or ``'channel'``.
+
+    Returns:
+        Tensor: (B, q², H, W) of x's dtype, in channels_last memory. It has no gradient.
+
+    Raises:
+        ValueError: An argument does not fit; the message names it.
+    """
+    _check(x, matrices, step_lengths, scale, shift, kind)
+    return torch.ops.mobileode_mm.cos_infer(x, matrices, step_lengths, scale, shift, kind)
+
+
+def cos_train(x: Tensor, matrices: Tensor, step_lengths: Tensor, weight: Tensor, bias: Tensor, eps: float,
+              kind: str) -> tuple[Tensor, Tensor, Tensor]:
+    """COS with the batch's own statistics, differentiable in x, matrices, step_lengths, weight and bias.
+
+    The backward recomputes the trajectory: beside its arguments it saves the statistics alone. While it runs it holds
+    float32 states, no more for many steps than for SLOTS steps: with the position norm SLOTS + 1 of each position in
+    work (STREAMED_PROGRAMS a multiprocessor, so at most that of the whole map), with the channel norm SLOTS of the map.
+
+    Args:
+        x: (B, p², H, W); copied unless it is in channels_last memory.
+        matrices: K_1..K_L, (L, q, q).
+        step_lengths: Δt_1..Δt_L, (L,), clamped already.
+        weight: The norm's weight, (H, W) where ``kind`` is ``'position'``, (q²,) where it is ``'channel'``.
+        bias: The norm's bias, of the same shape.
+        eps: Added to the variance.
+        kind: ``'position'`` or ``'channel'``.
+
+    Returns:
+        tuple: y (B, q², H, W) of x's dtype in channels_last memory, and each step's batch mean and biased variance,
+        float32, (L, H, W) or (L, q²), which have no gradient.
+
+    Raises:
+        ValueError: An argument does not fit; the message names it.
+    """
+    _check(x, matrices, step_lengths, weight, bias, kind)
+    return torch.ops.mobileode_mm.cos_train(x, matrices, step_lengths, weight, bias, eps, kind)
+
+
+def _check(x: Tensor, matrices: Tensor, step_lengths: Tensor, weight: Tensor, bias: Tensor, kind: str) -> None:
+    if kind not in KINDS:
+        raise ValueError(f'kind={kind!r} is unknown; legal: {", ".join(map(repr, KINDS))}')
+    if x.dtype not in DTYPES:
+        raise ValueError(f"the COS backend 'triton' stores {', '.join(map(str, DTYPES))}, but x is {x.dtype}")
+    if x.device.type == 'cpu' and not INTERPRETED:
+        raise ValueError("the COS backend 'triton' needs a GPU, but x is on the CPU: use the backend 'reference'")
+    num_steps, side = matrices.shape[0], matrices.shape[-1]
+    if max(side, isqrt(x.shape[1])) > MAX_SIDE:
+        raise ValueError(f"the COS backend 'triton' serves up to {MAX_SIDE ** 2} channels, but is given {x.shape[1]} "
+                         f"in and {side ** 2} out: use the backend 'reference'")
+    norm_shape = x.shape[2:] if kind == 'position' else (side ** 2,)
+    expected = {'matrices': (matrices, (num_steps, side, side)), 'step_lengths': (step_lengths, (num_steps,)),
+                'the norm\'s weight': (weight, norm_shape), 'the norm\'s bias': (bias, norm_shape)}
+    for name, (tensor, shape) in expected.items():
+        if tuple(tensor.shape) != tuple(shape):
+            raise ValueError(f'{name} is {tuple(tensor.shape)}, must be {tuple(shape)}')
+
+
+def _padded(side: int) -> int:
+    return max(16, triton.next_power_of_2(side))
+
+
+def _programs(x: Tensor, for_each: int) -> int:
+    # Few in the interpreter, so that a program has several positions to walk over.
+    return for_each * torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 3
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """(B, H, W, C), dense."""
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def _floats(*tensors: Tensor) -> list[Tensor]:
+    return [tensor.float().contiguous() for tensor in tensors]
+
+
+def _types(x: Tensor) -> dict:
+    """What the operands of a product with K are rounded to, and the type they are multiplied in."""
+    storage = DTYPES[x.dtype]
+    # The interpreter multiplies the bits of bfloat16 as integers. Rounded operands in float32 give the same product.
+    return {'ROUND': storage, 'DOT': tl.float32 if INTERPRETED and storage is tl.bfloat16 else storage}
+
+
+def _streamed_block(x: Tensor, side_in: int, side: int) -> dict:
+    """Rows of a tile and its warps, for kernels that hold many tiles at once."""
+    warps = 4 if max(side_in, side) <= 16 else 8
+    return {'BLOCK': warps * 32 * (8 if x.dtype == torch.float32 else 16) // _padded(side), 'num_warps': warps}
+
+
+def _channel_warps(side_in: int, side: int) -> int:
+    return {16: 1, 32: 4, 64: 8}[max(_padded(side_in), _padded(side))]
+
+
+@torch.library.custom_op('mobileode_mm::cos_infer', mutates_args=(),
+                         schema='(Tensor x, Tensor matrices, Tensor step_lengths, Tensor scale, Tensor shift, '
+                                'str kind) -> Tensor')
+def _infer(x, matrices, step_lengths, scale, shift, kind):
+    dense = _channels_last(x)
+    batch, height, width, channels = dense.shape
+    side = matrices.shape[-1]
+    y = dense.new_empty(batch, height, width, side ** 2)
+    block = TILE // _padded(side)
+    rows = batch * height * width * side
+    with torch.cuda.device_of(x):
+        kernels.infer[(triton.cdiv(rows, block),)](
+            dense, y, *_floats(matrices, step_lengths, scale, shift), height * width, rows, len(step_lengths),
+            P=isqrt(channels), Q=side, QB=_padded(side), BY_POSITION=kind == 'position', BLOCK=block, **_types(x),
+            num_warps=4)
+    return y.permute(0, 3, 1, 2)
+
+
+@_infer.register_fake
+def _(x, matrices, step_lengths, scale, shift, kind):
+    return _empty_output(x, matrices)
+
+
+def _empty_output(x: Tensor, matrices: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], *x.shape[2:], matrices.shape[-1] ** 2).permute(0, 3, 1, 2)
+
+
+@torch.library.custom_op('mobileode_mm::cos_train', mutates_args=(),
+                         schema='(Tensor x, Tensor matrices, Tensor step_lengths, Tensor weight, Tensor bias, '
+                                'float eps, str kind) -> (Tensor, Tensor, Tensor)')
+def _train(x, matrices, step_lengths, weight, bias, eps, kind):
+    dense = _channels_last(x)
+    y = dense.new_empty(*dense.shape[:3], matrices.shape[-1] ** 2)
+    means = dense.new_empty((len(matrices), *weight.shape), dtype=torch.float32)
+    variances = torch.empty_like(means)
+    forward = _forward_position if kind == 'position' else _forward_channel
+    with torch.cuda.device_of(x):
+        forward(dense, y, *_floats(matrices, step_lengths, weight, bias), means, variances, eps)
+    return y.permute(0, 3, 1, 2), means, variances
+
+
+@_train.register_fake
+def _(x, matrices, step_lengths, weight, bias, eps, kind):
+    means = x.new_empty((matrices.shape[0], *weight.shape), dtype=torch.float32)
+    return _empty_output(x, matrices), means, torch.empty_like(means)
+
+
+@torch.library.custom_op('mobileode_mm::cos_train_backward', mutates_args=(),
+                         schema='(Tensor grad_y, Tensor x, Tensor matrices, Tensor step_lengths, Tensor weight, '
+                                'Tensor bias, Tensor means, Tensor variances, float eps, str kind) '
+                                '-> (Tensor, Tensor, Tensor, Tensor, Tensor)')
+def _train_backward(grad_y, x, matrices, step_lengths, weight, bias, means, variances, eps, kind):
+    dense, grad_y = _channels_last(x), _channels_last(grad_y)
+    grad_x = torch.empty_like(dense)
+    parameters = matrices, step_lengths, weight, bias
+    backward = _backward_position if kind == 'position' else _backward_channel
+    with torch.cuda.device_of(x):
+        grads = backward(dense, grad_y, grad_x, *_floats(*parameters), means, variances, eps)
+    return grad_x.permute(0, 3, 1, 2), *(grad.to(like.dtype) for grad, like in zip(grads, parameters))
+
+
+@_train_backward.register_fake
+def _(grad_y, x, matrices, step_lengths, weight, bias, means, variances, eps, kind):
+    grad_x = x.new_empty(x.shape[0], *x.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
+    return grad_x, *(torch.empty_like(tensor, memory_format=torch.contiguous_format)
+                     for tensor in (matrices, step_lengths, weight, bias))
+
+
+def _save(ctx, inputs, output):
+    *tensors, ctx.eps, ctx.kind = inputs
+    _, means, variances = output
+    ctx.mark_non_differentiable(means, variances)
+    ctx.save_for_backward(*tensors, means, variances)
+
+
+def _gradient(ctx, grad_y, grad_means, grad_variances):
+    return *torch.ops.mobileode_mm.cos_train_backward(grad_y, *ctx.saved_tensors, ctx.eps, ctx.kind), None, None
+
+
+torch.library.register_autograd('mobileode_mm::cos_train', _gradient, setup_context=_save)
+teach_flop_counter([torch.ops.mobileode_mm.cos_infer, torch.ops.mobileode_mm.cos_train],
+                   torch.ops.mobileode_mm.cos_train_backward)
+
+
+def _forward_position(x, y, matrices, lengths, weight, bias, means, variances, eps):
+    batch, height, width, channels = x.shape
+    num_steps, side, _ = matrices.shape
+    area, padded = height * width, _padded(side)
+    shapes = dict(P=isqrt(channels), Q=side, QB=padded, **_types(x))
+    tensors = x, y, matrices, lengths, weight, bias, means, variances
+    numbers = batch, area, num_steps, float(batch * side ** 2), eps
+    rows = max(16, triton.next_power_of_2(batch * side))
+    if rows * padded <= RESIDENT_TILE:
+        kernels.position_forward_resident[(area,)](*tensors, *numbers, **shapes, BLOCK=rows,
+                                                   num_warps=8 if rows * padded > TILE else 4)
+        return
+    programs = min(area, _programs(x, STREAMED_PROGRAMS))
+    states = x.new_empty((programs, batch * side ** 2), dtype=torch.float32)
+    # One stage: loads must not be moved ahead of the stores of the pass before.
+    kernels.position_forward_streamed[(programs,)](*tensors, states, *numbers, **shapes, num_stages=1,
+                                                   **_streamed_block(x, shapes['P'], side))
+
+
+def _backward_position(x, grad_y, grad_x, matrices, lengths, weight, bias, means, variances, eps):
+    batch, height, width, channels = x.shape
+    num_steps, side, _ = matrices.shape
+    side_in, area = isqrt(channels), height * width
+    programs = min(area, _programs(x, STREAMED_PROGRAMS))
+    spacing = triton.cdiv(num_steps, SLOTS)
+    slots = triton.cdiv(num_steps, spacing)
+    states = x.new_empty((programs, slots, batch * side ** 2), dtype=torch.float32)
+    grads = x.new_empty((programs, batch * side ** 2), dtype=torch.float32)
+    matrix_parts = x.new_zeros((programs, *matrices.shape), dtype=torch.float32)
+    length_parts = x.new_zeros((programs, num_steps), dtype=torch.float32)
+    grad_weight, grad_bias = torch.empty_like(weight), torch.empty_like(bias)
+    kernels.position_backward[(programs,)](
+        x, grad_y, grad_x, matrices, lengths, weight, bias, means, variances, grad_weight, grad_bias, matrix_parts,
+        length_parts, states, grads, batch, area, num_steps, spacing, slots, float(batch * side ** 2), eps,
+        P=side_in, PB=_padded(side_in), Q=side, QB=_padded(side), **_types(x), **_streamed_block(x, side_in, side),
+        num_stages=1)
+    return matrix_parts.sum(0), length_parts.sum(0), grad_weight, grad_bias
+
+
+def _forward_channel(x, y, matrices, lengths, weight, bias, means, variances, eps):
+    total, side_in = x.shape[:3].numel(), isqrt(x.shape[3])
+    num_steps, side, _ = matrices.shape
+    programs = min(total, _programs(x, CHANNEL_PROGRAMS))
+    # Positions that each program sees.
+    counts = ((total - 1 - torch.arange(programs, device=x.device)) // programs + 1)[:, None].float()
+    states = x.new_empty((total, side ** 2), dtype=torch.float32)
+    mean_parts, square_parts = x.new_empty((2, programs, side ** 2), dtype=torch.float32)
+    for step in range(num_steps + 1):
+        kernels.channel_forward[(programs,)](
+            x, y, matrices, lengths, weight, bias, means, variances, states, mean_parts, square_parts, total, step, eps,
+            P=side_in, Q=side, QB=_padded(side), FIRST=step == 0, FROM_X=step <= 1, LAST=step == num_steps, **_types(x),
+            num_warps=_channel_warps(side_in, side), num_stages=1)
+        if step < num_steps:
+            means[step] = (mean_parts * counts).sum(0) / total
+            variances[step] = (square_parts + (mean_parts - means[step]).square() * counts).sum(0) / total
+
+
+def _backward_channel(x, grad_y, grad_x, matrices, lengths, weight, bias, means, variances, eps):
+    total, side_in = x.shape[:3].numel(), isqrt(x.shape[3])
+    num_steps, side, _ = matrices.shape
+    programs = min(total, _programs(x, CHANNEL_PROGRAMS))
+    spacing = triton.cdiv(num_steps, SLOTS)
+    slots = triton.cdiv(num_steps, spacing) - 1  # the state before the first step is x's
+    states = x.new_empty((slots, total, side ** 2), dtype=torch.float32)
+    grads = x.new_empty((total, side ** 2), dtype=torch.float32)
+    first_parts, second_parts = x.new_empty((2, programs, side ** 2), dtype=torch.float32)
+    length_parts = x.new_empty(programs, dtype=torch.float32)
+    sums = x.new_empty((2, side ** 2), dtype=torch.float32)
+    grad_matrices, grad_lengths = torch.empty_like(matrices), torch.empty_like(lengths)
+    grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+    constants = dict(P=side_in, Q=side, QB=_padded(side), **_types(x),
+                     num_warps=_channel_warps(side_in, side), num_stages=1)
+    parameters = matrices, lengths, weight, bias, means, variances
+    if slots:
+        kernels.channel_states[(programs,)](x, *parameters, states, total, num_steps, spacing, eps, **constants)
+    for step in reversed(range(num_steps)):
+        for apply in (False, True):
+            kernels.channel_backward[(programs,)](
+                x, grad_y, grad_x, *parameters, states, grads, sums, first_parts, second_parts, length_parts, total,
+                step, spacing, num_steps, float(total), eps, PB=_padded(side_in), APPLY=apply, **constants)
+            if not apply:
+                sums[0], sums[1] = first_parts.sum(0), second_parts.sum(0)
+                grad_lengths[step] = length_parts.sum()
+        grad_bias += sums[0]
+        grad_weight += sums[1]
+        grad_matrices[step] = first_parts.sum(0).view(side, side)
+    return grad_matrices, grad_lengths, grad_weight, grad_bias

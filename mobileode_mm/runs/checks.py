@@ -1,0 +1,158 @@
+"""Checks before a Runner is built: what cannot work is said in seconds, not after them."""
+import difflib
+import importlib
+import os
+import re
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, OPTIMIZERS, DefaultScope
+from torch import nn
+
+from ..checkpoints.matching import check_checkpoint, check_pretrained
+from ..checkpoints.reading import read_checkpoint
+from ..engine.compiling import compile_options
+from ..errors import InputError
+from .dataset_checks import DataChecks
+
+_TOOLBOXES = ('mmdet', 'mmseg', 'mmpretrain')
+
+
+def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: str,
+              trust: bool = False) -> tuple[dict | None, list[str]]:
+    """Check work dir, numbers, network, checkpoint and data of a run, in the order of what they cost.
+
+    Args:
+        cfg: The config with all flags applied.
+        splits: Those of train, val and test that the run reads.
+        path: The checkpoint it loads, if any.
+        purpose: What for: ``'finetune'``, ``'test'`` or ``'resume'``.
+        trust: As for :func:`mobileode_mm.checkpoints.reading.read_checkpoint`.
+
+    Returns:
+        The checkpoint, and lines for the log on what is no error.
+
+    Raises:
+        InputError: The run could not start, or not end well.
+    """
+    check_writable(cfg.work_dir, 'work dir', '--work-dir')
+    _check_numbers(cfg, splits)
+    compile_options(cfg.get('compile'))
+    with config_scope(cfg):
+        if 'train' in splits:
+            _check_optimizer(cfg)
+        model = build_model(cfg)
+        checkpoint = read_checkpoint(path, trust) if path else None
+        notes = [] if purpose == 'test' else check_pretrained(model, trust)
+        if path:
+            notes += check_checkpoint(model, checkpoint, path, purpose)
+        checks = DataChecks(cfg, _num_classes(model))
+        for split in splits:
+            checks.check(split)
+    return checkpoint, notes
+
+
+def check_parts(cfg: Config, split: str) -> None:
+    """InputError where a config lacks what a Runner needs to train, or to test."""
+    keys = ('dataloader', 'cfg') if split == 'train' else ('dataloader', 'cfg', 'evaluator')
+    keys = [f'{split}_{key}' for key in keys] + ['model'] + ['optim_wrapper'] * (split == 'train')
+    missing = [key for key in keys if cfg.get(key) is None]
+    if missing:
+        raise InputError(f'{cfg.filename} has no {", no ".join(missing)}')
+
+
+def check_writable(folder: str, what: str, flag: str) -> None:
+    """InputError unless files can be written in a folder, or the folder made where it does not exist."""
+    existing = Path(folder).absolute()
+    while not existing.exists():
+        existing = existing.parent
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise InputError(f'the {what} {folder} cannot be written ({error.strerror or error}: {existing}); choose '
+                         f'another with {flag}') from error
+
+
+@contextmanager
+def config_scope(cfg: Config) -> Iterator[None]:
+    """Find types as the Runner will: in the toolbox that ``default_scope`` names. A toolbox that is needed is
+    imported."""
+    scope = cfg.get('default_scope')
+    if scope in _TOOLBOXES:
+        try:
+            importlib.import_module(f'{scope}.models')
+        except ImportError as error:
+            raise InputError(f'{cfg.filename} needs {scope}, which cannot be imported ({error}); '
+                             '`python -m mobileode_mm.doctor` says how to mend it') from error
+    with DefaultScope.overwrite_default_scope(scope):
+        yield
+
+
+@contextmanager
+def config_errors(filename: str) -> Iterator[None]:
+    """Turn what a wrong value in the config raises, where its objects are built, into one message."""
+    try:
+        yield
+    except (AssertionError, ImportError, KeyError, TypeError, ValueError) as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        cause = error
+        while cause.__context__ is not None:  # registries raise anew, with the class in front
+            cause = cause.__context__
+        frame = traceback.extract_tb(cause.__traceback__)[-1]
+        raise InputError(f'{filename} cannot be built: {text} ({frame.filename}, line {frame.lineno})') from error
+
+
+def build_model(cfg: Config) -> nn.Module:
+    model = cfg.model.copy()
+    if cfg.get('data_preprocessor') is not None:
+        model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with config_errors(cfg.filename):
+        return MODELS.build(model)
+
+
+def _num_classes(model: nn.Module) -> dict[str, int]:
+    """Number of classes of each head that names things (an RPN's does not)."""
+    heads = {re.sub(r'\.\d+$', '', name): module for name, module in model.named_modules()}
+    return {name: module.num_classes for name, module in heads.items()
+            if name.rsplit('.', 1)[-1] in ('bbox_head', 'mask_head', 'decode_head', 'auxiliary_head', 'head')
+            and isinstance(getattr(module, 'num_classes', None), int)}
+
+
+def _check_numbers(cfg: Config, splits: tuple[str, ...]) -> None:
+    wanted = [(f'{split}_dataloader.{name}', least) for split in splits
+              for name, least in (('batch_size', 1), ('num_workers', 0))]
+    if 'train' in splits:
+        wanted += [('train_cfg.max_epochs', 1), ('train_cfg.max_iters', 1)]
+    for key, least in wanted:
+        section, name = key.split('.')
+        value = (cfg.get(section) or {}).get(name)
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise InputError(f'{key} is {value!r}: a whole number of at least {least} is wanted')
+
+
+def _check_optimizer(cfg: Config) -> None:
+    # MMEngine looks an optimizer up without looking whether it found one.
+    name = (cfg.optim_wrapper.get('optimizer') or {}).get('type')
+    if isinstance(name, str) and OPTIMIZERS.get(name) is None:
+        nearest = ', '.join(difflib.get_close_matches(name, OPTIMIZERS.module_dict))
+        raise InputError(f'optim_wrapper.optimizer.type is {name!r}: there is no such optimizer; '
+                         f'nearest names: {nearest or "none"}')
+
+
+def check_amp(cfg: Config) -> None:
+    """InputError where mixed precision is asked for without a device that has it."""
+    kind = (cfg.get('optim_wrapper') or {}).get('type', '')
+    if 'AmpOptimWrapper' in (kind if isinstance(kind, str) else kind.__name__) and not torch.cuda.is_available():
+        raise InputError('mixed precision (--amp, AmpOptimWrapper) needs a GPU, and torch sees none; train without it')
+
+
+def check_new(path: str, flag: str) -> None:
+    """InputError where an output exists already: a file, or a folder that is not empty."""
+    if os.path.isfile(path) or os.path.isdir(path) and os.listdir(path):
+        raise InputError(f'{path} exists already and is not overwritten; remove it, or choose another name for {flag}')

@@ -1,0 +1,161 @@
+"""Training from a config file."""
+import math
+import os
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ..checkpoints.reading import read_checkpoint, restricted_loading, state_dict_of
+from ..checkpoints.resuming import find_resume_checkpoint, numbered_checkpoints
+from ..errors import InputError
+from .checks import check_amp, check_parts, check_run
+from .config import load_config
+from .processes import once_per_machine, one_voice, process_group
+from .runner import StartLines, add_hooks, build_runner, running, settle_dataloaders, settle_work_dir, type_name
+
+
+def train(config: str | Path, work_dir: str | Path | None = None, resume: bool | str | Path = False, amp: bool = False,
+          auto_scale_lr: bool = False, load_backbone: str | Path | None = None, cfg_options: dict | None = None,
+          launcher: str = 'none', trust: bool = False) -> Runner:
+    """Train what a config describes: a detector, a segmentor, a classifier.
+
+    Everything that can be checked is checked before the Runner is built. A work dir that holds checkpoints of
+    an earlier run is refused unless the run is resumed. Checkpoints are written whole or not at all; a run
+    that was stopped, even by SIGKILL, and is resumed from an epoch's checkpoint (in an iteration-based loop from
+    any) goes on with the losses of a run that was not.
+
+    Args:
+        config: Config file.
+        work_dir: Folder of checkpoints, logs and pictures. By default the config's, else
+            ``./work_dirs/<config>``.
+        resume: True or ``'auto'`` goes on from the latest whole checkpoint of the work dir (anew where there
+            is none), a path from that one.
+        amp: Mixed precision.
+        auto_scale_lr: Scale the learning rate by the batch size, as the config's ``auto_scale_lr`` says.
+        load_backbone: Checkpoint of any task whose backbone the new network starts from; grids of position norms are
+            resampled. The config's ``init_cfg`` of the backbone is replaced.
+        cfg_options: Dotted config keys and values that replace the file's.
+        launcher: ``'none'``, or who started the processes: ``'pytorch'``, ``'slurm'``, ``'mpi'``.
+        trust: Read checkpoints, also those that the config names, that can run code when they are read.
+
+    Returns:
+        The Runner, its training done.
+
+    Raises:
+        InputError: Something given cannot be used; before the training, or when a picture turns out
+            unreadable in it.
+    """
+    with one_voice():
+        cfg = load_config(config, cfg_options)
+        check_parts(cfg, 'train')
+        cfg.launcher = launcher
+        settle_work_dir(cfg, work_dir)
+        settle_dataloaders(cfg)
+        if load_backbone:
+            _start_from_backbone(cfg, load_backbone, trust)
+        if amp:
+            _use_amp(cfg)
+        if auto_scale_lr:
+            _scale_lr(cfg)
+        check_amp(cfg)
+    _use_exact_resume(cfg)
+    _use_atomic_checkpoints(cfg)
+    add_hooks(cfg, 'ProgressBarHook', 'RunReportHook')
+    splits = ('train', 'val') if cfg.get('val_dataloader') is not None else ('train', )
+
+    with process_group(launcher, (cfg.get('env_cfg') or {}).get('dist_cfg') or {}), restricted_loading(trust):
+        cfg.resume, cfg.load_from, seed, notes = once_per_machine(lambda: _check(cfg, resume, splits, trust))
+        if seed is not None:
+            cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
+        runner = build_runner(cfg, splits)
+        runner.register_hook(StartLines(notes), priority='VERY_LOW')
+        with running(runner, cfg, splits):
+            runner.train()
+    return runner
+
+
+def _check(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...], trust: bool) -> tuple:
+    """(resume, load_from, seed, notes): what the run goes on from, after all checks."""
+    resume = resume or bool(cfg.get('resume')) and (cfg.get('load_from') or True)
+    folders = [cfg.work_dir, _checkpoint_folder(cfg)]
+    notes = []
+    if not resume:
+        best = [path for folder in folders for path in Path(folder).glob('best_*.pth')]
+        earlier = [*numbered_checkpoints(*folders), *best]
+        if earlier:
+            raise InputError(
+                f'{cfg.work_dir} holds checkpoints of an earlier run, {earlier[0].name} for one, which a new one could '
+                'overwrite. Go on with --resume, or choose another --work-dir')
+    elif resume in (True, 'auto'):
+        resume, notes = find_resume_checkpoint(*folders, trust=trust)
+    path = str(resume) if resume else cfg.get('load_from')
+    checkpoint, more = check_run(cfg, splits, path, 'resume' if resume else 'finetune', trust)
+    notes += more
+    if not resume:
+        return False, path, None, notes
+    meta = checkpoint.get('meta', {})
+    if 'epoch' not in meta or 'iter' not in meta:
+        raise InputError(f'{path} does not say which iteration it is of, and no run can go on from it. To start from '
+                         f'its weights: --cfg-options load_from={path}')
+    if any(meta[unit] >= cfg.train_cfg.get(f'max_{unit}s', math.inf) for unit in ('epoch', 'iter')):
+        notes.append(f'{path} is the end of the run: there is nothing left to train')
+    elif Path(path).name.startswith('iter_') and _is_by_epoch(cfg):
+        notes.append(f'{path} was written inside an epoch: the data of that epoch begin again')
+    # The samplers are seeded before MMEngine takes the seed from the checkpoint.
+    return True, path, meta.get('seed'), notes
+
+
+def _is_by_epoch(cfg: Config) -> bool:
+    return cfg.train_cfg.get('by_epoch', False) or type_name(cfg.train_cfg) == 'EpochBasedTrainLoop'
+
+
+def _checkpoint_folder(cfg: Config) -> str:
+    """Where CheckpointHook writes: with an ``out_dir``, in a folder of the work dir's name there."""
+    out_dir = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('out_dir')
+    return str(Path(out_dir, Path(cfg.work_dir).resolve().name)) if out_dir else cfg.work_dir
+
+
+def _start_from_backbone(cfg: Config, path: str | Path, trust: bool) -> None:
+    names = state_dict_of(read_checkpoint(path, trust))
+    prefix = next((prefix for prefix in ('backbone.', 'module.backbone.')
+                   if any(name.startswith(prefix) for name in names)), None)
+    if cfg.model.get('backbone') is None:
+        raise InputError(f'--load-backbone: the model of {cfg.filename} has no backbone')
+    path = str(path) if '://' in str(path) else os.path.abspath(os.path.expanduser(path))
+    # A full path, for processes that run in other folders; MMEngine then does the work.
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=path)
+    if prefix:
+        cfg.model.backbone.init_cfg.prefix = prefix
+    if cfg.model.get('pretrained'):  # mmseg's older way to say the same
+        cfg.model.pretrained = None
+
+
+def _use_amp(cfg: Config) -> None:
+    if type_name(cfg.optim_wrapper) not in ('', 'OptimWrapper', 'AmpOptimWrapper'):
+        raise InputError(f'--amp takes the place of an OptimWrapper, the config has {type_name(cfg.optim_wrapper)}')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def _scale_lr(cfg: Config) -> None:
+    if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
+        raise InputError(f'--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in {cfg.filename}: the batch '
+                         'size that its learning rate is for')
+    cfg.auto_scale_lr.enable = True
+
+
+def _use_exact_resume(cfg: Config) -> None:
+    add_hooks(cfg, 'ReseedHook')
+    cfg.train_dataloader.setdefault('worker_init_fn', dict(type='seed_worker'))
+    # Workers that live on carry their random state from epoch to epoch; a resumed run could not know it.
+    cfg.train_dataloader.persistent_workers = False
+
+
+def _use_atomic_checkpoints(cfg: Config) -> None:
+    hooks = cfg.get('default_hooks') or {}
+    checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
+    if checkpoint is None or checkpoint.get('backend_args') or checkpoint.get('file_client_args'):
+        return
+    if '://' not in (checkpoint.get('out_dir') or ''):
+        cfg.default_hooks = {**hooks, 'checkpoint': {**checkpoint, 'backend_args': dict(backend='atomic')}}

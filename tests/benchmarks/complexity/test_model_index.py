@@ -1,0 +1,45 @@
+"""model-index.yml and what it imports, against the configs themselves."""
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+
+from mobileode_mm.runs.checks import build_model, config_scope
+
+ROOT = Path(__file__).parents[3]
+FULL = sorted(path.stem for path in (ROOT / 'configs').glob('*.py') if not path.stem.endswith('_mini'))
+DATASETS = {'CocoDataset': 'COCO 2017', 'PascalVOCDataset': 'Pascal VOC 2012', 'ConcatDataset': 'Pascal VOC 2012 + SBD',
+            'ImageNet': 'ImageNet-1k', 'CIFAR10': 'CIFAR-10'}
+
+
+@pytest.fixture(scope='module')
+def index():
+    files = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
+    parts = [yaml.safe_load((ROOT / file).read_text()) for file in files]
+    return {key: [entry for part in parts for entry in part[key]] for key in ('Collections', 'Models')}
+
+
+def test_every_full_config_is_listed_once(index):
+    assert [model['Name'] for model in index['Models']] == FULL
+    assert all(model['Config'] == f'configs/{model["Name"]}.py' for model in index['Models'])
+    assert {model['In Collection'] for model in index['Models']} == {entry['Name'] for entry in index['Collections']}
+    assert all((ROOT / entry['README']).is_file() and entry['Paper']['Title'] for entry in index['Collections'])
+
+
+def test_nothing_is_claimed_that_was_not_measured(index):
+    assert all(model.keys() == {'Name', 'In Collection', 'Config', 'Metadata'} for model in index['Models'])
+
+
+@pytest.mark.parametrize('name', FULL)
+def test_metadata(name, index):
+    model = next(model for model in index['Models'] if model['Name'] == name)
+    metadata, cfg = model['Metadata'], Config.fromfile(ROOT / model['Config'])
+    assert metadata['Epochs'] == cfg.train_cfg.max_epochs
+    assert metadata['Training Data'] == DATASETS[cfg.train_dataloader.dataset.type]
+    assert cfg.model.backbone.type.rpartition('.')[2].startswith(model['In Collection'])
+    with config_scope(cfg), torch.device('meta'):
+        network = build_model(cfg)
+    assert metadata['Parameters'] == sum(parameter.numel() for part, parameter in network.named_parameters()
+                                         if not part.startswith('auxiliary_head'))

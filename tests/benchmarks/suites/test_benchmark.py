@@ -1,0 +1,255 @@
+"""A suite from its start to its table, stopped, spoilt, on several processes."""
+import json
+import re
+import signal
+
+import pytest
+import torch
+
+from benchmarks.suites import processes
+from benchmarks.suites.benchmark import run_suite
+from benchmarks.suites.processes import share
+from benchmarks.suites.seal import file_digest, write_sealed
+from mobileode_mm.errors import InputError
+
+# Each starts processes of its own.
+pytestmark = pytest.mark.slow
+
+FOLDER = 'work_dirs/benchmark/suite'
+GOOD, BROKEN, WILD = (f'runs/colours/{name}/seed_0' for name in ('good', 'broken', 'wild'))
+
+
+def results(folder):
+    return json.loads((folder / FOLDER / 'results.json').read_text())
+
+
+def table(folder):
+    return [line for line in (folder / FOLDER / 'results.md').read_text().splitlines() if '| colours' in line
+            and line.count('|') > 4]
+
+
+def outcomes(folder):
+    keys = ('backbone', 'seed', 'status', 'reason', 'metrics')
+    return [[run[key] for key in keys] for run in results(folder)['runs']]
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+def test_every_run_is_shown(finished):
+    folder, status, out, err = finished
+    assert status == 1, f'one failed: {err}'
+    found = {run['backbone']: run for run in results(folder)['runs']}
+    assert {name: run['status'] for name, run in found.items()} == dict(good='done', broken='failed', wild='diverged')
+    assert found['broken']['reason'] == 'MemoryError: no room'
+    assert re.match('loss was nan at iteration [456]', found['wild']['reason'])
+    assert 0 <= found['good']['metrics']['accuracy/top1'] <= 100
+    good, broken, wild = table(folder)
+    assert re.match(r'\| colours \| good \| top-1 [\d.]+ \| 1 of 1 \| 0.0\d \| 0.\d \| 32×32 \|', good)
+    assert '| failed: seed 0 | 0 of 1 |' in broken and '| diverged: seed 0 | 0 of 1 |' in wild
+    assert good in out and wild in out and 'MemoryError: no room' in out
+
+
+def test_what_a_run_leaves(finished):
+    folder = finished[0] / FOLDER
+    assert {path.name for path in folder.iterdir()} - {'.lock_0'} == {
+        'results.json', 'results.md', 'results.html', 'latency.json', 'runs'}
+    run = folder / GOOD
+    assert {'settings.json', 'result.json', 'console.log', 'tiny_v1.py', 'epoch_3.pth', 'test'} <= {
+        path.name for path in run.iterdir()}
+    assert not (run / 'epoch_2.pth').exists()
+    settings, result = (json.loads((run / name).read_text()) for name in ('settings.json', 'result.json'))
+    assert settings['seed'] == 0 and settings['cfg_options']['randomness.seed'] == 0
+    assert 'torch ' in result['machine'] and 'cores' in result['machine']
+    assert any(name.endswith('scalars.json') for name in result['files'])
+    assert results(finished[0])['latency']['threads'] == 1
+    assert 'id="pareto"' in (folder / 'results.html').read_text()
+
+
+def spoil_result(folder):
+    path = folder / GOOD / 'result.json'
+    result = json.loads(path.read_text())
+    result['metrics']['accuracy/top1'] = 99.5
+    path.write_text(json.dumps(result))
+
+
+def seal_another_result(folder):
+    path = folder / GOOD / 'result.json'
+    result = json.loads(path.read_text())
+    result['metrics']['accuracy/top1'] = 99.5
+    del result['sha256']
+    write_sealed(path, result)
+
+
+def spoil_log(folder):
+    path, = (folder / GOOD / 'test').glob('*/*.log')
+    path.write_text(re.sub(r'accuracy/top1: [\d.]+', 'accuracy/top1: 99.5000', path.read_text()))
+
+
+def forge_all_but_the_log(folder):
+    metrics = folder / GOOD / 'test/metrics.json'
+    write_sealed(metrics, {'accuracy/top1': 99.5})
+    path = folder / GOOD / 'result.json'
+    result = json.loads(path.read_text())
+    result['metrics']['accuracy/top1'] = 99.5
+    result['files']['test/metrics.json'] = file_digest(metrics)
+    del result['sha256']
+    write_sealed(path, result)
+
+
+def remove_scalars(folder):
+    next((folder / GOOD).glob('*/vis_data/scalars.json')).unlink()
+
+
+def change(name, old, new):
+    def edit(folder):
+        path = folder / name
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+    return edit
+
+
+@pytest.mark.parametrize('spoil, told', [
+    (spoil_result, 'result.json was changed since it was written'),
+    (seal_another_result, 'result.json does not match the log of its run: the test gave'),
+    (spoil_log, 'does not match the log of its run: test/.*log changed since'),
+    (forge_all_but_the_log, r'does not match the log of its run: accuracy/top1 was \d\d.\d{4} there'),
+    (remove_scalars, 'does not match the log of its run: .*scalars.json changed since'),
+    (change(f'{WILD}/result.json', 'diverged', 'done'), 'result.json was changed'),
+    (change(f'{GOOD}/settings.json', '"seed": 0', '"seed": 1'), 'settings.json was changed'),
+    (change('results.json', '"seed": 0', '"seed": 1'), 'results.json was changed'),
+    (change('results.md', 'top-1', 'top 1'), 'results.md was changed'),
+    (change('results.html', 'top-1', 'top 1'), 'results.html was changed'),
+    (change('latency.json', '"rounds": 30', '"rounds": 50'), 'latency.json was changed'),
+], ids=lambda value: getattr(value, '__name__', None))
+def test_tampering_is_noticed_and_nothing_written(spoil, told, finished, copied):
+    folder = copied(finished[0]) / FOLDER
+    spoil(folder)
+    before = contents(folder)
+    with pytest.raises(InputError, match=told) as error:
+        run_suite('suite.py')
+    assert 'nothing written' in str(error.value)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize('spoil, told', [
+    (lambda folder: change('suite.py', "'stop'", "'idle'")(folder), 'with other settings .*idle'),
+    (lambda folder: change('tiny_v1.py', 'lr=0.05', 'lr=0.06')(folder), 'with other settings .in its config'),
+])
+def test_another_suite_in_the_same_folder(spoil, told, finished, copied):
+    spoil(copied(finished[0]))
+    with pytest.raises(InputError, match=told):
+        run_suite('suite.py')
+
+
+def test_faults_of_the_command(place):
+    with pytest.raises(InputError, match='0 processes'):
+        run_suite('suite.py', processes=0)
+    with pytest.raises(InputError, match='0 jobs'):
+        run_suite('suite.py', jobs=0)
+    with pytest.raises(InputError, match='one of the two'):
+        run_suite('suite.py', processes=2, jobs=2)
+    (place / 'file').touch()
+    with pytest.raises(InputError, match='cannot be written'):
+        run_suite('suite.py', work_dir='file/below')
+
+
+def test_faults_of_a_network_are_told_before_anything_is_trained(place, run):
+    change('suite.py', "kind='fail'", "kind='fail'), dict(type='Trubble'")(place)
+    change('tiny_v1.py', 'MobileODEV1', 'MobileODEV7')(place)
+    status, out, err = run(place, 'suite.py')
+    assert status == 2 and err.startswith('error: ') and 'MobileODEV7' in err and 'Traceback' not in err
+    assert not list((place / FOLDER).rglob('*.pth')) and not (place / FOLDER / 'results.json').exists()
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_ends_with_the_same_table(finished, place, run):
+    status, out, _ = run(place, 'suite.py', KILL='1')
+    assert status == -signal.SIGKILL
+    assert (place / FOLDER / GOOD / 'epoch_1.pth').is_file() and not (place / FOLDER / 'results.json').exists()
+    status, out, err = run(place, 'suite.py')
+    assert status == 1, err
+    assert table(place) == table(finished[0])
+    assert outcomes(place) == outcomes(finished[0])
+    # Resumed, not repeated: the second training began in epoch 2.
+    first, second = sorted((place / FOLDER / GOOD).glob('*/vis_data/scalars.json'))
+    assert json.loads(second.read_text().splitlines()[0])['iter'] == 4
+
+    # What is done is skipped, what failed is tried again and takes its place in the table.
+    before = contents(place / FOLDER / GOOD)
+    (place / 'mended').touch()
+    status, out, err = run(place, 'suite.py')
+    assert status == 0, err
+    assert contents(place / FOLDER / GOOD) == before and 'good' not in out.split('# Benchmark')[0]
+    assert [run['status'] for run in results(place)['runs']] == ['done', 'done', 'diverged']
+    assert 'measuring latency' not in out
+
+
+@pytest.mark.slow
+def test_interrupt_stops_the_suite_and_not_a_run(place, start):
+    process = start(place, 'suite.py')
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and 'stopped' in err
+    assert not list((place / FOLDER).rglob('result.json'))
+
+
+@pytest.mark.slow
+def test_two_runs_at_once(finished, place, run):
+    status, out, err = run(place, 'suite.py', '--jobs', 2)
+    assert status == 1, err
+    assert outcomes(place) == outcomes(finished[0])
+    assert '`python tools/benchmark.py suite.py --jobs 2`' in out
+    # The second began before the first had ended.
+    assert [line[:5] for line in out.splitlines()[:2]] == ['[1/3]', '[2/3]'] and '    [2/3] failed: ' in out
+
+
+@pytest.mark.slow
+def test_interrupt_stops_all_runs(place, start):
+    process = start(place, 'suite.py', '--jobs', 2)
+    for _ in range(2):
+        process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and 'stopped' in err
+    assert not list((place / FOLDER).rglob('result.json'))
+
+
+def test_runs_at_once_share_the_machine(monkeypatch):
+    for name in ('OMP_NUM_THREADS', 'CUDA_VISIBLE_DEVICES'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(processes, 'usable_cores', lambda: 7)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    assert share(0, 1) == {}
+    assert [share(slot, 3) for slot in range(3)] == [
+        dict(OMP_NUM_THREADS='2', CUDA_VISIBLE_DEVICES=gpu) for gpu in '010']
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    monkeypatch.setenv('OMP_NUM_THREADS', '5')
+    assert share(1, 9) == {}
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,6')
+    assert share(1, 9) == dict(CUDA_VISIBLE_DEVICES='6')
+
+
+@pytest.mark.slow
+def test_two_processes_share_each_run(place, run):
+    status, out, err = run(place, 'suite.py', '--nproc', 2)
+    assert status == 1, err
+    assert [run['status'] for run in results(place)['runs']] == ['done', 'failed', 'diverged']
+    assert results(place)['runs'][1]['reason'] == 'MemoryError: no room'
+    assert '--nproc 2' in out and '2 processes a run' in out
+    assert 'Effective batch size: 8' in (place / FOLDER / GOOD / 'console.log').read_text()
+    with pytest.raises(InputError, match='processes: 2, now 1'):
+        run_suite('suite.py')
+
+
+@pytest.mark.slow
+def test_two_suites_in_one_folder(place, start):
+    first = start(place, 'suite.py')
+    first.stdout.readline()
+    second = start(place, 'suite.py')
+    _, err = second.communicate(timeout=120)
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=60)
+    assert second.returncode == 2 and 'another benchmark is at work' in err

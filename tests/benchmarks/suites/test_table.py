@@ -1,0 +1,111 @@
+"""Means, spreads, Pareto fronts and the pages made of them."""
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.suites.page import html_page, pareto_front
+from benchmarks.suites.seal import read_sealed, write_sealed
+from benchmarks.suites.suite import Network, Suite
+from benchmarks.suites.table import latency_note, markdown, summarize
+from mobileode_mm.errors import InputError
+
+AP = 'coco/bbox_mAP'
+
+
+def make_content(latency=True):
+    """Of two backbones with three seeds: one is sound, of the other one run diverged and one failed."""
+    networks = tuple(Network('detection', name, Path('c.py'), {}, (192, 128), (AP, )) for name in ('<A>', 'B|b'))
+    suite = Suite('some', 'Told.', networks, (0, 1, 2), False)
+    results = {'<A>': [('done', .30), ('done', .32), ('done', .37)],
+               'B|b': [('done', .5), ('diverged', None), ('failed', None)]}
+    runs = [dict(task='detection', backbone=name, seed=seed, status=status, metrics={AP: value}, machine='a machine',
+                 reason='' if status == 'done' else f'why {status}', commit='abc', sha256='')
+            for name, outcomes in results.items() for seed, (status, value) in enumerate(outcomes)]
+    latency = dict(rounds=30, device='cpu', threads=1, machine='a machine', times=[
+        dict(task='detection', backbone=name, milliseconds=time) for name, time in (('<A>', 4.), ('B|b', 8.))]
+    ) if latency else None
+    costs = [dict(parameters=1_500_000, macs=20_000_000), dict(parameters=2_500_000, macs=10_000_000)]
+    return dict(suite=suite.name, description=suite.description, seeds=[0, 1, 2], processes=1, command='python x',
+                machine='a machine', commit='abc', runs=runs, latency=latency, starts_from={'detection': 'colours'},
+                networks=summarize(suite, runs, costs, latency))
+
+
+def test_mean_and_spread_over_seeds():
+    good, bad = make_content()['networks']
+    values = 100 * np.array([.30, .32, .37])
+    assert good['metrics'][0]['mean'] == pytest.approx(values.mean())
+    assert good['metrics'][0]['spread'] == pytest.approx(values.std(ddof=1))
+    assert bad['metrics'][0]['mean'] == 50 and bad['metrics'][0]['spread'] is None
+    assert bad['others'] == dict(diverged=[1], failed=[2]) and bad['milliseconds'] == 8
+
+
+def test_markdown_drops_no_run():
+    text = markdown(make_content())
+    assert '| detection | <A> | AP 33.0 ± 3.6 | 3 of 3 | 1.50 | 20.0 | 192×128 |' in text
+    assert '| detection | B/b | AP 50.0, diverged: seed 1, failed: seed 2 | 1 of 3 | 2.50 | 10.0 | 192×128 |' in text
+    assert '- detection, B|b, seed 1 diverged: why diverged' in text
+    assert '| detection | B/b | 8.0 |' in text and 'a machine' in text and 'Commit abc.' in text
+    assert 'latency' not in markdown(make_content(latency=False))
+
+
+@pytest.mark.parametrize('others, threads, told, disturbed', [
+    (-0.001, 2, '0.0 of 2 cores', False), (0.1, 2, '0.1 of 2 cores', False), (0.9, 2, '0.9 of 2 cores', True),
+    (0.9, 1, '0.9 of 2 cores', False), (None, 2, None, False)])
+def test_what_ran_beside_the_timings(others, threads, told, disturbed):
+    content = make_content()
+    content['latency'].update(others=others, threads=threads, cores=2)
+    note = latency_note(content)
+    assert ('Meanwhile' in note) == bool(told) and (not told or f'kept {told} busy' in note)
+    assert ('disturbed' in note) == disturbed and note.endswith('.')
+
+
+def test_page_is_one_file_with_charts():
+    class Page(HTMLParser):
+        svgs, cells, outside = 0, [], []
+
+        def handle_starttag(self, tag, attrs):
+            self.svgs += tag == 'svg'
+            self.outside += [value for name, value in attrs if name in ('src', 'href') and not value.startswith('#')]
+
+        def handle_data(self, data):
+            self.cells.append(data)
+
+    page = Page()
+    text = html_page(make_content())
+    page.feed(text)
+    assert page.svgs == 1 and not page.outside
+    assert '<A>' in page.cells and 'AP 33.0 ± 3.6' in page.cells
+    assert len(re.findall('id="pareto"', text)) == 3, 'parameters, multiply-adds, latency'
+    assert html_page(make_content()) == text
+    assert len(re.findall('id="pareto"', html_page(make_content(latency=False)))) == 2
+
+
+def test_page_with_nothing_to_draw():
+    content = make_content()
+    content['networks'] = [dict(network, metrics=[dict(network['metrics'][0], runs=0, mean=None, spread=None)])
+                           for network in content['networks']]
+    assert 'Without a figure: &lt;A&gt;, B|b' in html_page(content)
+
+
+def test_pareto_front():
+    rng = np.random.default_rng(0)
+    points = [tuple(point) for point in rng.integers(0, 8, (30, 2)).tolist()]
+    beaten = {one for one in points for other in points
+              if other != one and other[0] <= one[0] and other[1] >= one[1]}
+    assert pareto_front(points) == sorted(set(points) - beaten)
+
+
+def test_sealed_files_tell_of_changes(tmp_path):
+    path = tmp_path / 'a.json'
+    write_sealed(path, dict(b=[1, 0.1], a='ü'))
+    data = read_sealed(path)
+    assert data.pop('sha256') and data == dict(b=[1, 0.1], a='ü')
+    path.write_text(path.read_text().replace('0.1', '0.2'))
+    with pytest.raises(InputError, match='a.json was changed'):
+        read_sealed(path)
+    path.write_text('[]')
+    with pytest.raises(InputError, match='a.json was changed'):
+        read_sealed(path)

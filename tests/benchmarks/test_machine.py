@@ -1,0 +1,32 @@
+"""What ran beside a measurement."""
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.machine import seconds_of_others
+
+STAT = Path('/proc/stat')
+
+
+def test_sum_of_the_counters(tmp_path):
+    # Idle time and waiting for disks (fourth, fifth) are not work; guests (the last two) are in user and nice already.
+    (tmp_path / 'stat').write_text('cpu  1000000 20000 3000 999 888 400 50 6 77 7\ncpu0 1 2 3 4 5 6 7 8 9 10\n')
+    own = time.process_time()
+    found = seconds_of_others(tmp_path / 'stat')
+    assert found == pytest.approx(1023456 / os.sysconf('SC_CLK_TCK') - own, abs=1)
+
+
+def test_no_counters(tmp_path):
+    assert seconds_of_others(tmp_path / 'absent') is None
+
+
+@pytest.mark.skipif(not STAT.is_file(), reason='no counters of the kernel: not Linux')
+def test_another_program_counts():
+    before = seconds_of_others()
+    script = 'import time\nwhile time.process_time() < 1: pass'
+    subprocess.run([sys.executable, '-c', script], check=True, timeout=120)
+    assert seconds_of_others() - before > 0.9

@@ -1,0 +1,40 @@
+import pytest
+
+from mobileode_mm.data import images as pictures
+from mobileode_mm.data.images import check_pictures, find_faulty
+from mobileode_mm.errors import InputError
+
+
+def test_every_beginning_of_the_order_is_spread_evenly():
+    seen = []
+    paths = [str(number) for number in range(1000)]
+    assert find_faulty(paths, seen.append, seconds=-1) == {}
+    assert seen == []
+
+    def read(path):
+        seen.append(int(path))
+
+    find_faulty(paths, read)
+    assert sorted(seen) == list(range(1000))
+    # The first 64 leave no gap longer than three times the mean one.
+    first = sorted(seen[:64])
+    assert max(b - a for a, b in zip([0, *first], [*first, 1000])) <= 3 * 1000 / 64
+
+
+def test_many_are_sampled_but_all_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, 'FEW', 100)
+    monkeypatch.setattr(pictures, 'SAMPLE_SECONDS', -1)
+    paths = [str(tmp_path / f'{number}.jpg') for number in range(200)]
+    for path in paths:
+        open(path, 'wb').write(b'x')
+    check_pictures(paths, 'pictures')  # no time to read one
+    with pytest.raises(InputError, match='1 of 201 pictures do not exist: .*/absent.jpg'):
+        check_pictures([*paths, str(tmp_path / 'absent.jpg')], 'pictures')
+    monkeypatch.setattr(pictures, 'SAMPLE_SECONDS', 60)
+    with pytest.raises(InputError, match='some pictures cannot be used: .*/0.jpg .is broken or no.*and 195 more'):
+        check_pictures(paths, 'pictures')
+
+
+def test_other_storage_is_passed_over():
+    check_pictures(['s3://bucket/picture.jpg'], 'pictures')
+    check_pictures([], 'pictures')

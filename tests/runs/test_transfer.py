@@ -1,0 +1,66 @@
+"""A backbone from one task into another, at another image size."""
+import pytest
+import torch
+
+from mobileode_mm import MobileODEV1, create_model
+from mobileode_mm.cli import train_main
+
+SMALL = dict(widen_factor=0.25, input_size=96)
+CONFIG = '''
+_base_ = 'detection.py'
+custom_imports = dict(imports=['mobileode_mm'])
+model = dict(
+    backbone=dict(_delete_=True, type='MobileODEV1', widen_factor=0.25, input_size=64, out_indices=(4, 5)),
+    neck=dict(in_channels=[36, 36]))
+train_cfg = dict(max_epochs=1)
+optim_wrapper = dict(optimizer=dict(lr=0.0))
+'''
+
+
+@pytest.fixture
+def classifier(place):
+    """A classification checkpoint, trained at another size than the detector is."""
+    (place / 'mine.py').write_text(CONFIG)
+    torch.manual_seed(0)
+    model = create_model('mobileode_v1', num_classes=7, **SMALL)
+    for name, value in model.state_dict().items():
+        if name.endswith('solver.norm.weight'):
+            torch.nn.init.normal_(value)
+    torch.save(dict(state_dict=model.state_dict()), 'classifier.pth')
+    return model
+
+
+@pytest.mark.parametrize('by', ['flag', 'config'])
+def test_a_classifiers_backbone_starts_a_detector(classifier, place, capsys, by):
+    arguments = ['--load-backbone', 'classifier.pth']
+    if by == 'config':
+        init_cfg = "dict(type='Pretrained', checkpoint='classifier.pth', prefix='backbone.')"
+        (place / 'mine.py').write_text(CONFIG.replace('out_indices', f'init_cfg={init_cfg}, out_indices'))
+        arguments = []
+    assert train_main(['mine.py', '--work-dir', 'run', *arguments]) == 0
+    log = next((place / 'run').glob('*/*.log')).read_text()
+    assert '175 loaded, 32 of them resampled, 0 missing, 0 unexpected' in log
+    trained = torch.load('run/epoch_1.pth', weights_only=False)['state_dict']
+    expected = MobileODEV1(widen_factor=0.25, input_size=64)
+    expected.load_state_dict(classifier.backbone.state_dict())
+    for name, value in expected.named_parameters():
+        torch.testing.assert_close(trained[f'backbone.{name}'], value, msg=name)
+
+
+@pytest.mark.parametrize('change, told', [
+    (dict(widen_factor=0.5), 'entries of backbone match'),
+    (dict(num_steps=4), 'entries of backbone match'),
+])
+def test_another_networks_backbone_is_an_error(place, capsys, change, told):
+    (place / 'mine.py').write_text(CONFIG)
+    torch.save(create_model('mobileode_v1', **{**SMALL, **change}).state_dict(), 'other.pth')
+    assert train_main(['mine.py', '--work-dir', 'run', '--load-backbone', 'other.pth']) == 2
+    message = capsys.readouterr().err
+    assert told in message and 'of another shape' in message and 'Traceback' not in message
+    assert not (place / 'run').exists()
+
+
+def test_an_absent_checkpoint_is_an_error(place, capsys):
+    (place / 'mine.py').write_text(CONFIG)
+    assert train_main(['mine.py', '--load-backbone', 'nowhere.pth']) == 2
+    assert 'nowhere.pth' in capsys.readouterr().err
