@@ -16,7 +16,7 @@ from mobileode_mm.checkpoints.released import convert_cvnets_file
 from mobileode_mm.errors import InputError
 from mobileode_mm.ode import PositionNorm
 
-DATA = Path(__file__).parent / 'data'
+DATA = Path(__file__).parent / 'fixtures'
 PAGE = Path(__file__).parents[1] / 'docs' / 'swap.md'
 # What the fixtures' networks have beside their name.
 RELEASED = dict(num_classes=10, input_size=64, act_cfg=dict(type='ReLU'))

@@ -7,10 +7,8 @@ from math import isqrt
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
-from mobileode_mm.backbones.fused import LeanConvModule
 from mobileode_mm.errors import InputError
 from mobileode_mm.ode import ChannelwiseODESolver, PositionNorm
 
@@ -76,8 +74,6 @@ def as_released(module: nn.Module) -> nn.Module:
     """
     if isinstance(module, ChannelwiseODESolver):
         return AsReleasedSolver.of(module)
-    if isinstance(module, LeanConvModule):
-        module.__class__ = ConvModule
     for name, child in module.named_children():
         setattr(module, name, as_released(child))
     return module

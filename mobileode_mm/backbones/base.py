@@ -1,8 +1,9 @@
 """What the staged backbones share: outputs, freezing, norm_eval, checkpointing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch.utils.checkpoint as cp
+from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -10,7 +11,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mobileode_mm.ode import PositionNorm
 
 from .deployed import Deployable, deploy_solvers
-from .fused import make_lean
+from .utils import fast_layout
+
+#: ``make_stage(index, in_width, stride, entry_dilation, dilation)`` gives a stage's blocks and its width.
+MakeStage = Callable[[int, int, int, int, int], tuple[list[nn.Module], int]]
 
 DEFAULT_INIT = (
     dict(type='Kaiming', layer=['Conv2d']),
@@ -21,8 +25,7 @@ DEFAULT_INIT = (
 class StagedBackbone(Deployable, BaseModule):
     """A chain of stages: stage 0 is the stem, stages 1 to ``num_stages`` follow.
 
-    Subclasses hold an ``arch_settings`` table of one row a stage, its stride last, append the stem and the stages with
-    :meth:`add_stage`, in order, and then call :meth:`freeze`.
+    Subclasses hold an ``arch_settings`` table of one row a stage, its stride last, and call :meth:`build`.
 
     Args:
         out_indices: Stages whose outputs are returned, in this order; 0 is the stem, negative ones count from the end.
@@ -58,10 +61,29 @@ class StagedBackbone(Deployable, BaseModule):
         self.with_cp = with_cp
         self._stages: list[tuple[str, int, int]] = []  # name, width, downsampling from the image
 
-    def add_stage(self, name: str, module: nn.Module, width: int, stride: int) -> None:
-        """Append a stage that outputs ``width`` channels and downsamples by ``stride``."""
+    def build(self, stem_width: int, strides: Sequence[int], dilations: Sequence[int], make_stage: MakeStage,
+              **conv: dict | None) -> None:
+        """Append the stem and the stages, and freeze what is to be frozen.
+
+        Args:
+            stem_width: Channels of the stem, a 3×3 convolution.
+            strides, dilations: Of the stem and of each stage (:meth:`stage_layout`).
+            make_stage: Makes the blocks of a stage, and says its width.
+            **conv: ``conv_cfg``, ``norm_cfg`` and ``act_cfg`` of the stem.
+        """
+        stem = ConvModule(3, stem_width, 3, stride=strides[0], padding=dilations[0], dilation=dilations[0], **conv)
+        self._add_stage('stem', stem, stem_width, strides[0])
+        width = stem_width
+        for index, (stride, dilation) in enumerate(zip(strides[1:], dilations[1:])):
+            # The first block still reads the grid of the stage before: with its dilation, a stage whose stride is
+            # traded for dilation computes the strided network's values, and pretrained weights stay valid.
+            blocks, width = make_stage(index, width, stride, dilations[index], dilation)
+            self._add_stage(f'stage{index + 1}', nn.Sequential(*blocks), width, stride)
+        self.freeze()
+
+    def _add_stage(self, name: str, module: nn.Module, width: int, stride: int) -> None:
         before = self._stages[-1][2] if self._stages else 1
-        self.add_module(name, make_lean(module))
+        self.add_module(name, module)
         self._stages.append((name, width, before * stride))
 
     def stage_layout(self, strides: Sequence[int] | None,
@@ -83,6 +105,7 @@ class StagedBackbone(Deployable, BaseModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) to the outputs of ``out_indices``, each (B, C, ⌈H/stride⌉, ⌈W/stride⌉)."""
+        x = fast_layout(x)
         outputs = {}
         for index, (name, _, _) in enumerate(self._stages[:max(self.out_indices) + 1]):
             stage = getattr(self, name)

@@ -1,12 +1,27 @@
 """The deploy form of networks, in mmpretrain's habit: ``switch_to_deploy()`` changes a trained network in place."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
 from mmcv.cnn.utils import fuse_conv_bn
-from torch import Tensor, nn
+from torch import nn
 
-from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver, fold_norm
+from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver
+
+from .fused import fuse_activations
+
+
+class DeployableBlock(ABC):
+    """Mix-in of blocks that know what else of them belongs into the deploy form of their solver."""
+
+    @abstractmethod
+    def switch_to_deploy(self, map_sizes: dict[nn.Module, tuple[int, int]]) -> None:
+        """Replace the solver and what follows it, in place.
+
+        Args:
+            map_sizes: Height and width of the map that each solver reads; those that serve any size are left out.
+        """
 
 
 class Deployable(nn.Module):
@@ -21,13 +36,14 @@ class Deployable(nn.Module):
     def switch_to_deploy(self, input_size: int | Sequence[int] | None = None) -> None:
         """Make a trained network one for inference alone, in place: the same outputs, and nothing left to train.
 
-        Batch norms are folded into the convolutions before them, the solvers get their constants prepared
-        (:class:`DeployedODESolver`), and a batch norm after a solver becomes scale and shift of its channels. A second
-        call changes nothing. A network of the same config that is switched in the same way loads the state dict.
+        Batch norms are folded into the convolutions before them, which take the activation with them
+        (:class:`FusedConv`); the solvers get their constants prepared (:class:`DeployedODESolver`), with the norm,
+        activation and sum that follow them in their block. A second call changes nothing. A network of the same config
+        that is switched in the same way loads the state dict.
 
         Args:
-            input_size: Height and width of the pictures, or one number for both: the solvers' grids are resampled for
-                it once, and pictures of other sizes are refused. By default any size is served.
+            input_size: Height and width of the images, or one number for both: the solvers' grids are resampled for
+                it once, and images of other sizes are refused. By default any size is served.
         """
         if self.deploy:
             return
@@ -37,6 +53,7 @@ class Deployable(nn.Module):
             part.switch_to_deploy(input_size)
         self.fold(input_size)
         fuse_conv_bn(self)
+        fuse_activations(self)
         self.requires_grad_(False)
         self.deploy = True
 
@@ -56,28 +73,9 @@ class Deployable(nn.Module):
         return super().train(mode)
 
 
-class ChannelAffine(nn.Module):
-    """Scale and shift of each channel, which is what is left of a trained batch norm.
-
-    Args:
-        norm: Batch norm with running statistics.
-    """
-
-    def __init__(self, norm: nn.modules.batchnorm._BatchNorm):
-        super().__init__()
-        weight, bias = norm.weight.detach(), norm.bias.detach()
-        scale, shift = fold_norm(weight, bias, norm.running_mean, norm.running_var, norm.eps)
-        self.register_buffer('scale', scale[:, None, None])
-        self.register_buffer('shift', shift[:, None, None])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        return torch.addcmul(self.shift, x, self.scale)
-
-
 @torch.no_grad()
 def map_sizes(network: nn.Module, input_size: int | Sequence[int]) -> dict[nn.Module, tuple[int, int]]:
-    """Height and width of the maps that each solver reads for pictures of ``input_size``; found by one run."""
+    """Height and width of the maps that each solver reads for images of ``input_size``; found by one run."""
     size = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
     sizes = {}
 
@@ -96,14 +94,11 @@ def map_sizes(network: nn.Module, input_size: int | Sequence[int]) -> dict[nn.Mo
 
 
 def deploy_solvers(network: nn.Module, input_size: int | Sequence[int] | None) -> None:
-    """Replace every solver of a network in eval mode, and the batch norm that follows it in its module."""
+    """Give every solver of a network in eval mode its deploy form, with what follows it where its block says so."""
     sizes = {} if input_size is None else map_sizes(network, input_size)
     for parent in list(network.modules()):
-        after_solver = False
+        if isinstance(parent, DeployableBlock):
+            parent.switch_to_deploy(sizes)
         for name, child in list(parent.named_children()):
             if isinstance(child, ChannelwiseODESolver):
                 setattr(parent, name, DeployedODESolver(child, sizes.get(child)))
-                after_solver = True
-            elif after_solver and isinstance(child, nn.modules.batchnorm._BatchNorm):
-                setattr(parent, name, ChannelAffine(child))
-                after_solver = False

@@ -1,12 +1,11 @@
-"""Inference on CPUs without passes over the maps for norms and activations, which took as long as the convolutions."""
+"""Convolutions of the deploy form, which are one operator of oneDNN with the activation after them."""
 
 import torch
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
-from mobileode_mm.ode import fold_norm, is_exporting, is_watched
-
-from .deployed import ChannelAffine
+from mobileode_mm.ode import is_watched
+from mobileode_mm.ode.backends import conditions, forced_backend, log_once
 
 #: oneDNN's name and arguments of the activations that it takes with a convolution.
 _ACTIVATIONS = {
@@ -14,90 +13,80 @@ _ACTIVATIONS = {
     nn.ReLU6: ('hardtanh', [0., 6.]),
     nn.SiLU: ('swish', []),
     nn.Hardswish: ('hardswish', []),
+    nn.Identity: ('none', []),
 }
 
 
-class LeanConvModule(ConvModule):
-    """mmcv's ConvModule, of which inference on a CPU in float32 without gradients is one operator of oneDNN.
+class FusedConv(nn.Module):
+    """A convolution and its activation, in one pass over the map on a CPU in float32.
 
-    The norm's scale goes into a copy of the weights, on each call: weights that anything changed are seen. Everywhere
-    else, and while something watches the parts (hooks, export, counters of operators), it is ConvModule.
+    Args:
+        conv: A convolution that pads with zeros.
+        activate: ReLU, ReLU6, SiLU, Hardswish, or Identity.
     """
 
-    def forward(self, x: Tensor, activate: bool = True, norm: bool = True) -> Tensor:
+    def __init__(self, conv: nn.Conv2d, activate: nn.Module):
+        super().__init__()
+        self.conv = conv
+        self.activate = activate
+
+    @staticmethod
+    def serves(module: nn.Module) -> bool:
+        """Whether a module is a ConvModule whose parts, the norm being folded, are what this class holds."""
+        return (type(module) is ConvModule and type(module.conv) is nn.Conv2d and not module.with_explicit_padding
+                and module.conv.padding_mode == 'zeros' and not isinstance(module.conv.padding, str)
+                and module.order == ('conv', 'norm', 'act')
+                and (not module.with_norm or type(module.norm) is nn.Identity)
+                and (not module.with_activation or type(module.activate) in _ACTIVATIONS))
+
+    def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) to (B, out_channels, H', W')."""
-        if activate and norm and self._is_one_operator(x):
-            return self._at_once(x)
-        return super().forward(x, activate, norm)
+        name, reason = self.backend_for(x)
+        conv = self.conv
+        if name == 'onednn':
+            return torch.ops.mkldnn._convolution_pointwise(x, conv.weight, conv.bias, conv.padding, conv.stride,
+                                                           conv.dilation, conv.groups,
+                                                           *_ACTIVATIONS[type(self.activate)], '')
+        log_once(f'FusedConv runs by operators: {reason}')
+        return self.activate(conv(x))
 
-    def _is_one_operator(self, x: Tensor) -> bool:
-        if torch.is_grad_enabled() or x.device.type != 'cpu' or x.dtype != torch.float32:
-            return False
-        if is_exporting() or is_watched() or torch.is_autocast_enabled('cpu') or x.dim() != 4 or not x.numel():
-            return False
+    def backend_for(self, x: Tensor) -> tuple[str, str]:
+        """``'onednn'``, or ``'operators'`` and the reason."""
+        reason = self._against(x)
+        return ('operators', reason) if reason else ('onednn', '')
+
+    def _against(self, x: Tensor) -> str | None:
+        if forced_backend() in ('operators', 'reference'):
+            return f'{forced_backend()} is forced'
+        reason = conditions.against_cpu_kernels(x, self.conv.weight.dtype)
+        if reason:
+            return f'onednn: {reason}'
+        if x.dtype != torch.float32:
+            return f'onednn: x is {x.dtype}'
+        if torch.is_grad_enabled() and x.requires_grad:
+            return 'onednn: the operator has no gradient'
+        if x.dim() != 4:
+            return 'onednn: x has no batch'
         if torch.compiler.is_compiling() and not _is_channels_last(x):
-            return False
-        conv = self.conv
-        if type(conv) is not nn.Conv2d or conv.weight.dtype != x.dtype or conv.padding_mode != 'zeros':
-            return False
-        if self.order != ('conv', 'norm', 'act') or self.with_explicit_padding or isinstance(conv.padding, str):
-            return False
-        parts = [conv]
-        if self.with_norm:
-            if not (type(self.norm) is nn.Identity or _is_settled(self.norm)):
-                return False
-            parts.append(self.norm)
-        if self.with_activation:
-            if type(self.activate) not in _ACTIVATIONS:
-                return False
-            parts.append(self.activate)
-        return not has_hooks(*parts) and _has_operator()
-
-    def _at_once(self, x: Tensor) -> Tensor:
-        conv = self.conv
-        weight, bias = conv.weight, conv.bias
-        affine = channel_affine(self.norm) if self.with_norm else None
-        if affine is not None:
-            scale, shift = affine
-            weight = weight * scale[:, None, None, None]
-            bias = shift if bias is None else torch.addcmul(shift, bias, scale)
-        name, arguments = _ACTIVATIONS[type(self.activate)] if self.with_activation else ('none', [])
-        return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, conv.padding, conv.stride, conv.dilation,
-                                                       conv.groups, name, arguments, '')
+            return 'onednn: x is not in channels_last memory, of any other Inductor and oneDNN may differ'
+        if is_watched():
+            return 'onednn: a mode of torch watches the operators'
+        return None if _has_onednn() else 'onednn: torch was built without it, or it is switched off'
 
 
-def make_lean(network: nn.Module) -> nn.Module:
-    """Let every ConvModule of a network, which is changed in place and returned, be a :class:`LeanConvModule`."""
-    for module in network.modules():
-        if type(module) is ConvModule:
-            module.__class__ = LeanConvModule  # it has no state of its own
-    return network
-
-
-def channel_affine(norm: nn.Module) -> tuple[Tensor, Tensor] | None:
-    """Scale and shift of each channel, (C,) each, that a norm comes to now; None where it does not, or is no norm."""
-    if isinstance(norm, ChannelAffine):
-        return norm.scale.flatten(), norm.shift.flatten()
-    if _is_settled(norm):
-        return fold_norm(norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps)
-    return None
-
-
-def has_hooks(*modules: nn.Module) -> bool:
-    """Whether someone wants to be called when one of them is."""
-    return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
-
-
-def _is_settled(norm: nn.Module) -> bool:
-    return (type(norm) is nn.BatchNorm2d and not norm.training and norm.running_mean is not None
-            and norm.weight is not None)
+def fuse_activations(network: nn.Module) -> None:
+    """Replace every ConvModule of a network, its norm folded, by a :class:`FusedConv` where that serves."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if FusedConv.serves(child):
+                setattr(parent, name, FusedConv(child.conv, child.activate if child.with_activation else nn.Identity()))
 
 
 def _is_channels_last(x: Tensor) -> bool:
-    """Whether a map is in that layout beyond doubt: of any other, Inductor and oneDNN may differ on the output's."""
+    """Whether a map is in that layout beyond doubt."""
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 @torch.compiler.assume_constant_result
-def _has_operator() -> bool:
+def _has_onednn() -> bool:
     return torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled()

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
+from mmcv.cnn import DepthwiseSeparableConvModule
 from mmengine.registry import MODELS
-from torch import nn
 
 from .base import StagedBackbone
 
@@ -48,17 +47,16 @@ class MobileNetV1(StagedBackbone):
         def scaled(channels):
             return max(8, round(channels * widen_factor / 8) * 8)
 
-        common = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg)
-        width = scaled(32)
-        stem = ConvModule(3, width, 3, stride=strides[0], padding=dilations[0], dilation=dilations[0], **common)
-        self.add_stage('stem', stem, width, strides[0])
-        for index, (channels, num_blocks, _) in enumerate(self.arch_settings):
-            blocks = []
-            for number in range(num_blocks):
-                stride = strides[index + 1] if number == 0 else 1
-                dilation = dilations[index] if number == 0 else dilations[index + 1]
-                in_width, width = width, scaled(channels)
-                blocks.append(DepthwiseSeparableConvModule(in_width, width, 3, stride=stride, padding=dilation,
-                                                           dilation=dilation, **common))
-            self.add_stage(f'stage{index + 1}', nn.Sequential(*blocks), width, strides[index + 1])
-        self.freeze()
+        conv = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg)
+
+        def make_stage(index, in_width, stride, entry_dilation, dilation):
+            width, blocks = scaled(self.arch_settings[index][0]), []
+            for number in range(self.arch_settings[index][1]):
+                first = number == 0
+                here = entry_dilation if first else dilation
+                blocks.append(DepthwiseSeparableConvModule(in_width if first else width, width, 3,
+                                                           stride=stride if first else 1, padding=here, dilation=here,
+                                                           **conv))
+            return blocks, width
+
+        self.build(scaled(32), strides, dilations, make_stage, **conv)

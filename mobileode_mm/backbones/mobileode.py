@@ -6,21 +6,27 @@ from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule, build_norm_layer
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver, is_watched, square_side
+from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver, square_side
 
 from .base import StagedBackbone, per_stage
-from .fused import channel_affine, has_hooks
+from .deployed import DeployableBlock
 
 
-class SolverModule(BaseModule):
+class SolverModule(DeployableBlock, BaseModule):
     """Channelwise ODE solver, norm, ReLU6: what stands in the place of a 1×1 ConvModule.
 
     Args:
         in_channels, out_channels: Perfect squares.
         solver: The other keywords of :class:`ChannelwiseODESolver`.
         norm_cfg: Norm of the output channels.
+
+    Attributes:
+        fused: Whether norm, activation and residual are the solver's own, in the deploy form.
     """
+
+    fused = False
 
     def __init__(self, in_channels: int, out_channels: int, solver: dict, norm_cfg: dict):
         super().__init__()
@@ -31,20 +37,18 @@ class SolverModule(BaseModule):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """(B, in_channels, H, W) to (B, out_channels, H, W), plus the residual of that shape where one is given."""
-        affine = self._affine(x)
-        if affine is not None:
-            return self.solver.infer_with_relu6(x, *affine, residual)
+        if self.fused:
+            return self.solver(x, residual)
         y = self.act(getattr(self, self.norm_name)(self.solver(x)))
         return y if residual is None else residual + y
 
-    def _affine(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
-        """The norm's scale and shift, where the solver's kernel can do all at once and nobody watches the parts."""
+    def switch_to_deploy(self, map_sizes: dict[nn.Module, tuple[int, int]]) -> None:
         norm = getattr(self, self.norm_name)
-        if is_watched() or has_hooks(self.solver, norm, self.act):
-            return None
-        # Whatever else was put in the solver's place has no such kernel.
-        ours = isinstance(self.solver, (ChannelwiseODESolver, DeployedODESolver))
-        return channel_affine(norm) if ours and self.solver.infers_with_relu6(x) else None
+        # Whatever else norm_cfg names stays a module after the solver.
+        self.fused = isinstance(norm, _BatchNorm) and norm.track_running_stats and norm.affine
+        self.solver = DeployedODESolver(self.solver, map_sizes.get(self.solver), norm if self.fused else None)
+        if self.fused:
+            delattr(self, self.norm_name)
 
 
 class ODEResidualBlock(BaseModule):
@@ -113,29 +117,22 @@ class MobileODE(StagedBackbone):
 
         solver = dict(solver=solver, norm=solver_norm, backend=solver_backend, learnable_step=learnable_step,
                       resize_mode=resize_mode)
-        width = max(8, round(self.stem_channels * widen_factor / 8) * 8)
         conv = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
-        stem = ConvModule(3, width, 3, stride=strides[0], padding=dilations[0], dilation=dilations[0], act_cfg=act_cfg,
-                          **conv)
-        self.add_stage('stem', stem, width, strides[0])
-        size = _downsampled(size, strides[0])
-        for index, (side, num_blocks, _) in enumerate(self.arch_settings):
-            stride, dilation, entry_dilation = strides[index + 1], dilations[index + 1], dilations[index]
-            size = _downsampled(size, stride)
-            in_width, width = width, max(1, round(side * widen_factor)) ** 2
-            # The entry convolution still reads the grid of the stage before: with its dilation, a stage whose stride is
-            # traded for dilation computes the strided network's values, and pretrained weights stay valid.
+        # Height and width of the stem's map and of each stage's, which are the reference grids of the position norms.
+        grids = [size := tuple(-(-side // stride) for side in size) for stride in strides]
+
+        def make_stage(index, in_width, stride, entry_dilation, dilation):
+            side, num_blocks, _ = self.arch_settings[index]
+            width = max(1, round(side * widen_factor)) ** 2
             blocks = [DepthwiseSeparableConvModule(in_width, width, 3, stride=stride, padding=entry_dilation,
                                                    dilation=entry_dilation, dw_act_cfg=None, act_cfg=act_cfg, **conv)]
             if num_blocks:
-                here = dict(solver, num_steps=num_steps[index], grid_size=size)
+                here = dict(solver, num_steps=num_steps[index], grid_size=grids[index + 1])
                 blocks += [ODEResidualBlock(width, expand_ratio, dilation, here, **conv) for _ in range(num_blocks)]
-            self.add_stage(f'stage{index + 1}', nn.Sequential(*blocks), width, stride)
-        self.freeze()
+            return blocks, width
 
-
-def _downsampled(size: tuple[int, int], stride: int) -> tuple[int, int]:
-    return tuple(-(-side // stride) for side in size)
+        stem_width = max(8, round(self.stem_channels * widen_factor / 8) * 8)
+        self.build(stem_width, strides, dilations, make_stage, act_cfg=act_cfg, **conv)
 
 
 @MODELS.register_module()

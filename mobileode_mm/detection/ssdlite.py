@@ -5,8 +5,8 @@ from mmdet.structures import SampleList
 from torch import Tensor
 
 from ..backbones.deployed import Deployable
+from ..backbones.sync_norms import trains_on_one_image
 from ..backbones.utils import fast_layout, feature_channels, with_in_channels
-from ..engine.distributed import trains_on_one_picture
 from ..errors import InputError
 
 
@@ -73,7 +73,7 @@ class SSDLite(Deployable, SingleStageDetector):
         Raises:
             InputError: One picture is all there is to take batch statistics of a 1x1 map from.
         """
-        if trains_on_one_picture(self.bbox_head, len(batch_inputs)):
+        if trains_on_one_image(self.bbox_head, len(batch_inputs)):
             raise InputError(
                 'SSDLite cannot train on batches of one picture: on its 1x1 map, batch norm needs two values '
                 'or more. Set train_dataloader.batch_size to 2 or more (and keep drop_last=True).')

@@ -6,8 +6,6 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..backbones.fused import make_lean
-
 
 @MODELS.register_module()
 class SSDLiteNeck(BaseModule):
@@ -63,7 +61,6 @@ class SSDLiteNeck(BaseModule):
         self.pooled_layer = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             ConvModule(*self.out_channels[-2:], 1, conv_cfg=conv_cfg, norm_cfg=None, act_cfg=act_cfg))
-        make_lean(self)
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Make the detection maps.

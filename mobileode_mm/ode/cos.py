@@ -1,27 +1,22 @@
 """The Channelwise ODE Solver as a layer."""
 
-from collections.abc import Callable, Sequence
-from types import ModuleType
+from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from .backends import cpu
+from .backends import ORDERS, Dispatched, operators, select
 from .channel_norm import ChannelNorm
 from .checks import known, square_side
 from .position_norm import PositionNorm
-from .resize import RESIZE_MODES, as_channels, as_matrices, resize_matrix
+from .resize import RESIZE_MODES, as_channels, resize_matrix
 from .solver_norm import SolverNorm
 from .solvers import SOLVERS
-from .tracing import is_exporting
 
 NORMS = ('position', 'channel')
-BACKENDS = ('auto', 'reference', 'triton')
 
 
-class ChannelwiseODESolver(nn.Module):
+class ChannelwiseODESolver(Dispatched):
     """Mixes channels by a few explicit steps of an ODE, in the place of a 1×1 convolution.
 
     Each position's channels, seen as a p×p matrix and resized to q×q, follow dy/dt = −y + σ(y + yK_l) with
@@ -37,15 +32,17 @@ class ChannelwiseODESolver(nn.Module):
             served by resampling (:class:`PositionNorm`). Unused by the channel norm.
         norm: ``'position'`` as released, or ``'channel'``: batch norm of the q² channels, which knows no size.
         solver: Name in :data:`SOLVERS`.
-        backend: What computes it. Whatever kernels do not serve goes through torch's operators.
+        backend: Who computes it: ``backend_for(x)`` names it, with the reason. What kernels decline goes through
+            torch's operators.
 
-            - ``'auto'``: compiled kernels where there are some (CPU, float32 and float64, Euler;
-              any resize but the bilinear one goes before them, by operators). On a GPU that is torch's operators,
-              because no GPU has run the Triton kernels yet.
+            - ``'auto'``: compiled kernels where there are some (CPU, float32 and float64, Euler; any resize but the
+              bilinear one goes before them, by operators). On a GPU that is torch's operators, because no GPU has run
+              the Triton kernels yet.
             - ``'triton'``: on a GPU: Euler and bilinear, up to 4096 channels, float32, float16, bfloat16 and autocast
               to these; training, and inference without gradients. Not served are a norm in eval mode with gradients,
               statistics shared by several processes, and export.
-            - ``'reference'``: always torch's operators, as plain as can be: every step is stored for the backward
+            - ``'operators'``: torch's operators alone, on any device.
+            - ``'reference'``: torch's operators, as plain as can be: every step is stored for the backward
               pass, can be differentiated twice and by ``torch.func``, and the norm is called as a module.
 
             But for ``'reference'`` no path stores the steps: the backward pass recomputes them, so that memory between
@@ -58,6 +55,8 @@ class ChannelwiseODESolver(nn.Module):
         ImportError: ``backend='triton'`` where Triton is not installed.
     """
 
+    is_deployed = False
+
     def __init__(self, in_channels: int, out_channels: int, num_steps: int = 3,
                  grid_size: int | Sequence[int] = 8, norm: str = 'position', solver: str = 'euler',
                  backend: str = 'auto', learnable_step: bool = True, resize_mode: str = 'bilinear'):
@@ -68,13 +67,11 @@ class ChannelwiseODESolver(nn.Module):
             raise ValueError(f'num_steps={num_steps} is under 1; nearest legal: 1')
         known('norm', norm, NORMS)
         known('solver', solver, SOLVERS)
-        known('backend', backend, BACKENDS)
+        known('backend', backend, ORDERS)
         known('resize_mode', resize_mode, RESIZE_MODES)
         self.in_channels, self.out_channels, self.num_steps = in_channels, out_channels, num_steps
         self.side_in, self.side = side_in, side
-        self.solver, self.backend, self.resize_mode = solver, backend, resize_mode
-        # Asked once, as torch.compile looks in every call whether what it asked is still so.
-        self.has_native_kernels = cpu.knows(solver, side)
+        self.solver, self.resize_mode = solver, resize_mode
         self.matrices = nn.Parameter(torch.randn(num_steps, side, side) * 0.1)
         if learnable_step:
             self.delta_t = nn.Parameter(0.4 + 0.005 * torch.randn(num_steps))
@@ -89,24 +86,11 @@ class ChannelwiseODESolver(nn.Module):
         self.register_buffer('identity', torch.eye(side), persistent=False)
         resize = resize_matrix(side_in, side, resize_mode).float() if side_in != side else None
         self.register_buffer('resize', resize, persistent=False)
-        self._kernels()
+        self.backend = backend
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) to (B, out_channels, H, W), same dtype, in channels_last memory."""
-        kernels = self._kernels()
-        if kernels is not None and kernels.serves(self, x):
-            return kernels.solve(self, x)
-        recomputes = self.backend != 'reference' and torch.is_grad_enabled() and self.owns_norm and not is_exporting()
-        return self._solve_recomputing(x) if recomputes else self._solve(x, self._norm)
-
-    def infers_with_relu6(self, x: Tensor) -> bool:
-        """Whether :meth:`infer_with_relu6` serves now: the compiled kernels do, in eval mode, without gradients."""
-        return (self.backend == 'auto' and not torch.is_grad_enabled() and not self.norm.training
-                and cpu.serves(self, x))
-
-    def infer_with_relu6(self, x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None = None) -> Tensor:
-        """ReLU6(self(x) · scale + shift) + residual in one pass; scale and shift are (out_channels,)."""
-        return cpu.infer(self, x, (scale, shift, residual))
+        return select(self, x)[0].solve(self, x)
 
     @torch.no_grad()
     def trajectory(self, x: Tensor) -> Tensor:
@@ -115,7 +99,7 @@ class ChannelwiseODESolver(nn.Module):
         (B, in_channels, H, W) to (L + 1, B, out_channels, H, W).
         """
         states = []
-        self._solve(x, self.norm.fixed, states)
+        operators.steps(self, x, self.norm.fixed, states)
         return torch.stack([as_channels(state) for state in states])
 
     def step_lengths(self) -> Tensor:
@@ -127,58 +111,10 @@ class ChannelwiseODESolver(nn.Module):
         """Whether the norm is this layer's own, and no synchronised batch norm was put in its place."""
         return isinstance(self.norm, SolverNorm)
 
-    def _kernels(self) -> ModuleType | None:
-        """The module with the kernels of the backend: ``serves(layer, x)`` and ``solve(layer, x)``."""
-        if self.backend == 'triton':
-            from .backends import triton  # here, because it imports Triton
-            return triton
-        return cpu if self.backend == 'auto' else None
-
-    def _norm(self, z: Tensor) -> Tensor:
+    def apply_norm(self, z: Tensor) -> Tensor:
         """σ's norm of (B, H, W, q²) by its module; one that was put in its place knows (N, q²) alone."""
         return self.norm(z) if self.owns_norm else self.norm(z.flatten(0, 2)).view_as(z)
-
-    def _solve_recomputing(self, x: Tensor) -> Tensor:
-        """By operators; the backward pass computes the steps again, and the running statistics move once."""
-        if not self.norm.training:
-            return checkpoint(self._solve, x, self.norm.fixed, use_reentrant=False, preserve_rng_state=False)
-        y, moments = checkpoint(self._solve_untracked, x, use_reentrant=False, preserve_rng_state=False)
-        for mean, var in moments:
-            self.norm.track(mean, var)
-        return y
-
-    def _solve_untracked(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """y, and mean and unbiased variance of each evaluation, stacked; running statistics stay as they are."""
-        moments = []
-
-        def norm(z):
-            z, mean, var = self.norm.normalise(z)
-            moments.append(torch.stack([mean, var]))
-            return z
-
-        return self._solve(x, norm), torch.stack(moments)
-
-    def _solve(self, x: Tensor, norm: Callable[[Tensor], Tensor], states: list[Tensor] | None = None) -> Tensor:
-        """y by torch's operators, with σ's norm of (B, H, W, q²) as a function; adds y_0 to y_L to ``states``."""
-        start = y = _at_least_float32(as_matrices(x, self.side_in, self.resize))
-        step_lengths = self.step_lengths().to(y.dtype)
-        solver = SOLVERS[self.solver]
-        for matrix, step_length in zip(self.identity + self.matrices, step_lengths):
-            def target(state, matrix=matrix):
-                """σ(y + yK) of the state (B, H, W, q, q), ``matrix`` being I + K."""
-                z = _at_least_float32(state.to(x.dtype) @ matrix).flatten(3)
-                return F.relu6(norm(z)).view_as(state)
-
-            if states is not None:
-                states.append(y)
-            y = solver(target, y, step_length)
-        if states is not None:
-            states.append(y)
-        return as_channels(y + start).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f'{self.in_channels}, {self.out_channels}, num_steps={self.num_steps}, solver={self.solver!r}'
 
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backends import cpu, cpu_operators
+from .backends import Dispatched, select
 from .cos import ChannelwiseODESolver
 from .position_norm import PositionNorm, resample_grid
 from .resize import as_channels, as_matrices
@@ -20,7 +20,7 @@ def _euler(target, y, dt):
 _SOLVERS = {**SOLVERS, 'euler': _euler}
 
 
-class DeployedODESolver(nn.Module):
+class DeployedODESolver(Dispatched):
     """A trained :class:`ChannelwiseODESolver` for inference alone: same values, no parameters.
 
     Kept as constants are I + K, the clamped step lengths, and the inner norm as one scale and one shift: for each
@@ -30,36 +30,51 @@ class DeployedODESolver(nn.Module):
     Args:
         solver: Is left as it is.
         map_size: Height and width of the maps it will be given; None serves any. Unused by the channel norm.
+        norm: The batch norm that follows the solver, of out_channels, with running statistics: it and a ReLU6 after it
+            become part of the solver.
 
     Raises:
         ValueError: In use: a map of another size than ``map_size``.
     """
 
-    def __init__(self, solver: ChannelwiseODESolver, map_size: tuple[int, int] | None = None):
+    is_deployed = True
+
+    def __init__(self, solver: ChannelwiseODESolver, map_size: tuple[int, int] | None = None,
+                 norm: nn.modules.batchnorm._BatchNorm | None = None):
         super().__init__()
         self.in_channels, self.out_channels = solver.in_channels, solver.out_channels
         self.side_in, self.side, self.resize_mode = solver.side_in, solver.side, solver.resize_mode
-        self.solver, self.backend, self.has_native_kernels = solver.solver, solver.backend, solver.has_native_kernels
+        self.solver = solver.solver
         self.by_channel = not isinstance(solver.norm, PositionNorm)
         self.map_size = None if self.by_channel else map_size
         self.eps = solver.norm.eps
         self.register_buffer('transitions', solver.identity + solver.matrices.detach())
         self.register_buffer('step_lengths', solver.delta_t.detach().clamp(min=1 / solver.num_steps))
         self.register_buffer('resize', solver.resize, persistent=False)
-        norm = [getattr(solver.norm, name).detach() for name in PositionNorm.GRIDS]
+        values = [getattr(solver.norm, name).detach() for name in PositionNorm.GRIDS]
         if self.by_channel or map_size is not None:
-            norm = norm if self.by_channel else [resample_grid(grid, map_size) for grid in norm]
-            scale, shift = fold_norm(*norm, self.eps)
+            values = values if self.by_channel else [resample_grid(grid, map_size) for grid in values]
+            scale, shift = fold_norm(*values, self.eps)
             self.register_buffer('scale', scale)
             self.register_buffer('shift', shift)
         else:
-            self.register_buffer('grids', torch.stack(norm))
+            self.register_buffer('grids', torch.stack(values))
+        after = (None, None) if norm is None else fold_norm(*(
+            getattr(norm, name).detach() for name in PositionNorm.GRIDS), norm.eps)
+        self.register_buffer('after_scale', after[0])
+        self.register_buffer('after_shift', after[1])
+        self.backend = solver.backend
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, H, W) to (B, out_channels, H, W), same dtype, in channels_last memory."""
-        if self._native_serves(x):
-            return self._infer(x)
-        scale, shift = self._norm(x)
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """(B, in_channels, H, W) to (B, out_channels, H, W), same dtype, in channels_last memory.
+
+        Where a norm follows, the result is ReLU6(norm(y)), plus the residual of its shape where one is given.
+        """
+        return select(self, x)[0].solve(self, x, residual)
+
+    def by_operators(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """:meth:`forward` by torch's operators, those that a file for other programs consists of."""
+        scale, shift = self.norm_for(x)
         if self.by_channel:
             scale, shift = scale.view(self.side, self.side), shift.view(self.side, self.side)
         else:
@@ -72,22 +87,13 @@ class DeployedODESolver(nn.Module):
                 return F.relu6(torch.addcmul(shift, (state.to(x.dtype) @ transition).to(dtype), scale))
 
             y = _SOLVERS[self.solver](target, y, step_length)
-        return as_channels(y + start).to(x.dtype)
+        y = as_channels(y + start).to(x.dtype)
+        if self.after_scale is not None:
+            y = F.relu6(torch.addcmul(self.after_shift[:, None, None], y, self.after_scale[:, None, None]))
+        return y if residual is None else residual + y
 
-    def infers_with_relu6(self, x: Tensor) -> bool:
-        """As of :class:`ChannelwiseODESolver`."""
-        return not torch.is_grad_enabled() and self._native_serves(x)
-
-    def infer_with_relu6(self, x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None = None) -> Tensor:
-        """As of :class:`ChannelwiseODESolver`."""
-        return self._infer(x, (scale, shift, residual))
-
-    def _infer(self, x: Tensor, after: tuple[Tensor, Tensor, Tensor | None] = ()) -> Tensor:
-        return cpu_operators.cos_infer(cpu.resized(self, x), self.transitions, self.step_lengths, *self._norm(x),
-                                    None, None, 0.0, 0.0, True, *after)
-
-    def _norm(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale and shift: of each channel, (q²,), or of each position, (H, W)."""
+    def norm_for(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The inner norm's scale and shift: of each channel, (q²,), or of each position of x, (H, W)."""
         if self.by_channel:
             return self.scale, self.shift
         size = tuple(x.shape[2:])
@@ -97,13 +103,8 @@ class DeployedODESolver(nn.Module):
             return fold_norm(*grids, self.eps)
         if size != self.map_size:
             raise ValueError(f'this solver was deployed for maps of {self.map_size} and is given one of {size}: give '
-                             'pictures of the size that was named to switch_to_deploy, or name none to it')
+                             'images of the size that was named to switch_to_deploy, or name none to it')
         return self.scale, self.shift
-
-    def _native_serves(self, x: Tensor) -> bool:
-        """Whether :mod:`.cpu_operators` computes what the operators would; exported programs run where it is not."""
-        return (self.backend == 'auto' and self.has_native_kernels and not (torch.is_grad_enabled() and x.requires_grad)
-                and cpu.takes(x, self.transitions.dtype))
 
     def extra_repr(self) -> str:
         return (f'{self.in_channels}, {self.out_channels}, num_steps={len(self.transitions)}, '

@@ -7,9 +7,8 @@ from mmseg.utils import SampleList
 from torch import Tensor, nn
 
 from ..backbones.deployed import Deployable
-from ..backbones.fused import make_lean
+from ..backbones.sync_norms import trains_on_one_image
 from ..backbones.utils import fast_layout, feature_channels, with_in_channels
-from ..engine.distributed import trains_on_one_picture
 from ..errors import InputError
 
 
@@ -47,7 +46,6 @@ class DeepLabV3(Deployable, EncoderDecoder):
     # mmseg's constructor calls these two when the backbone is there.
     def _init_decode_head(self, decode_head: dict) -> None:
         super()._init_decode_head(self._fitted('decode_head', decode_head))
-        make_lean(self.decode_head)
 
     def _init_auxiliary_head(self, auxiliary_head: dict | list[dict] | None) -> None:
         if isinstance(auxiliary_head, list):
@@ -83,7 +81,7 @@ class DeepLabV3(Deployable, EncoderDecoder):
             InputError: One picture is all there is to take batch statistics of the pooled branch from.
         """
         pooled = getattr(self.decode_head, 'image_pool', nn.Identity())
-        if trains_on_one_picture(pooled, len(inputs)):
+        if trains_on_one_image(pooled, len(inputs)):
             raise InputError(
                 'DeepLabV3 cannot train on batches of one picture: the head pools each to 1x1, where batch norm needs '
                 'two values or more. Set train_dataloader.batch_size to 2 or more (and keep drop_last=True).')

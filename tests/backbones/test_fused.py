@@ -1,41 +1,37 @@
-"""The convolution, norm and activation of one operator are those of mmcv's ConvModule."""
+"""The deploy form's convolutions are mmcv's ConvModule in one operator; the eager networks are mmcv's own."""
 import copy
 import shutil
 
 import pytest
 import torch
 from mmcv.cnn import ConvModule
+from mmcv.cnn.utils import fuse_conv_bn
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.as_released import as_released
-from mobileode_mm.backbones import MobileODEV1, MobileODEV2, ODEResidualBlock
-from mobileode_mm.backbones import fused as lean
-from mobileode_mm.backbones.fused import LeanConvModule, make_lean
-from mobileode_mm.ode.backends import cpu_operators
+from mobileode_mm.backbones import MobileNetV1, MobileODEV1, MobileODEV2, ODEResidualBlock
+from mobileode_mm.backbones.fused import FusedConv, fuse_activations
 
-pytestmark = pytest.mark.skipif(not lean._has_operator(), reason='this torch is built without oneDNN')
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason='this torch is built without oneDNN')
 
 BN = dict(type='BN')
 
 
-@pytest.fixture
-def at_once(monkeypatch):
-    """Whether each call since was one operator."""
-    calls = []
-    plain = LeanConvModule._is_one_operator
-    monkeypatch.setattr(LeanConvModule, '_is_one_operator', lambda self, x: calls.append(plain(self, x)) or calls[-1])
-    return calls
-
-
 def make(*args, **cfg):
-    """mmcv's module, and ours with the same state, in eval mode; norms away from their initial values."""
+    """mmcv's module, and its deploy form, in eval mode; norms away from their initial values."""
     torch.manual_seed(0)
     theirs = ConvModule(*args, **cfg).eval()
     for value in theirs.state_dict().values():
         if value.is_floating_point() and value.dim() == 1:
             value.uniform_(0.5, 1.5)
-    return theirs, make_lean(copy.deepcopy(theirs))
+    parent = nn.Sequential(fuse_conv_bn(copy.deepcopy(theirs)))
+    fuse_activations(parent)
+    return theirs, parent[0]
+
+
+def path(module, x):
+    return module.backend_for(x)[0]
 
 
 @pytest.mark.parametrize('cfg', [
@@ -48,78 +44,69 @@ def make(*args, **cfg):
 ], ids=str)
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize('kernel', [1, 3])
-def test_values(cfg, layout, kernel, at_once):
+def test_values(cfg, layout, kernel):
     theirs, ours = make(10, 15, kernel, **cfg)
     x = (3 * torch.randn(2, 10, 7, 9)).contiguous(memory_format=layout)
     with torch.no_grad():
         expected = copy.deepcopy(theirs).double()(x.double())
         rounding = (theirs(x) - expected).abs().max()
         y = ours(x)
-    assert at_once == [True] and y.dtype == x.dtype and y.stride() == theirs(x).stride()
+        assert ours.backend_for(x) == ('onednn', '')
+    assert y.dtype == x.dtype and y.stride() == theirs(x).stride()
     assert (y - expected).abs().max() <= 4 * rounding + 1e-6
 
 
 @pytest.mark.parametrize('cfg', [
     dict(norm_cfg=dict(type='GN', num_groups=3)), dict(norm_cfg=BN, act_cfg=dict(type='Tanh')),
     dict(norm_cfg=BN, order=('norm', 'conv', 'act')), dict(norm_cfg=BN, padding=1, padding_mode='reflect'),
-    dict(norm_cfg=BN, with_spectral_norm=True), dict(norm_cfg=dict(type='BN', affine=False)),
-    dict(norm_cfg=dict(type='BN', track_running_stats=False)),
+    dict(norm_cfg=BN, with_spectral_norm=True),
 ], ids=str)
-def test_what_the_operator_does_not_know_is_left_to_mmcv(cfg, at_once):
-    theirs, ours = make(6, 6, 3, **cfg)
+def test_what_the_operator_does_not_know_is_left_to_mmcv(cfg):
+    theirs, _ = make(6, 6, 3, **cfg)
+    parent = nn.Sequential(copy.deepcopy(theirs))
+    fuse_activations(parent)
     x = torch.randn(2, 6, 8, 8)
     with torch.no_grad():
-        torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=0)
-    assert at_once == [False]
+        torch.testing.assert_close(parent(x), theirs(x), rtol=0, atol=0)
+    assert type(parent[0]) is ConvModule
 
 
-def test_training_gradients_and_other_types_are_left_to_mmcv(at_once):
+def test_gradients_and_other_types_go_through_operators():
     theirs, ours = make(4, 6, 3, norm_cfg=BN)
     x = torch.randn(2, 4, 8, 8)
-    for mode in (True, False):
-        theirs.train(mode), ours.train(mode)
-        theirs(x).sum().backward(), ours(x).sum().backward()
-        for a, b in zip(theirs.parameters(), ours.parameters(), strict=True):
-            assert torch.equal(a.grad, b.grad)
-    ours.train()
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    assert path(ours, inputs[1]) == 'operators'
+    theirs(inputs[0]).sum().backward(), ours(inputs[1]).sum().backward()
+    torch.testing.assert_close(inputs[1].grad, inputs[0].grad)
     with torch.no_grad():
-        theirs.train(), theirs(x), ours(x)
-        assert torch.equal(theirs.bn.running_var, ours.bn.running_var)
         with torch.autocast('cpu', dtype=torch.bfloat16):
-            assert ours.eval()(x).dtype == torch.bfloat16
-        assert ours(x[:0]).shape == (0, 6, 6, 6)
-        ours.double()(x.double())
-    assert not any(at_once)
+            assert ours(x).dtype == torch.bfloat16 and path(ours, x) == 'operators'
+        assert ours(x[:0]).shape == (0, 6, 6, 6) and path(ours, x[:0]) == 'operators'
+        ours.double(), theirs.double()
+        torch.testing.assert_close(ours(x.double()), theirs(x.double()))
+        assert 'float64' in ours.backend_for(x.double())[1]
 
 
-@pytest.mark.parametrize('change', [
-    lambda module: module.conv.weight.data.mul_(2), lambda module: module.bn.running_var.mul_(2),
-    lambda module: module.load_state_dict(make(4, 6, 3, norm_cfg=BN, bias=True)[0].state_dict(), strict=False),
-], ids=['weights', 'statistics', 'checkpoint'])
-def test_never_stale(change, at_once):
+@pytest.mark.parametrize('name', ['operators', 'reference'])
+def test_forced(name, monkeypatch):
     theirs, ours = make(4, 6, 3, norm_cfg=BN)
-    x = torch.randn(1, 4, 8, 8)
-    with torch.inference_mode():
-        ours(x)
-        change(theirs), change(ours)
-        torch.testing.assert_close(ours(x), theirs(x))
-    assert at_once == [True, True]
-
-
-def test_who_watches_the_parts_sees_them(at_once):
-    _, ours = make(4, 6, 3, norm_cfg=BN)
-    x, seen = torch.randn(1, 4, 8, 8), []
-    handle = ours.conv.register_forward_hook(lambda *_: seen.append('conv'))
+    x = torch.randn(2, 4, 8, 8)
+    monkeypatch.setenv('MOBILEODE_BACKEND', name)
     with torch.no_grad():
+        assert ours.backend_for(x) == ('operators', f'{name} is forced')
+        torch.testing.assert_close(ours(x), theirs(x))
+
+
+def test_a_counter_of_operators_sees_the_convolution():
+    _, ours = make(4, 6, 3, norm_cfg=BN)
+    x = torch.randn(1, 4, 8, 8)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         ours(x)
-        handle.remove()
-        with FlopCounterMode(display=False) as counter:
-            ours(x)
-    assert seen == ['conv'] and counter.get_total_flops() == 2 * 36 * 6 * 36
-    assert at_once == [False, False]
+        assert path(ours, x) == 'operators'
+    assert counter.get_total_flops() == 2 * 36 * 6 * 36
 
 
-def test_compiled_without_a_break(at_once):
+def test_compiled_without_a_break():
     theirs, ours = make(4, 6, 3, norm_cfg=BN, act_cfg=dict(type='SiLU'))
     compiled = torch.compile(ours, fullgraph=True, backend='aot_eager')
     x = torch.randn(1, 4, 8, 8)
@@ -129,12 +116,15 @@ def test_compiled_without_a_break(at_once):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which('g++') is None, reason='no C++ compiler is installed')
+@pytest.mark.parametrize('deploy', [False, True])
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
-def test_machine_code_of_any_layout_and_size(layout):
+def test_machine_code_of_any_layout_and_size(layout, deploy):
     """Of a map with one channel one layout cannot be told from the other; stage 1 has one here, stage 2 four."""
     torch.manual_seed(0)
     network = MobileODEV1(widen_factor=0.125, input_size=64, out_indices=(2, 3))
     network.eval()
+    if deploy:
+        network.switch_to_deploy()
     compiled = torch.compile(network, fullgraph=True, dynamic=True)
     with torch.no_grad():
         for size in ((2, 64, 64), (3, 32, 96)):
@@ -150,16 +140,15 @@ def test_exported_without_it():
     assert 'mkldnn' not in str(graph) and 'mkldnn' not in str(program.graph)
 
 
-def test_networks_keep_their_names():
-    theirs = nn.Sequential(ConvModule(3, 8, 3, norm_cfg=BN), nn.Sequential(ConvModule(8, 8, 1)))
-    ours = make_lean(copy.deepcopy(theirs))
-    assert list(ours.state_dict()) == list(theirs.state_dict())
-    assert [type(module) for module in ours.modules() if isinstance(module, ConvModule)] == 2 * [LeanConvModule]
+@pytest.mark.parametrize('kind', [MobileODEV1, MobileODEV2, MobileNetV1])
+def test_the_eager_networks_are_mmcvs_own(kind):
+    convolutions = [type(module) for module in kind(widen_factor=0.25).modules() if isinstance(module, ConvModule)]
+    assert convolutions and set(convolutions) == {ConvModule}
 
 
-@pytest.mark.parametrize('form', ['trained', 'deployed', 'compiled'])
+@pytest.mark.parametrize('form', ['trained', 'deployed', 'compiled', 'deployed and compiled'])
 @pytest.mark.parametrize('kind', [MobileODEV1, MobileODEV2])
-def test_networks_infer_what_their_parts_do(kind, form, at_once):
+def test_networks_infer_what_their_parts_do(kind, form):
     torch.manual_seed(0)
     network = kind(widen_factor=0.25, out_indices=(0, 3, 5), input_size=64, act_cfg=dict(type='SiLU'))
     network.init_weights()
@@ -168,19 +157,16 @@ def test_networks_infer_what_their_parts_do(kind, form, at_once):
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         exact = as_released(copy.deepcopy(network).eval()).double()(x.double())
-        assert not any(at_once)
-        at_once.clear()
-        if form == 'deployed':
+        if 'deployed' in form:
             network.switch_to_deploy()
+            convolutions = [module for module in network.modules() if isinstance(module, (ConvModule, FusedConv))]
+            assert {type(module) for module in convolutions} == {FusedConv}
         network.eval()
-        outputs = (torch.compile(network, fullgraph=True, backend='aot_eager') if form == 'compiled' else network)(x)
-    if form != 'compiled':
-        assert at_once and all(at_once)
+        outputs = (torch.compile(network, fullgraph=True, backend='aot_eager') if 'compiled' in form else network)(x)
     for a, b in zip(outputs, exact, strict=True):
         assert (a - b).abs().max() < 1e-4 * b.abs().max()
 
 
-@pytest.mark.skipif(not cpu_operators.is_available(), reason='there is no C++ compiler here')
 def test_a_solvers_hooks_are_called():
     block, seen = ODEResidualBlock(16, solver=dict(grid_size=3)).eval(), []
     x = torch.randn(1, 16, 3, 3)

@@ -10,12 +10,8 @@ from mmengine.model import convert_sync_batchnorm
 from torch import nn
 
 from mobileode_mm.backbones import MobileODEV1
-from mobileode_mm.engine.distributed import (
-    MobileODEDistributedDataParallel,
-    ReducedBatchNorm,
-    sync_norms,
-    trains_on_one_picture,
-)
+from mobileode_mm.backbones.sync_norms import ReducedBatchNorm, sync_norms, trains_on_one_image
+from mobileode_mm.engine.distributed import MobileODEDistributedDataParallel
 from mobileode_mm.ode import PositionNorm
 
 
@@ -64,7 +60,7 @@ def worker(path):
         loss_of(outputs, [probe[share] for probe in probes_for(outputs)]).backward()
         gradients = {name: p.grad for name, p in model.module.named_parameters()}
         results[solver_norm, asked_by] = gradients, model.module.state_dict()
-    results['one picture'] = {name: trains_on_one_picture(nn.Sequential(norm), 1) for name, norm in norms().items()}
+    results['one image'] = {name: trains_on_one_image(nn.Sequential(norm), 1) for name, norm in norms().items()}
     if rank == 0:
         torch.save(results, path)
     torch.distributed.destroy_process_group()
@@ -118,11 +114,11 @@ def test_which_norms_need_more_than_one_picture(two_processes):
             return True
         return False
 
-    in_one = {name: trains_on_one_picture(nn.Sequential(norm), 1) for name, norm in norms().items()}
+    in_one = {name: trains_on_one_image(nn.Sequential(norm), 1) for name, norm in norms().items()}
     assert in_one == {name: raises(norm) for name, norm in norms().items()}
     assert in_one == dict(plain=True, synchronised=True, reduced=True, frozen=False, group=False)
-    assert not any(trains_on_one_picture(norm, 2) or raises(norm, 2) for norm in norms().values())
-    assert two_processes['one picture'] == {**in_one, 'synchronised': False, 'reduced': False}
+    assert not any(trains_on_one_image(norm, 2) or raises(norm, 2) for norm in norms().values())
+    assert two_processes['one image'] == {**in_one, 'synchronised': False, 'reduced': False}
 
 
 if __name__ == '__main__':

@@ -21,17 +21,6 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(autouse=True)
-def no_fallback(monkeypatch):
-    """Every solver of ``backend='auto'`` in this file has to have gone through the compiled path."""
-    calls = []
-    trained, inferred = cpu_operators._call, cpu_operators.cos_infer
-    monkeypatch.setattr(cpu_operators, '_call', lambda name, *args, **kwargs: (
-        calls.append(name), trained(name, *args, **kwargs)))
-    monkeypatch.setattr(cpu_operators, 'cos_infer', lambda *args: calls.append('cos_infer') or inferred(*args))
-    return calls
-
-
 def pair(c_in, c_out, steps, grid, norm='position', dtype=torch.float64, resize_mode='bilinear'):
     torch.manual_seed(0)
     layers = [ChannelwiseODESolver(c_in, c_out, steps, grid, norm, backend=backend, resize_mode=resize_mode).to(dtype)
@@ -57,7 +46,8 @@ def assert_same(ours, reference, x, training, calls):
     ours.train(training), reference.train(training)
     probe = torch.randn(x.shape[0], ours.out_channels, *x.shape[2:], dtype=torch.float64)
     results = [outputs_and_gradients(layer, x, probe) for layer in (ours, reference)]
-    assert calls == ['cos_forward' if training else 'cos_infer', 'cos_backward']
+    assert calls == ['cos_train', 'cos_train_backward']
+    assert ours.backend_for(x) == ('cpu', '') and reference.backend_for(x) == ('reference', '')
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, **tolerance)
     for (name, a), b in zip(ours.named_buffers(), reference.buffers(), strict=True):
@@ -68,32 +58,32 @@ def assert_same(ours, reference, x, training, calls):
                                          (289, 361), (4096, 4096), (576, 5184), (5184, 5184)])
 @pytest.mark.parametrize('batch, height, width, grid', [(2, 3, 5, (3, 5)), (1, 1, 1, (1, 1)), (3, 4, 1, (2, 2))])
 @pytest.mark.parametrize('training', [True, False])
-def test_equals_operators(c_in, c_out, batch, height, width, grid, training, no_fallback):
+def test_equals_operators(c_in, c_out, batch, height, width, grid, training, called):
     ours, reference = pair(c_in, c_out, 3, grid)
-    assert_same(ours, reference, torch.randn(batch, c_in, height, width, dtype=torch.float64), training, no_fallback)
+    assert_same(ours, reference, torch.randn(batch, c_in, height, width, dtype=torch.float64), training, called)
 
 
 @pytest.mark.parametrize('c_in, c_out', [(144, 144), (144, 576), (576, 144), (1, 4)])
 @pytest.mark.parametrize('resize_mode', ['nearest', 'bicubic'])
 @pytest.mark.parametrize('training', [True, False])
-def test_other_resizes_go_before_it(c_in, c_out, resize_mode, training, no_fallback):
+def test_other_resizes_go_before_it(c_in, c_out, resize_mode, training, called):
     ours, reference = pair(c_in, c_out, 3, (3, 5), resize_mode=resize_mode)
     x = torch.randn(2, c_in, 3, 5, dtype=torch.float64)
-    assert_same(ours, reference, x, training, no_fallback)
+    assert_same(ours, reference, x, training, called)
     with torch.no_grad():
         y, expected = DeployedODESolver(ours.eval())(x), reference.eval()(x)
-    assert no_fallback[2:] == ['cos_infer']
+    assert called[2:] == ['cos_deployed']
     torch.testing.assert_close(y, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize('c_in, c_out', [(64, 64), (144, 576), (576, 144), (9, 16), (1, 4), (1444, 1444)])
 @pytest.mark.parametrize('batch, height, width', [(2, 3, 5), (1, 1, 2), (3, 13, 11)])
 @pytest.mark.parametrize('training', [True, False])
-def test_channel_norm_equals_operators(c_in, c_out, batch, height, width, training, no_fallback):
+def test_channel_norm_equals_operators(c_in, c_out, batch, height, width, training, called):
     """One position, one short sum and several of them."""
     ours, reference = pair(c_in, c_out, 3, 1, 'channel')
     x = torch.randn(batch, c_in, height, width, dtype=torch.float64) + 3
-    assert_same(ours, reference, x, training, no_fallback)
+    assert_same(ours, reference, x, training, called)
 
 
 @pytest.mark.parametrize('norm', ['position', 'channel'])
@@ -123,7 +113,7 @@ def test_a_number_that_is_none_spoils_its_position_alone(c_in, c_out):
 
 @pytest.mark.parametrize('norm', ['position', 'channel'])
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
-def test_inference_in_float32(norm, layout, no_fallback):
+def test_inference_in_float32(norm, layout, called):
     ours, _ = pair(144, 576, 3, (4, 4), norm, torch.float32)
     exact = pair(144, 576, 3, (4, 4), norm)[1].eval()
     exact.load_state_dict(ours.state_dict())
@@ -131,45 +121,47 @@ def test_inference_in_float32(norm, layout, no_fallback):
     with torch.no_grad():
         y = ours.eval()(x)
         assert (y - exact(x.double())).abs().max() < 1e-5
-    assert no_fallback == ['cos_infer']
+    assert called == ['cos_infer']
     assert y.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize('norm', ['position', 'channel'])
-@pytest.mark.parametrize('deployed', [False, True])
+@pytest.mark.parametrize('map_size', [None, (3, 5)])
 @pytest.mark.parametrize('c_in, c_out', [(144, 144), (256, 256), (9, 16), (576, 144), (289, 361), (1, 4)])
 @pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-6), (torch.float32, 1e-4)])
-def test_with_what_follows_in_a_network(c_in, c_out, norm, deployed, dtype, tolerance, no_fallback):
-    ours, exact = pair(c_in, c_out, 3, (3, 5), norm)
-    ours = ours.to(dtype).eval()
-    if deployed:
-        ours = DeployedODESolver(ours)
+def test_deploy_form_with_what_follows_in_a_network(c_in, c_out, norm, map_size, dtype, tolerance, called):
+    exact = pair(c_in, c_out, 3, (3, 5), norm)[1].eval()
+    after = torch.nn.BatchNorm2d(c_out).double().eval()
+    for value in after.state_dict().values():
+        if value.is_floating_point():
+            value.uniform_(0.5, 1.5)
     x, residual = torch.randn(2, c_in, 3, 5, dtype=torch.float64), torch.randn(2, c_out, 3, 5, dtype=torch.float64)
-    scale, shift = torch.randn(2, c_out, dtype=torch.float64)
-    numbers = [value.to(dtype) for value in (x, scale, shift, residual)]
-    assert not ours.infers_with_relu6(numbers[0])
+    ours, by_operators = (DeployedODESolver(exact, map_size, after).to(dtype) for _ in range(2))
+    ours.backend, by_operators.backend = 'auto', 'operators'
+    x_ours, residual_ours = x.to(dtype), residual.to(dtype)
     with torch.no_grad():
-        assert ours.infers_with_relu6(numbers[0])
-        expected = torch.nn.functional.relu6(exact.eval()(x) * scale[:, None, None] + shift[:, None, None])
-        y, plus = ours.infer_with_relu6(*numbers[:3]), ours.infer_with_relu6(*numbers)
-    assert no_fallback == ['cos_infer'] * 2
-    for result, wanted in ((y, expected), (plus, expected + residual)):
-        assert result.dtype == dtype and result.is_contiguous(memory_format=torch.channels_last)
-        torch.testing.assert_close(result.double(), wanted, rtol=tolerance, atol=tolerance)
+        expected = torch.nn.functional.relu6(after(exact(x)))
+        results = [(layer(x_ours), layer(x_ours, residual_ours)) for layer in (ours, by_operators)]
+        assert (ours.backend_for(x_ours)[0], by_operators.backend_for(x_ours)[0]) == ('cpu', 'operators')
+    assert called == ['cos_deployed'] * 2
+    for pair_of_results in results:
+        for result, wanted in zip(pair_of_results, (expected, expected + residual)):
+            assert result.dtype == dtype and result.is_contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(result.double(), wanted, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize('offset', [0, 1])
-def test_rows_that_are_whole_vectors_where_they_are(offset, no_fallback):
+def test_rows_that_are_whole_vectors_where_they_are(offset, called):
     """A map of a larger storage may begin anywhere."""
     ours, reference = (layer.eval() for layer in pair(256, 256, 3, (3, 5)))
     x = torch.randn(2 * 3 * 5 * 256 + 1, dtype=torch.float64)[offset:offset + 2 * 3 * 5 * 256]
     x = x.view(2, 3, 5, 256).permute(0, 3, 1, 2)
     with torch.no_grad():
         torch.testing.assert_close(ours(x), reference(x), rtol=1e-6, atol=1e-6)
-    assert no_fallback == ['cos_infer']
+    assert called == ['cos_infer']
 
 
-def test_steps_that_are_too_short(no_fallback):
+def test_steps_that_are_too_short(called):
     ours, reference = (layer.eval() for layer in pair(144, 144, 3, (3, 5)))
     for layer in (ours, reference):
         layer.delta_t.data.copy_(torch.tensor([-1, 0.2, 0.7]))
@@ -179,10 +171,10 @@ def test_steps_that_are_too_short(no_fallback):
         torch.testing.assert_close(y, reference(x), rtol=1e-6, atol=1e-6)
         ours.delta_t[1] = torch.nan
         assert ours(x).isnan().all()
-    assert no_fallback == ['cos_infer'] * 2
+    assert called == ['cos_infer'] * 2
 
 
-def test_plain_reference(no_fallback):
+def test_plain_reference(called):
     ours, _ = pair(64, 144, 2, (3, 3))
 
     def norm(y):
@@ -191,7 +183,7 @@ def test_plain_reference(no_fallback):
 
     x = torch.randn(2, 64, 3, 3, dtype=torch.float64)
     torch.testing.assert_close(ours(x), cos_naive(x, ours.matrices, ours.delta_t, norm), rtol=1e-6, atol=1e-6)
-    assert no_fallback == ['cos_forward']
+    assert called == ['cos_train']
 
 
 @pytest.mark.parametrize('change', ['load', 'optimiser', 'in place', 'data'])
@@ -254,10 +246,13 @@ def test_saves_its_input_and_statistics_alone(norm):
 
 
 @pytest.mark.parametrize('solver, dtype', [('rk4', torch.float64), ('euler', torch.bfloat16)])
-def test_what_it_does_not_serve_goes_through_the_operators(solver, dtype, no_fallback):
+def test_what_it_does_not_serve_goes_through_the_operators(solver, dtype, called):
     layer = ChannelwiseODESolver(64, 64, 2, 3, solver=solver).to(dtype)
-    assert layer(torch.randn(2, 64, 3, 3, dtype=dtype)).isfinite().all()
-    assert no_fallback == []
+    x = torch.randn(2, 64, 3, 3, dtype=dtype)
+    assert layer(x).isfinite().all()
+    assert called == []
+    reasons = {'rk4': "cpu: the kernels take Euler steps, and the solver is 'rk4'", 'euler': 'cpu: x is torch.bfloat16'}
+    assert layer.backend_for(x) == ('operators', reasons[solver])
 
 
 def test_unknown_backend():

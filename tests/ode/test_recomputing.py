@@ -5,24 +5,17 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from mobileode_mm.ode import SOLVERS, ChannelwiseODESolver
-from mobileode_mm.ode.backends import cpu
 
 # Norm, solver, in training.
 CASES = [('channel', 'euler', True), ('channel', 'euler', False), ('position', 'rk4', True),
          ('position', 'heun', False)]
 
 
-@pytest.fixture(autouse=True)
-def no_kernels(monkeypatch):
-    """As where there is no C++ compiler."""
-    monkeypatch.setattr(cpu, 'serves', lambda layer, x: False)
-
-
 def pair(norm='channel', solver='euler', c_in=16, c_out=36, steps=3, dtype=torch.float64, **kwargs):
     """A layer that recomputes and the reference, with the same weights and statistics."""
     torch.manual_seed(0)
     layers = [ChannelwiseODESolver(c_in, c_out, steps, (3, 4), norm, solver, backend, **kwargs).to(dtype)
-              for backend in ('auto', 'reference')]
+              for backend in ('operators', 'reference')]
     torch.nn.init.normal_(layers[0].norm.weight, 1, 0.2)
     torch.nn.init.normal_(layers[0].norm.bias, 0, 0.2)
     layers[1].load_state_dict(layers[0].state_dict())
@@ -169,7 +162,7 @@ def test_inside_another_checkpoint():
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize('backend', ['reference', 'auto'])
+@pytest.mark.parametrize('backend', ['reference', 'operators'])
 def test_differentiable_twice(backend):
     torch.manual_seed(0)
     layer = ChannelwiseODESolver(4, 9, 2, norm='channel', backend=backend).double()

@@ -34,17 +34,6 @@ def test_in_the_interpreter():
     assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
 
 
-@pytest.fixture(autouse=True)
-def calls(monkeypatch):
-    """Names of the entries of :mod:`triton_operators` that were called."""
-    names = []
-    for name in ('cos_infer', 'cos_train'):
-        entry = getattr(triton_operators, name)
-        monkeypatch.setattr(triton_operators, name, lambda *args, entry=entry, name=name: (names.append(name),
-                                                                                     entry(*args))[1])
-    return names
-
-
 def pair(shape, norm, grid=None, **kwargs):
     """A layer of each backend with the same weights and statistics, and an input."""
     batch, c_in, c_out, height, width, steps = shape
@@ -79,47 +68,47 @@ def assert_near(ours, reference, error=2e-4):
 @needs_kernels
 @pytest.mark.parametrize('norm', NORMS)
 @pytest.mark.parametrize('shape', SHAPES)
-def test_training(shape, norm, calls):
+def test_training(shape, norm, called):
     ours, reference, x = pair(shape, norm)
     assert_near(step(ours, x), step(reference, x))
-    assert calls == ['cos_train']
+    assert called == ['triton_cos_train', 'triton_cos_train_backward']
 
 
 @needs_kernels
-def test_training_at_another_size_than_the_grids(calls):
+def test_training_at_another_size_than_the_grids(called):
     ours, reference, x = pair(SHAPES[1], 'position', grid=(2, 4))
     assert_near(step(ours, x), step(reference, x))
-    assert calls == ['cos_train']
+    assert called == ['triton_cos_train', 'triton_cos_train_backward']
 
 
 @needs_kernels
 @pytest.mark.parametrize('norm', NORMS)
 @pytest.mark.parametrize('shape', SHAPES)
-def test_inference(shape, norm, calls):
+def test_inference(shape, norm, called):
     ours, reference, x = pair(shape, norm)
     with torch.no_grad():
         assert_near([ours.eval()(x)], [reference.eval()(x)])
         ours.matrices.mul_(1.5)
         reference.load_state_dict(ours.state_dict())
         assert_near([ours(x)], [reference(x)])  # nothing of the weights before is kept
-    assert calls == ['cos_infer'] * 2
+    assert called == ['triton_cos_infer'] * 2
 
 
 @needs_kernels
 @pytest.mark.parametrize('norm', NORMS)
-def test_norm_eval_and_frozen(norm, calls):
+def test_norm_eval_and_frozen(norm, called):
     ours, reference, x = pair(SMALL, norm)
     for layer in (ours, reference):
         layer.train().norm.eval()
     assert_near(step(ours, x), step(reference, x))
-    assert calls == []  # fixed statistics with gradients: the operators
+    assert called == []  # fixed statistics with gradients: the operators
     ours.requires_grad_(False)
     assert_near([ours(x)], [reference(x)])
-    assert calls == ['cos_infer']
+    assert called == ['triton_cos_infer']
 
 
 @needs_kernels
-def test_frozen_weights_in_training(calls):
+def test_frozen_weights_in_training(called):
     """Gradients of the input alone."""
     ours, reference, x = pair(SMALL, 'position')
     grads = []
@@ -128,25 +117,25 @@ def test_frozen_weights_in_training(calls):
         leaf = x.clone().requires_grad_()
         grads += torch.autograd.grad(layer(leaf).square().sum(), leaf)
     assert_near(grads[:1], grads[1:])
-    assert calls == ['cos_train']
+    assert called == ['triton_cos_train', 'triton_cos_train_backward']
 
 
 @needs_kernels
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize('norm', NORMS)
-def test_autocast(norm, dtype, calls, monkeypatch):
+def test_autocast(norm, dtype, called, monkeypatch):
     seen = []
     entry = triton_operators.cos_train
     monkeypatch.setattr(triton_operators, 'cos_train', lambda x, *args: (seen.append(x.dtype), entry(x, *args))[1])
     ours, reference, x = pair(SMALL, norm)
     with torch.autocast(DEVICE, dtype=dtype):
         results = step(ours, x)
-    assert calls == ['cos_train'] and seen == [dtype]
+    assert called == ['triton_cos_train', 'triton_cos_train_backward'] and seen == [dtype]
     assert_near(results, step(reference, x), 0.06 if dtype == torch.bfloat16 else 0.01)
 
 
 @needs_kernels
-def test_compiles_to_one_graph(calls):
+def test_compiles_to_one_graph():
     ours, reference, x = pair(SMALL, 'position')
     compiled = torch.compile(ours, backend='aot_eager', fullgraph=True)
     expected = reference(x)
@@ -155,7 +144,7 @@ def test_compiles_to_one_graph(calls):
 
 @needs_kernels
 @pytest.mark.parametrize('kwargs', [dict(solver='heun'), dict(resize_mode='bicubic')])
-def test_what_the_kernels_do_not_serve_goes_through_the_operators(kwargs, calls):
+def test_what_the_kernels_do_not_serve_goes_through_the_operators(kwargs, called):
     shape = (2, 64, 144, 1, 3, 2)
     ours, reference, x = pair(shape, 'channel', **kwargs)
     assert torch.allclose(ours(x), reference(x), rtol=1e-5, atol=1e-5)
@@ -165,17 +154,17 @@ def test_what_the_kernels_do_not_serve_goes_through_the_operators(kwargs, calls)
     assert torch.allclose(ours(x), reference(x), rtol=1e-4, atol=1e-5)
     with torch.no_grad():
         assert ours.eval()(x[:0]).shape == x[:0].shape
-    assert calls == []
+    assert called == []
     ours, _, x = pair((1, 64, 64, 1, 1, 2), 'channel')
     with pytest.raises(ValueError, match='more than 1 value'):
         ours(x)
 
 
 @in_the_outer_process
-def test_on_a_cpu_without_the_interpreter_the_operators_serve(calls):
+def test_on_a_cpu_without_the_interpreter_the_operators_serve(called):
     ours = ChannelwiseODESolver(64, 64, 2, 3, backend='triton')
     assert ours(torch.randn(2, 64, 3, 3)).isfinite().all()
-    assert calls == []
+    assert called == []
 
 
 @in_the_outer_process

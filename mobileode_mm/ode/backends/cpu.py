@@ -1,60 +1,59 @@
-"""The solver layer by :mod:`.cpu_operators`: when, and how."""
+"""The solver by compiled C++ on a CPU: float32 and float64, Euler's steps."""
 
 import torch
 from torch import Tensor, nn
 
 from ..resize import as_channels, as_matrices
 from ..solver_norm import values_per_statistic
-from ..tracing import is_exporting
-from . import cpu_operators
+from . import conditions, cpu_operators
 
 
-def knows(solver: str, side: int) -> bool:
-    """Whether the compiled file has what a layer of these arguments, trained or deployed, computes."""
-    return solver == 'euler' and side <= cpu_operators.LARGEST_SIDE
+def never_serves(layer: nn.Module) -> str | None:
+    """Why no call of this layer can go through the kernels; None where one can."""
+    if layer.solver != 'euler':
+        return f'the kernels take Euler steps, and the solver is {layer.solver!r}'
+    if layer.side > cpu_operators.LARGEST_SIDE:
+        return f'the kernels hold {cpu_operators.LARGEST_SIDE**2} channels, and there are {layer.out_channels}'
+    return None
 
 
-def resized(layer: nn.Module, x: Tensor) -> Tensor:
-    """x as the compiled file takes it, which resizes bilinearly: after any other resize, by operators."""
-    if layer.resize_mode == 'bilinear' or layer.resize is None:
-        return x
-    return as_channels(as_matrices(x, layer.side_in, layer.resize))
+def declines(layer: nn.Module, x: Tensor) -> str | None:
+    """Why the kernels do not compute what the operators would of this call; None where they do."""
+    if layer.is_deployed:
+        reason = 'a deploy form is not differentiated by kernels' if (
+            torch.is_grad_enabled() and x.requires_grad) else None
+        weights = layer.transitions
+    else:
+        reason = conditions.against_norm(layer)
+        if reason is None and layer.norm.training:
+            reason = conditions.against_batch_statistics(layer, x)
+        weights = layer.matrices
+    reason = reason or conditions.against_cpu_kernels(x, weights.dtype)
+    return reason or (None if cpu_operators.is_available() else 'they cannot be compiled here')
 
 
-def takes(x: Tensor, dtype: torch.dtype) -> bool:
-    """Whether the compiled file takes this input of a layer whose matrices are ``dtype``, here and now."""
-    if x.device.type != 'cpu' or not x.numel() or dtype != x.dtype or x.dtype not in (torch.float32, torch.float64):
-        return False
-    # Exported programs run where the file is not.
-    return not torch.is_autocast_enabled('cpu') and not is_exporting() and cpu_operators.is_available()
-
-
-def serves(layer: nn.Module, x: Tensor) -> bool:
-    """Whether the compiled file computes what the operators would compute of a :class:`ChannelwiseODESolver`."""
-    if not (layer.has_native_kernels and layer.owns_norm):
-        return False
-    # One value alone has no variance, and torch's batch norm says so.
-    if layer.norm.training and (layer.norm.shares_statistics or values_per_statistic(layer, x) == 1):
-        return False
-    return takes(x, layer.matrices.dtype)
-
-
-def infer(layer: nn.Module, x: Tensor, after: tuple[Tensor, Tensor, Tensor | None] = ()) -> Tensor:
-    """What ``layer(x)`` returns in eval mode, without gradients; ``after``: what follows it, as the kernel takes it."""
-    norm = layer.norm
-    return cpu_operators.cos_infer(resized(layer, x), layer.matrices, layer.delta_t, *norm.values(x.shape[2:], x.dtype),
-                                norm.eps, 1 / layer.num_steps, False, *after)
-
-
-def solve(layer: nn.Module, x: Tensor) -> Tensor:
+def solve(layer: nn.Module, x: Tensor, residual: Tensor | None = None) -> Tensor:
     """What ``layer(x)`` returns; lets the batch into the running statistics in training."""
+    x_resized = _resized(layer, x)
+    if layer.is_deployed:
+        return cpu_operators.cos_deployed(x_resized, layer.transitions, layer.step_lengths, *layer.norm_for(x),
+                                          layer.after_scale, layer.after_shift, residual)
     norm = layer.norm
+    values = norm.values(x.shape[2:], x.dtype)
     if not (norm.training or torch.is_grad_enabled()):
-        return infer(layer, x)
-    weight, bias, mean, var = norm.values(x.shape[2:], x.dtype)
-    arguments = resized(layer, x), layer.matrices, layer.step_lengths(), weight, bias, norm.eps
+        return cpu_operators.cos_infer(x_resized, layer.matrices, layer.delta_t, *values, norm.eps,
+                                       1 / layer.num_steps)
+    weight, bias, mean, variance = values
+    arguments = x_resized, layer.matrices, layer.step_lengths(), weight, bias, norm.eps
     if not norm.training:
-        return cpu_operators.cos_train(*arguments, mean, var)[0]
+        return cpu_operators.cos_train(*arguments, mean, variance)[0]
     y, means, variances = cpu_operators.cos_train(*arguments)
     norm.track_steps(means, variances, values_per_statistic(layer, x))
     return y
+
+
+def _resized(layer: nn.Module, x: Tensor) -> Tensor:
+    """x as the kernels take it, which resize bilinearly: after any other resize, by operators."""
+    if layer.resize_mode == 'bilinear' or layer.resize is None:
+        return x
+    return as_channels(as_matrices(x, layer.side_in, layer.resize))

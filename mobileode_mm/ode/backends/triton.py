@@ -1,30 +1,46 @@
-"""The solver layer by :mod:`.triton_operators`: when, and how. Importing this module imports Triton."""
+"""The solver by Triton kernels on a GPU: Euler's steps, bilinear resize. Importing this module imports Triton."""
 
 import torch
 from torch import Tensor, nn
 
 from ..solver_norm import values_per_statistic
 from ..tracing import is_exporting
-from . import triton_operators
+from . import conditions, triton_operators
 
 
-def serves(layer: nn.Module, x: Tensor) -> bool:
-    """Whether the kernels compute what the operators would compute of a :class:`ChannelwiseODESolver`."""
-    if layer.solver != 'euler' or layer.resize_mode != 'bilinear' or not layer.owns_norm:
-        return False
-    if not x.is_cuda and not (triton_operators.INTERPRETED and x.device.type == 'cpu') or is_exporting():
-        return False
-    if not x.numel() or max(layer.side_in, layer.side) > triton_operators.MAX_SIDE:
-        return False
+def never_serves(layer: nn.Module) -> str | None:
+    """Why no call of this layer can go through the kernels; None where one can."""
+    if layer.is_deployed:
+        return 'there is no kernel of the deploy form'
+    if layer.solver != 'euler':
+        return f'the kernels take Euler steps, and the solver is {layer.solver!r}'
+    if layer.resize_mode != 'bilinear':
+        return f'the kernels resize bilinearly, and resize_mode is {layer.resize_mode!r}'
+    if max(layer.side_in, layer.side) > triton_operators.MAX_SIDE:
+        return (f'the kernels hold {triton_operators.MAX_SIDE**2} channels, and there are '
+                f'{max(layer.in_channels, layer.out_channels)}')
+    return None
+
+
+def declines(layer: nn.Module, x: Tensor) -> str | None:
+    """Why the kernels do not compute what the operators would of this call; None where they do."""
+    reason = conditions.against_norm(layer)
+    if reason is not None:
+        return reason
+    if not x.is_cuda and not (triton_operators.INTERPRETED and x.device.type == 'cpu'):
+        return f'x is on {x.device.type}'
+    if is_exporting():
+        return 'an exported program runs where the kernels are not'
+    if not x.numel():
+        return 'x is empty'
     if _stored(x) not in triton_operators.DTYPES:
-        return False
+        return f'x is {_stored(x)}'
     if layer.norm.training:
-        # One value alone has no variance, and torch's batch norm says so.
-        return not layer.norm.shares_statistics and values_per_statistic(layer, x) > 1
-    return not _needs_gradients(layer, x)
+        return conditions.against_batch_statistics(layer, x)
+    return 'a norm in eval mode is not differentiated by the kernels' if _needs_gradients(layer, x) else None
 
 
-def solve(layer: nn.Module, x: Tensor) -> Tensor:
+def solve(layer: nn.Module, x: Tensor, residual: Tensor | None = None) -> Tensor:
     """What ``layer(x)`` returns; lets the batch into the running statistics in training."""
     norm, size, dtype = layer.norm, tuple(x.shape[2:]), x.dtype
     count = values_per_statistic(layer, x)
@@ -35,7 +51,7 @@ def solve(layer: nn.Module, x: Tensor) -> Tensor:
         return y.to(dtype)
     weight, bias, _, _ = norm.values(size, torch.float32)
     y, means, variances = triton_operators.cos_train(x, layer.matrices, layer.step_lengths(), weight, bias, norm.eps,
-                                               norm.kind)
+                                                     norm.kind)
     norm.track_steps(means, variances, count)
     return y.to(dtype)
 
