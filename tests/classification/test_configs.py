@@ -19,7 +19,8 @@ from mobileode_mm.cli import train_main
 from mobileode_mm.data import MINI_CLASSES
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-NAMES = sorted(path.stem for path in CONFIGS.glob('classify_*.py'))
+PATHS = {path.stem: path for path in sorted(CONFIGS.rglob('classify_*.py'))}
+NAMES = sorted(PATHS)
 NETWORKS = ('mobileode', 'mobileode_v2', 'mobilenetv1', 'mobilenetv2', 'mobilenetv3')
 # Networks that take strides and, so, CIFAR's pictures as they are.
 STRIDED = ('mobileode', 'mobileode_v2', 'mobilenetv1')
@@ -27,7 +28,7 @@ STRIDED = ('mobileode', 'mobileode_v2', 'mobilenetv1')
 
 @pytest.fixture(scope='module')
 def configs():
-    return {name: Config.fromfile(CONFIGS / f'{name}.py') for name in NAMES}
+    return {name: Config.fromfile(path) for name, path in PATHS.items()}
 
 
 @pytest.fixture(scope='module')
@@ -256,7 +257,7 @@ def test_cifar_pictures(name, configs, cifar):
 def test_absent_data_is_said_in_one_message(name, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('MOBILEODE_DATA', str(tmp_path / 'nowhere'))
-    assert train_main([str(CONFIGS / f'{name}.py'), '--work-dir', str(tmp_path / 'work')]) == 2
+    assert train_main([str(PATHS[name]), '--work-dir', str(tmp_path / 'work')]) == 2
     message = capsys.readouterr().err
     assert f'there is no {tmp_path}/nowhere/{folder}' in message
     assert f'{name}_mini.py' in message

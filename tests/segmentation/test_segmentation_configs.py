@@ -13,7 +13,8 @@ from mmseg.registry import DATASETS, MODELS
 from mobileode_mm.data import MINI_CLASSES
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-NAMES = sorted(path.stem for path in CONFIGS.glob('deeplabv3_*.py'))
+PATHS = {path.stem: path for path in sorted(CONFIGS.rglob('deeplabv3_*.py'))}
+NAMES = sorted(PATHS)
 NETWORKS = ('mobileode', 'mobileode_v2', 'mobilenetv1', 'mobilenetv2', 'mobilenetv3')
 
 
@@ -25,7 +26,7 @@ def scope():
 
 @pytest.fixture(scope='module')
 def configs():
-    return {name: Config.fromfile(CONFIGS / f'{name}.py') for name in NAMES}
+    return {name: Config.fromfile(path) for name, path in PATHS.items()}
 
 
 def test_names():
