@@ -65,7 +65,7 @@ def test_networks():
 
 
 def mini_twin(name):
-    # An _aug config is another one with more pictures to train on; their mini data are the same.
+    # An _aug config is another one with more images to train on; their mini data are the same.
     return f"{name.removesuffix('_aug')}_mini"
 
 
@@ -86,11 +86,11 @@ def test_every_config_has_a_mini_twin(name, configs):
 def test_where_data_are_absent_the_mini_twin_is_named(name, tmp_path, monkeypatch):
     monkeypatch.setenv('MOBILEODE_DATA', str(tmp_path / 'nowhere'))
     cfg = load_config(PATHS[name])
-    with config_scope(cfg), pytest.raises(InputError) as told:
+    with config_scope(cfg), pytest.raises(InputError) as error:
         DataChecks(cfg, {}).check('train')
-    hint = re.search('then (.+), runs on mini data', str(told.value))
+    hint = re.search('then (.+), runs on mini data', str(error.value))
     assert (Path.cwd() / hint[1]).resolve() == PATHS[mini_twin(name)].resolve()
-    assert 'To get it: http' in str(told.value)
+    assert 'To get it: http' in str(error.value)
 
 
 @pytest.mark.parametrize('path', sorted(CONFIGS.glob('peers/*.py')), ids=lambda path: path.stem)
