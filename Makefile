@@ -7,8 +7,8 @@ DATA := $(or $(MOBILEODE_DATA),data)
 
 install: $(INSTALLED)
 
-# The stamp is the last thing written: an installation that broke off is taken up again.
-# OpenCV comes twice, the two write the same files, and only the headless one runs without the libraries of a desktop.
+# The stamp is written last, so that an installation that was interrupted runs again.
+# OpenCV comes in two distributions that write the same files; only the headless one runs without a desktop's libraries.
 $(INSTALLED): setup.py pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
 	$(PYTHON) -m pip install -c constraints.txt -e '.[openmmlab,demo,test,dev]'
@@ -21,7 +21,7 @@ $(DATA)/mini: | install
 
 demo: install $(DATA)/mini
 	$(PYTHON) tools/train.py configs/ssdlite_mobileode_mini.py --work-dir work_dirs/demo --resume
-	@echo 'The curves, and the pictures with predictions beside ground truth:'
+	@echo 'The curves, and the images with predictions beside ground truth:'
 	@find $(CURDIR)/work_dirs/demo -name '*.png' -newer $(INSTALLED)
 
 demo-classify: install $(DATA)/mini
@@ -31,7 +31,7 @@ demo-classify: install $(DATA)/mini
 	@echo 'The curves, and digits with the predicted class:'
 	@find $(CURDIR)/work_dirs/demo_classify -name '*.png' -newer $(INSTALLED)
 
-# Two processes, a thread each, fill two cores; the tests of a file share what they prepare, so they stay together.
+# Two processes of one thread each use two cores; the tests of a file share fixtures, so they stay in one process.
 test: install
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile
 
@@ -40,7 +40,8 @@ test-slow: install
 
 lint: install
 	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,3 @@
 # deeplabv3_mobileode_v2.py on the augmented training set: VOC 2012 and SBD.
-_base_ = './deeplabv3_mobileode_v2.py'
-train_dataloader = dict(
-    dataset=dict(_delete_=True, type='ConcatDataset', datasets=[_base_.train_dataset, _base_.aug_dataset]))
+_base_ = './deeplabv3_mobileode_aug.py'
+model = dict(backbone=dict(type='MobileODEV2'))

@@ -24,7 +24,8 @@ from mmpretrain.models import MobileNetV3  # isort: skip
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 BASES = Path(mmodeconf.__file__).parent
-NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))
+PATHS = {path.stem: path for path in sorted(CONFIGS.rglob('*.py'))}
+NAMES = sorted(PATHS)
 FULL = [name for name in NAMES if not name.endswith('_mini')]
 MINI = [name for name in NAMES if name.endswith('_mini')]
 SSDLITE = [name for name in NAMES if name.startswith('ssdlite_')]
@@ -34,7 +35,7 @@ MODULES = sorted('.'.join(('mmodeconf', *path.relative_to(BASES).with_suffix('')
 
 @pytest.fixture(scope='module')
 def configs():
-    return {name: Config.fromfile(CONFIGS / f'{name}.py') for name in NAMES}
+    return {name: Config.fromfile(path) for name, path in PATHS.items()}
 
 
 @pytest.fixture(scope='module')
@@ -64,7 +65,7 @@ def test_networks():
 
 
 def mini_twin(name):
-    # An _aug config is another one with more pictures to train on; their mini data are the same.
+    # An _aug config is another one with more images to train on; their mini data are the same.
     return f"{name.removesuffix('_aug')}_mini"
 
 
@@ -84,12 +85,33 @@ def test_every_config_has_a_mini_twin(name, configs):
 @pytest.mark.parametrize('name', FULL)
 def test_where_data_are_absent_the_mini_twin_is_named(name, tmp_path, monkeypatch):
     monkeypatch.setenv('MOBILEODE_DATA', str(tmp_path / 'nowhere'))
-    cfg = load_config(CONFIGS / f'{name}.py')
-    with config_scope(cfg), pytest.raises(InputError) as told:
+    cfg = load_config(PATHS[name])
+    with config_scope(cfg), pytest.raises(InputError) as error:
         DataChecks(cfg, {}).check('train')
-    hint = re.search('then (.+), runs on mini data', str(told.value))
-    assert (Path.cwd() / hint[1]).resolve() == (CONFIGS / f'{mini_twin(name)}.py').resolve()
-    assert 'To get it: http' in str(told.value)
+    hint = re.search('then (.+), runs on mini data', str(error.value))
+    assert (Path.cwd() / hint[1]).resolve() == PATHS[mini_twin(name)].resolve()
+    assert 'To get it: http' in str(error.value)
+
+
+@pytest.mark.parametrize('path', sorted(CONFIGS.glob('peers/*.py')), ids=lambda path: path.stem)
+def test_a_peer_asked_for_among_ours_is_named_first(path):
+    with pytest.raises(InputError, match=f'; nearest names: [^,]*peers/{path.name}'):
+        load_config(CONFIGS / path.name)
+
+
+def test_the_readme_links_every_full_config():
+    text = (CONFIGS / 'README.md').read_text()
+    assert sorted(re.findall(r'\((\S+)\.py\)', text)) == sorted(
+        str(PATHS[name].relative_to(CONFIGS).with_suffix('')) for name in FULL)
+
+
+def test_the_readme_s_config_builds(tmp_path):
+    text = re.search('```python\n(.*?)```', (CONFIGS / 'README.md').read_text(), re.DOTALL)[1]
+    (tmp_path / 'own.py').write_text(text.replace('/path/to/mobileode/configs', str(CONFIGS)))
+    cfg = Config.fromfile(tmp_path / 'own.py')
+    init_default_scope(cfg.default_scope)
+    assert type(MODELS.build(cfg.model).backbone).__name__ == 'ShuffleNetV2'
+    assert cfg.train_dataloader.batch_size == 16
 
 
 def test_every_mini_has_its_full_config():

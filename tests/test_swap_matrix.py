@@ -97,7 +97,7 @@ def downloads(model):
     return [cfg for cfg in flat if cfg['type'] == 'Pretrained']
 
 
-def pictures(height, width):
+def images(height, width):
     return [torch.randint(256, (3, height, width), dtype=torch.uint8) for _ in range(2)]
 
 
@@ -196,7 +196,7 @@ def trained_and_asked(swap, cfg):
     model.init_weights()
     expected = re.search(r"type='(\w+)'", swap.lines)[1]
     assert type(model.backbone).__name__ == expected and type(model).__module__.startswith(f'{swap.toolbox}.')
-    batch = collated(pictures(*size), BATCHES[swap.toolbox](size))
+    batch = collated(images(*size), BATCHES[swap.toolbox](size))
     loss = train_step(model, batch)
     assert loss.isfinite() and loss > 0
     model.eval()
@@ -287,9 +287,9 @@ def test_the_stock_ssd_head_trains_as_well(model, tmp_path):
     net.init_weights()
     assert type(net.bbox_head).__module__.startswith('mmdet.')
     size = SIZES.get(model, (64, 96))
-    assert train_step(net, collated(pictures(*size), detection_batch(size))).isfinite()
-    mended = build(load(swap_of(model).text(), tmp_path))
-    assert list(mended.state_dict()) == list(net.state_dict())
+    assert train_step(net, collated(images(*size), detection_batch(size))).isfinite()
+    fixed = build(load(swap_of(model).text(), tmp_path))
+    assert list(fixed.state_dict()) == list(net.state_dict())
 
 
 @pytest.mark.parametrize('number', range(2))

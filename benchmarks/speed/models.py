@@ -14,8 +14,8 @@ from .as_released import as_released
 from .loads import Load, as_tuple, settle
 from .sides import NAIVE, Case, Settings, Side, compile_in_place, is_naive, storage
 
-CONFIGS = dict(detector=('ssdlite_mobileode', 'ssdlite_mobilenetv2'),
-               segmentor=('deeplabv3_mobileode', 'deeplabv3_mobilenetv2'))
+CONFIGS = dict(detector=('ssdlite_mobileode', 'peers/ssdlite_mobilenetv2'),
+               segmentor=('deeplabv3_mobileode', 'peers/deeplabv3_mobilenetv2'))
 SCOPES = dict(detector='mmdet', segmentor='mmseg')
 # Candidates that reach the non-maximum suppression: untrained scores would give it nothing, or everything, to do.
 CANDIDATES_PER_PICTURE = 300

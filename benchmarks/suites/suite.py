@@ -84,7 +84,8 @@ def load_suite(suite: str | Path) -> Suite:
     the name of a task, come after the task's. ``epochs`` is another length of the training: the learning rate's
     schedule shrinks or grows with it, and the only validation is at its end. A task that ``starts_from`` another gives
     each of its networks the backbone that the other's run with the same seed left. Configs are looked for from the
-    suite file's folder, from the current folder and in the checkout that the package runs from.
+    suite file's folder, from the current folder and in the checkout that the package runs from: in the folder that
+    ``configs`` names, then one below it (``configs/peers``).
 
     Raises:
         InputError: There is no such suite, or it does not say what is wanted, or names a config that does not exist.
@@ -159,16 +160,21 @@ def _schedule(path: Path, config: Path, epochs: int | None) -> dict:
 def _find_config(path: Path, pattern: str, name: str, backbone: str) -> Path:
     folders = list(dict.fromkeys(folder for folder in (path.parent, Path.cwd(), checkout_root()) if folder))
     for folder in folders:
-        if (folder / pattern.replace('{}', name)).is_file():
-            return folder / pattern.replace('{}', name)
+        for file in _matching(folder / pattern.replace('{}', name)):
+            return file
     # The part that stands for the backbone, of every config that there is; mini twins are not other backbones.
-    before, _, after = pattern.partition('{}')
-    found = {str(file.relative_to(folder))[len(before):-len(after)] for folder in folders
-             for file in folder.glob(pattern.replace('{}', '*'))}
+    before, _, after = Path(pattern).name.partition('{}')
+    found = {file.name[len(before):-len(after)] for folder in folders
+             for file in _matching(folder / pattern.replace('{}', '*'))}
     raise InputError(
         f'the suite {path.stem} wants {pattern.replace("{}", name)} for the backbone {backbone}, and there is none. '
         + (f'Backbones with such a config: {listed(sorted(found), 99)}' if found else
            f'It was looked for from {", ".join(map(str, folders))}: start the suite from the checkout of the project'))
+
+
+def _matching(path: Path) -> list[Path]:
+    """Files of that name, which may have wildcards, in the path's folder, then one folder below it."""
+    return [*sorted(path.parent.glob(path.name)), *sorted(path.parent.glob(f'*/{path.name}'))]
 
 
 def _check_keys(part, known: set, wanted: set, path: Path, where: str = 'the suite') -> None:

@@ -5,7 +5,7 @@ The files are read where they lie; nothing is downloaded.
 
 dataset_type = 'CIFAR10'
 data_root = 'data/cifar10/'
-# The pictures come in RGB.
+# The images come in RGB.
 data_preprocessor = dict(
     mean=[125.307, 122.961, 113.8575], std=[51.5865, 50.847, 51.255], to_rgb=False)
 

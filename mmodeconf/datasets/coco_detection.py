@@ -19,7 +19,7 @@ train_pipeline = [
         hue_delta=18),
     dict(type='PackDetInputs')
 ]
-# Boxes are loaded after resizing: results are scaled back and compared in the picture's own pixels.
+# Boxes are loaded after resizing: results are scaled back and compared in the image's own pixels.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(320, 320), keep_ratio=False),
@@ -27,7 +27,7 @@ test_pipeline = [
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
 ]
 
-# drop_last: batch norm over the 1x1 map cannot train on a last batch of one picture.
+# drop_last: batch norm over the 1x1 map cannot train on a last batch of one image.
 train_dataloader = dict(
     batch_size=32,
     num_workers=4,

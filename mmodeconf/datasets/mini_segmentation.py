@@ -1,6 +1,6 @@
 """Mini scenes (handwritten digits on photographs, 240 to 400 px) in VOC's layout, at two fifths of their size.
 
-Crops of 96 px in training, whole pictures in validation. No flipping: a mirrored digit is another digit.
+Crops of 96 px in training, whole images in validation. No flipping: a mirrored digit is another digit.
 """
 
 dataset_type = 'BaseSegDataset'

@@ -1,4 +1,4 @@
-"""Pascal VOC 2012 segmentation: crops of 512 px in training, whole pictures in validation.
+"""Pascal VOC 2012 segmentation: crops of 512 px in training, whole images in validation.
 
 ``train_dataset`` is VOC's own training set. ``aug_dataset`` is what SBD adds to it, in the layout of mmseg's
 converter; the two make the augmented training set.
@@ -20,7 +20,7 @@ train_pipeline = [
     dict(type='Pad', size=crop_size, pad_val=dict(img=(104, 116, 124), seg=255)),
     dict(type='PackSegInputs')
 ]
-# Label maps are loaded after resizing: predictions are scaled back and compared in the picture's own pixels.
+# Label maps are loaded after resizing: predictions are scaled back and compared in the image's own pixels.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),
@@ -41,7 +41,7 @@ aug_dataset = dict(
     ann_file='ImageSets/Segmentation/aug.txt',
     pipeline=train_pipeline)
 
-# drop_last: batch norm after the ASPP's pooling cannot train on a last batch of one picture.
+# drop_last: batch norm after the ASPP's pooling cannot train on a last batch of one image.
 train_dataloader = dict(
     batch_size=8,
     num_workers=4,
@@ -49,7 +49,7 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=train_dataset)
-# One by one: whole pictures differ in size.
+# One by one: whole images differ in size.
 val_dataloader = dict(
     batch_size=1,
     num_workers=4,

@@ -1,4 +1,4 @@
-"""Minutes on two CPU cores: 6 epochs of the mini data, which are 300 iterations of 16 pictures.
+"""Minutes on two CPU cores: 6 epochs of the mini data, which are 300 iterations of 16 images.
 
 No EMA: at the full schedule's momentum its memory, 2,000 iterations, is longer than the run.
 """

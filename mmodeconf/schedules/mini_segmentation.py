@@ -1,4 +1,4 @@
-"""Minutes on two CPU cores: 24 epochs of the mini data, which are 1,200 iterations of 8 pictures."""
+"""Minutes on two CPU cores: 24 epochs of the mini data, which are 1,200 iterations of 8 images."""
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=24, val_interval=6)
 val_cfg = dict(type='ValLoop')

@@ -19,15 +19,16 @@ from mobileode_mm.cli import train_main
 from mobileode_mm.data import MINI_CLASSES
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-NAMES = sorted(path.stem for path in CONFIGS.glob('classify_*.py'))
+PATHS = {path.stem: path for path in sorted(CONFIGS.rglob('classify_*.py'))}
+NAMES = sorted(PATHS)
 NETWORKS = ('mobileode', 'mobileode_v2', 'mobilenetv1', 'mobilenetv2', 'mobilenetv3')
-# Networks that take strides and, so, CIFAR's pictures as they are.
+# Networks that take strides and, so, CIFAR's images as they are.
 STRIDED = ('mobileode', 'mobileode_v2', 'mobilenetv1')
 
 
 @pytest.fixture(scope='module')
 def configs():
-    return {name: Config.fromfile(CONFIGS / f'{name}.py') for name in NAMES}
+    return {name: Config.fromfile(path) for name, path in PATHS.items()}
 
 
 @pytest.fixture(scope='module')
@@ -61,13 +62,13 @@ def test_every_network_in_every_setting():
 
 
 def input_side(cfg):
-    """Side of the square pictures that the network is tested on, where the pipeline says so."""
+    """Side of the square images that the network is tested on, where the pipeline says so."""
     sides = [step.get('crop_size') or step['scale'][0] for step in cfg.test_dataloader.dataset.pipeline
              if step.type in ('CenterCrop', 'Resize')]
     return sides[-1] if sides else 32 if cfg.test_dataloader.dataset.type == 'CIFAR10' else 64
 
 
-# The others' pictures are enlarged for CIFAR-10: see test_peers_see_maps_of_the_same_size.
+# The others' images are enlarged for CIFAR-10: see test_peers_see_maps_of_the_same_size.
 @pytest.mark.parametrize('name', [name for name in NAMES if 'cifar10' not in name or network(name) in STRIDED])
 def test_peers_differ_by_their_backbone_only(name, configs):
     first = '_'.join(filter(None, ('classify_mobileode', setting(name))))
@@ -88,7 +89,7 @@ def test_network_and_classes_fit(name, configs, models):
     assert model.head.num_classes == (1000 if setting(name) == '' else 10)
     assert model.head.dropout.p == 0.1
     if 'mobileode' in name:
-        # The reference grids of the position norms are those of the pictures it is trained on.
+        # The reference grids of the position norms are those of the images it is trained on.
         assert cfg.model.backbone.input_size == input_side(cfg)
 
 
@@ -169,7 +170,7 @@ def test_learning_rate_over_the_run(configs):
 
 
 def test_mini_classes_are_numbered_as_the_dataset_numbers_them(configs, tmp_path):
-    """Every picture's label names its folder: mmpretrain goes by the order of the folders' names."""
+    """Every image's label names its folder: mmpretrain goes by the order of the folders' names."""
     cfg = configs['classify_mobileode_mini']
     for split in ('train', 'val'):
         for number, name in enumerate(MINI_CLASSES):
@@ -193,12 +194,12 @@ def test_no_mini_digit_is_mirrored(configs):
 
 @pytest.mark.parametrize('name', ['classify_mobileode', 'classify_mobileode_mini', 'classify_mobileode_cifar10_mini'])
 @pytest.mark.parametrize('split', ['train', 'val'])
-def test_pictures_come_out_square_and_bgr(name, split, configs, tmp_path):
-    """A plain picture with its channels apart, through the pipeline, and through the preprocessor to RGB."""
+def test_images_come_out_square_and_bgr(name, split, configs, tmp_path):
+    """A plain image with its channels apart, through the pipeline, and through the preprocessor to RGB."""
     cfg = configs[name]
-    picture = np.zeros((80, 100, 3) if name == 'classify_mobileode' else (64, 64, 3), np.uint8)
-    picture[..., 2] = 255  # OpenCV's order: red
-    cv2.imwrite(str(tmp_path / 'a.png'), picture)
+    image = np.zeros((80, 100, 3) if name == 'classify_mobileode' else (64, 64, 3), np.uint8)
+    image[..., 2] = 255  # OpenCV's order: red
+    cv2.imwrite(str(tmp_path / 'a.png'), image)
     steps = [step for step in cfg[f'{split}_dataloader'].dataset.pipeline
              if step.type not in ('ColorJitter', 'Invert')]
     np.random.seed(0)
@@ -216,26 +217,26 @@ def test_pictures_come_out_square_and_bgr(name, split, configs, tmp_path):
 
 
 class UncheckedCIFAR10(CIFAR10):
-    """CIFAR-10 of other pictures, so without the checksums."""
+    """CIFAR-10 of other images, so without the checksums."""
     train_list = [[name, None] for name, _ in CIFAR10.train_list]
     test_list = [[name, None] for name, _ in CIFAR10.test_list]
 
 
 @pytest.fixture(scope='module')
 def cifar(tmp_path_factory):
-    """CIFAR-10's own layout with 20 training and 10 test pictures."""
+    """CIFAR-10's own layout with 20 training and 10 test images."""
     root = tmp_path_factory.mktemp('cifar10')
     folder = root / 'cifar-10-batches-py'
     folder.mkdir()
     rng = np.random.default_rng(0)
     for name, count in (*((f'data_batch_{number}', 4) for number in range(1, 6)), ('test_batch', 10)):
-        pictures = rng.integers(0, 256, (count, 3 * 32 * 32), np.uint8)
-        (folder / name).write_bytes(pickle.dumps(dict(data=pictures, labels=list(range(count)))))
+        images = rng.integers(0, 256, (count, 3 * 32 * 32), np.uint8)
+        (folder / name).write_bytes(pickle.dumps(dict(data=images, labels=list(range(count)))))
     return root
 
 
 @pytest.mark.parametrize('name', ['classify_mobileode_cifar10', 'classify_mobilenetv2_cifar10'])
-def test_cifar_pictures(name, configs, cifar):
+def test_cifar_images(name, configs, cifar):
     """Read in RGB, uint8 and the size of the network."""
     side = input_side(configs[name])
     for loader, count in ((configs[name].train_dataloader, 20), (configs[name].test_dataloader, 10)):
@@ -245,7 +246,7 @@ def test_cifar_pictures(name, configs, cifar):
         packed = dataset[3]
         assert packed['inputs'].shape == (3, side, side) and packed['inputs'].dtype == torch.uint8
         assert packed['data_samples'].gt_label.item() == 3
-    if side == 32:  # the test picture as it is
+    if side == 32:  # the test image as it is
         stored = pickle.loads((cifar / 'cifar-10-batches-py/test_batch').read_bytes())['data'][3]
         assert np.array_equal(packed['inputs'].numpy().ravel(), stored)
         assert not configs[name].data_preprocessor.to_rgb
@@ -256,7 +257,7 @@ def test_cifar_pictures(name, configs, cifar):
 def test_absent_data_is_said_in_one_message(name, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('MOBILEODE_DATA', str(tmp_path / 'nowhere'))
-    assert train_main([str(CONFIGS / f'{name}.py'), '--work-dir', str(tmp_path / 'work')]) == 2
+    assert train_main([str(PATHS[name]), '--work-dir', str(tmp_path / 'work')]) == 2
     message = capsys.readouterr().err
     assert f'there is no {tmp_path}/nowhere/{folder}' in message
     assert f'{name}_mini.py' in message

@@ -17,7 +17,7 @@ from mobileode_mm.runs.config import load_config
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 BACKBONES = [MobileODEV1, MobileODEV2, MobileNetV1]
-MODELS = ['ssdlite_mobileode_mini', 'ssdlite_mobilenetv2_mini', 'deeplabv3_mobileode_mini',
+MODELS = ['ssdlite_mobileode_mini', 'peers/ssdlite_mobilenetv2_mini', 'deeplabv3_mobileode_mini',
           'classify_mobileode_v2_mini']
 SIZE = 64
 

@@ -13,7 +13,8 @@ from mmseg.registry import DATASETS, MODELS
 from mobileode_mm.data import MINI_CLASSES
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-NAMES = sorted(path.stem for path in CONFIGS.glob('deeplabv3_*.py'))
+PATHS = {path.stem: path for path in sorted(CONFIGS.rglob('deeplabv3_*.py'))}
+NAMES = sorted(PATHS)
 NETWORKS = ('mobileode', 'mobileode_v2', 'mobilenetv1', 'mobilenetv2', 'mobilenetv3')
 
 
@@ -25,7 +26,7 @@ def scope():
 
 @pytest.fixture(scope='module')
 def configs():
-    return {name: Config.fromfile(CONFIGS / f'{name}.py') for name in NAMES}
+    return {name: Config.fromfile(path) for name, path in PATHS.items()}
 
 
 def test_names():
@@ -104,16 +105,16 @@ def test_heads_learn_ten_times_as_fast(configs):
 
 
 @pytest.fixture
-def pictures(tmp_path, configs):
-    """Two pictures of VOC's size in VOC's layout."""
+def images(tmp_path, configs):
+    """Two images of VOC's size in VOC's layout."""
     rng = np.random.default_rng(0)
     for name, size in (('a', (375, 500)), ('b', (500, 333))):
         labels = np.zeros(size, np.uint8)
         labels[50:200, 60:250] = 7
-        for path, picture in ((f'JPEGImages/{name}.jpg', rng.integers(0, 255, (*size, 3), np.uint8)),
+        for path, image in ((f'JPEGImages/{name}.jpg', rng.integers(0, 255, (*size, 3), np.uint8)),
                               (f'SegmentationClass/{name}.png', labels)):
             (tmp_path / path).parent.mkdir(exist_ok=True)
-            cv2.imwrite(str(tmp_path / path), picture)
+            cv2.imwrite(str(tmp_path / path), image)
     for split in ('train', 'val'):
         path = tmp_path / f'ImageSets/Segmentation/{split}.txt'
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,10 +123,10 @@ def pictures(tmp_path, configs):
 
 
 @pytest.mark.parametrize('name', ['deeplabv3_mobileode', 'deeplabv3_mobileode_mini'])
-def test_pipelines(name, configs, pictures):
-    """What comes out of them for pictures of VOC's size."""
+def test_pipelines(name, configs, images):
+    """What comes out of them for images of VOC's size."""
     cfg = configs[name]
-    train = DATASETS.build({**cfg.train_dataloader.dataset, 'data_root': str(pictures)})
+    train = DATASETS.build({**cfg.train_dataloader.dataset, 'data_root': str(images)})
     np.random.seed(0)
     for index in (0, 1) * 5:
         sample = train[index]
@@ -133,12 +134,12 @@ def test_pipelines(name, configs, pictures):
         labels = sample['data_samples'].gt_sem_seg.data
         assert labels.shape == (1, *cfg.crop_size)
         assert set(labels.unique().tolist()) <= {0, 7, 255}
-    val = DATASETS.build({**cfg.val_dataloader.dataset, 'data_root': str(pictures)})
+    val = DATASETS.build({**cfg.val_dataloader.dataset, 'data_root': str(images)})
     short = 512 if name == 'deeplabv3_mobileode' else 120
     for index, size in enumerate([(375, 500), (500, 333)]):
         sample = val[index]
         assert min(sample['inputs'].shape[1:]) == short
-        # Compared in the picture's own pixels.
+        # Compared in the image's own pixels.
         assert sample['data_samples'].gt_sem_seg.data.shape == (1, *size)
 
 

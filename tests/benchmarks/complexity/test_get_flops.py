@@ -23,7 +23,7 @@ def nowhere(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('config, parts', [
     ('ssdlite_mobileode_v2.py', ('backbone.stage5', 'neck', 'bbox_head', 'COS resize')),
-    ('deeplabv3_mobilenetv2.py', ('backbone.layer7', 'decode_head', 'depthwise convolution')),
+    ('peers/deeplabv3_mobilenetv2.py', ('backbone.layer7', 'decode_head', 'depthwise convolution')),
     ('classify_mobileode.py', ('backbone.stage5', 'neck', 'head', 'COS matrix product')),
 ])
 def test_three_tasks(config, parts, capsys):
@@ -32,7 +32,7 @@ def test_three_tasks(config, parts, capsys):
     assert out.startswith(f'{CONFIGS / config}, 64×96 px (height × width)\n')
     assert 'MACs: ' in out and 'FLOPs: ' in out and 'activations: ' in out and 'Not counted' not in out
     assert all(f'| {part} |' in out for part in parts)
-    assert ('in auxiliary_head' in out) == config.startswith('deeplab')
+    assert ('in auxiliary_head' in out) == ('deeplab' in config)
 
 
 def test_options_and_the_config_s_own_size(capsys):
@@ -44,8 +44,8 @@ def test_options_and_the_config_s_own_size(capsys):
 
 
 @pytest.mark.parametrize('config, shape', [
-    ('ssdlite_mobilenetv1.py', (320, 320)), ('deeplabv3_mobilenetv1.py', (512, 512)),
-    ('classify_mobilenetv1.py', (256, 256)), ('classify_mobilenetv1_cifar10.py', (32, 32)),
+    ('peers/ssdlite_mobilenetv1.py', (320, 320)), ('peers/deeplabv3_mobilenetv1.py', (512, 512)),
+    ('peers/classify_mobilenetv1.py', (256, 256)), ('peers/classify_mobilenetv1_cifar10.py', (32, 32)),
     ('classify_mobileode_mini.py', (64, 64))])
 def test_default_shape(config, shape):
     assert default_shape(Config.fromfile(CONFIGS / config)) == shape
@@ -71,7 +71,8 @@ model = dict(type='SemiBaseDetector', detector=dict(backbone=dict(type='MobileNe
     ([str(CONFIGS / 'ssdlite_mobileode.py'), '--shape', '320'], '--shape 320: two whole numbers are wanted'),
     ([str(CONFIGS / 'ssdlite_mobileode.py'), '--shape', '320', '-1'], '--shape'),
     ([str(CONFIGS / 'ssdlite_mobileode.py'), '--shape', '3e2', '320'], '--shape 3e2 320: two whole numbers'),
-    ([str(CONFIGS / 'classify_mobilenetv1_mini.py')], 'does not say how large its pictures are; give --shape H W'),
+    ([str(CONFIGS / 'peers/classify_mobilenetv1_mini.py')],
+     'does not say how large its pictures are; give --shape H W'),
     ([str(CONFIGS / 'ssdlite_mobileode.py'), '--cfg-options', 'model.backbone.out_indices=(2,3)'],
      'Set model.backbone'),
     ([str(CONFIGS / 'ssdlite_mobileode.py'), '--cfg-options', 'model.backbone.num_steps=0'], 'nearest legal: 1'),
@@ -124,7 +125,8 @@ def test_rows_name_backbones_of_the_configs():
         for name, row in (('mobilenetv1', 'MobileNetV1'), ('mobilenetv2', 'MobileNetV2'),
                           ('mobilenetv3', 'MobileNetV3-Large')):
             network = next(network for network in networks() if network.name == row)
-            assert network.backbones[task] == plain(Config.fromfile(CONFIGS / f'{prefix}_{name}.py').model.backbone)
+            config = Config.fromfile(CONFIGS / f'peers/{prefix}_{name}.py')
+            assert network.backbones[task] == plain(config.model.backbone)
         for version, suffix in (('V1', ''), ('V2', '_v2')):
             network = next(network for network in networks() if network.name == f'MobileODE {version}, width 1, L = 3')
             ours = dict(network.backbones[task])

@@ -9,7 +9,8 @@ from mmengine.config import Config
 from mobileode_mm.runs.checks import build_model, config_scope
 
 ROOT = Path(__file__).parents[3]
-FULL = sorted(path.stem for path in (ROOT / 'configs').glob('*.py') if not path.stem.endswith('_mini'))
+PATHS = {path.stem: str(path.relative_to(ROOT)) for path in (ROOT / 'configs').rglob('*.py')}
+FULL = sorted(name for name in PATHS if not name.endswith('_mini'))
 DATASETS = {'CocoDataset': 'COCO 2017', 'PascalVOCDataset': 'Pascal VOC 2012', 'ConcatDataset': 'Pascal VOC 2012 + SBD',
             'ImageNet': 'ImageNet-1k', 'CIFAR10': 'CIFAR-10'}
 
@@ -23,7 +24,7 @@ def index():
 
 def test_every_full_config_is_listed_once(index):
     assert [model['Name'] for model in index['Models']] == FULL
-    assert all(model['Config'] == f'configs/{model["Name"]}.py' for model in index['Models'])
+    assert all(model['Config'] == PATHS[model['Name']] for model in index['Models'])
     assert {model['In Collection'] for model in index['Models']} == {entry['Name'] for entry in index['Collections']}
     assert all((ROOT / entry['README']).is_file() and entry['Paper']['Title'] for entry in index['Collections'])
 

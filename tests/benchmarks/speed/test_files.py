@@ -28,7 +28,7 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('MOBILEODE_DATA', str(folder / 'nothing'))
         for name, base, rest in (('ours', 'classify_mobileode_mini', ', num_steps=1'),
-                                 ('twin', 'classify_mobilenetv2_mini', '')):
+                                 ('twin', 'peers/classify_mobilenetv2_mini', '')):
             (folder / f'{name}.py').write_text(
                 CONFIG.format(base=ROOT / 'configs' / f'{base}.py', width=0.25, rest=rest))
             cfg = load_config(folder / f'{name}.py')

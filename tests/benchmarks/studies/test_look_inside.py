@@ -53,6 +53,6 @@ def test_other_networks_have_no_solvers(files, tmp_path, capsys):
     model = create_model('mobilenet_v1', num_classes=10)
     torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=tuple('abcdefghij')))),
                checkpoint)
-    config = CONFIG.replace('mobileode', 'mobilenetv1')
+    config = CONFIG.replace('classify_mobileode', 'peers/classify_mobilenetv1')
     assert main(['steps', config, str(checkpoint), '--out', str(tmp_path / 'plot.png')]) == 2
     assert 'FittedClassifier has no channelwise ODE solver' in capsys.readouterr().err

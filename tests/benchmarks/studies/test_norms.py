@@ -26,7 +26,7 @@ def test_machine_is_named():
                      describe_machine())
 
 
-@pytest.mark.parametrize('config', ['ssdlite_mobileode_mini.py', 'deeplabv3_mobilenetv2_mini.py'])
+@pytest.mark.parametrize('config', ['ssdlite_mobileode_mini.py', 'peers/deeplabv3_mobilenetv2_mini.py'])
 def test_other_configs_are_refused(config, tmp_path, capsys):
     assert main([str(CONFIGS / config), '--work-dir', str(tmp_path / 'runs')]) == 2
     assert 'no segmentation config with a MobileODE backbone' in capsys.readouterr().err

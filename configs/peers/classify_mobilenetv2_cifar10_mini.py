@@ -1,5 +1,5 @@
 # The mini twin of classify_mobilenetv2_cifar10.py.
-_base_ = './classify_mobileode_cifar10_mini.py'
+_base_ = '../classify_mobileode_cifar10_mini.py'
 model = dict(backbone=dict(_delete_=True, type='mmpretrain.MobileNetV2'))
 
 enlarge = [dict(type='Resize', scale=(128, 128))]

@@ -1,5 +1,5 @@
 # mmpretrain's MobileNetV2 as a classifier on CIFAR-10; everything else as with MobileODE V1.
-_base_ = './classify_mobileode_cifar10.py'
+_base_ = '../classify_mobileode_cifar10.py'
 model = dict(backbone=dict(_delete_=True, type='mmpretrain.MobileNetV2'))
 
 # Its strides are fixed. At four times the size its maps have the sides of MobileODE's.
