@@ -89,11 +89,9 @@ class StagedBackbone(Deployable, BaseModule):
     def stage_layout(self, strides: Sequence[int] | None,
                      dilations: Sequence[int] | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Strides and dilations of the stem and of each stage, the table's own (stem: 2) and 1 where None is given."""
-        strides = (2, *(row[-1] for row in self.arch_settings)) if strides is None else strides
-        dilations = 1 if dilations is None else dilations
-        count = len(self.arch_settings) + 1
-        return (per_stage('strides', strides, count, 'the stem and each stage'),
-                per_stage('dilations', dilations, count, 'the stem and each stage'))
+        own = (2, *(row[-1] for row in self.arch_settings))
+        return (per_stage('strides', own if strides is None else strides, len(own), 'the stem and each stage'),
+                per_stage('dilations', 1 if dilations is None else dilations, len(own), 'the stem and each stage'))
 
     @property
     def out_channels(self) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """MobileODE V1 and V2 (NeurIPS 2025): depthwise networks whose channel mixing is an ODE."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule, build_norm_layer
 from mmengine.model import BaseModule
@@ -111,15 +112,14 @@ class MobileODE(StagedBackbone):
         square_side('expand_ratio', expand_ratio)
         strides, dilations = self.stage_layout(strides, dilations)
         with_solver = [index for index, (_, blocks, _) in enumerate(self.arch_settings) if blocks]
-        num_steps = per_stage('num_steps', num_steps, len(with_solver), 'each stage with solvers')
-        num_steps = dict(zip(with_solver, num_steps))
+        steps = dict(zip(with_solver, per_stage('num_steps', num_steps, len(with_solver), 'each stage with solvers')))
         size = per_stage('input_size', input_size, 2, 'height and width')
 
-        solver = dict(solver=solver, norm=solver_norm, backend=solver_backend, learnable_step=learnable_step,
-                      resize_mode=resize_mode)
+        solver_cfg = dict(solver=solver, norm=solver_norm, backend=solver_backend, learnable_step=learnable_step,
+                          resize_mode=resize_mode)
         conv = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
         # Height and width of the stem's map and of each stage's, which are the reference grids of the position norms.
-        grids = [size := tuple(-(-side // stride) for side in size) for stride in strides]
+        grids = list(accumulate(strides, _downsampled, initial=size))[1:]
 
         def make_stage(index, in_width, stride, entry_dilation, dilation):
             side, num_blocks, _ = self.arch_settings[index]
@@ -127,12 +127,16 @@ class MobileODE(StagedBackbone):
             blocks = [DepthwiseSeparableConvModule(in_width, width, 3, stride=stride, padding=entry_dilation,
                                                    dilation=entry_dilation, dw_act_cfg=None, act_cfg=act_cfg, **conv)]
             if num_blocks:
-                here = dict(solver, num_steps=num_steps[index], grid_size=grids[index + 1])
+                here = dict(solver_cfg, num_steps=steps[index], grid_size=grids[index + 1])
                 blocks += [ODEResidualBlock(width, expand_ratio, dilation, here, **conv) for _ in range(num_blocks)]
             return blocks, width
 
         stem_width = max(8, round(self.stem_channels * widen_factor / 8) * 8)
         self.build(stem_width, strides, dilations, make_stage, act_cfg=act_cfg, **conv)
+
+
+def _downsampled(size: tuple[int, ...], stride: int) -> tuple[int, ...]:
+    return tuple(-(-side // stride) for side in size)
 
 
 @MODELS.register_module()
@@ -159,7 +163,7 @@ class MobileODEV1(MobileODE):
             the position norms. Images of any other size work too, by resampling.
         solver: ``'euler'`` as released, ``'midpoint'``, ``'heun'`` or ``'rk4'``: how the solvers step.
         solver_norm: ``'position'`` as released, or ``'channel'``.
-        solver_backend: ``'auto'``, ``'reference'`` or ``'triton'``: what computes the solvers
+        solver_backend: ``'auto'``, ``'operators'``, ``'reference'`` or ``'triton'``: who computes the solvers
             (:class:`ChannelwiseODESolver`).
         learnable_step: False fixes every step to 1/L, the classic step over unit time. The state dict keeps its keys,
             and steps that a checkpoint brings are fixed at these.

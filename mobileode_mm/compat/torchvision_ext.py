@@ -96,7 +96,7 @@ def roi_pool_forward(input, rois, output, argmax, pooled_height, pooled_width, s
     counts the box's last pixel before scaling. So mmcv's bins are worked out here, and each goes to
     torchvision's operator as a box of whole pixels, pooled to one value. A box without extent gives 0 and
     passes no gradient on (the compiled operator gives 0 too, but then adds that bin's gradient to the
-    picture's first pixel).
+    image's first pixel).
     """
 
     def bins(start, end, count, limit):
@@ -132,7 +132,7 @@ def _deform_backward(grad_output, input, weight, offset, mask, bias, kernel, str
                      deformable_group, use_mask):
     """Gradients of input, weight, offset, mask, bias.
 
-    Where a kernel tap lies exactly at -1, one pixel outside the picture, bilinear sampling has a kink: mmcv
+    Where a kernel tap lies exactly at -1, one pixel outside the image, bilinear sampling has a kink: mmcv
     takes the outer slope, 0, and torchvision the inner one. A deformable layer begins with offsets of 0 and
     so with many such taps, hence mmcv's choice is restored.
     """

@@ -63,7 +63,7 @@ class SSDLite(Deployable, SingleStageDetector):
             if abs(height / stride_h - rows) >= 1 or abs(width / stride_w - columns) >= 1:
                 raise InputError(
                     f'{type(self.backbone).__name__} gives maps of {[tuple(x.shape[2:]) for x in features]} '
-                    f'for a picture of {(height, width)}, but the anchors have the strides {strides}. Set '
+                    f'for a image of {(height, width)}, but the anchors have the strides {strides}. Set '
                     'model.backbone.out_indices to the stages of these strides.')
         return self.neck(features)
 
@@ -71,10 +71,10 @@ class SSDLite(Deployable, SingleStageDetector):
         """Losses as in ``SingleStageDetector``.
 
         Raises:
-            InputError: One picture is all there is to take batch statistics of a 1x1 map from.
+            InputError: One image is all there is to take batch statistics of a 1x1 map from.
         """
         if trains_on_one_image(self.bbox_head, len(batch_inputs)):
             raise InputError(
-                'SSDLite cannot train on batches of one picture: on its 1x1 map, batch norm needs two values '
+                'SSDLite cannot train on batches of one image: on its 1x1 map, batch norm needs two values '
                 'or more. Set train_dataloader.batch_size to 2 or more (and keep drop_last=True).')
         return super().loss(batch_inputs, batch_data_samples)

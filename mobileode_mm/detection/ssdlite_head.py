@@ -1,4 +1,4 @@
-"""mmdet's SSD head, mended."""
+"""mmdet's SSD head, with its faults in prediction and in several processes fixed."""
 from mmdet.models.dense_heads import SSDHead
 from mmdet.registry import MODELS
 from mmdet.utils import InstanceList, reduce_mean
@@ -10,7 +10,7 @@ class SSDLiteHead(SSDHead):
     """SSD head of depthwise separable convolutions that trains, predicts, and trains in several processes.
 
     Layers, anchors, matching, loss, post-processing, arguments and state dict are those of ``mmdet.SSDHead``.
-    Mended are
+    Fixed are
 
     - prediction: the stock head skips the constructor that sets ``loss_cls``, which its post-processing reads
       (mmdetection issues 11063, 11305, 11780: ``'SSDHead' object has no attribute 'loss_cls'``);
@@ -21,7 +21,7 @@ class SSDLiteHead(SSDHead):
       the processes, as in mmdet's other heads. In one process the two are the same to the last digit;
     - a wrong number of maps: the stock head drops the surplus silently.
 
-    As in the stock head, a picture without objects has no loss of its own: hard negatives are taken 3 to each
+    As in the stock head, a image without objects has no loss of its own: hard negatives are taken 3 to each
     positive, and there are none.
 
     Args:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .solver_norm import SolverNorm
+from .solver_norm import NormValues, SolverNorm
 
 
 class ChannelNorm(SolverNorm, nn.BatchNorm1d):
@@ -36,9 +36,10 @@ class ChannelNorm(SolverNorm, nn.BatchNorm1d):
                            eps=self.eps)
         return out.view_as(y), mean, var
 
-    def values(self, size: tuple[int, int], dtype: torch.dtype) -> list[Tensor]:
+    def values(self, size: tuple[int, int], dtype: torch.dtype) -> NormValues:
         """Weight, bias, running mean and running variance as ``dtype``, (C,) each, for a map of any ``size``."""
-        return [value.to(dtype) for value in (self.weight, self.bias, self.running_mean, self.running_var)]
+        return (self.weight.to(dtype), self.bias.to(dtype), self.running_mean.to(dtype),
+                self.running_var.to(dtype))
 
     @torch.no_grad()
     def track(self, mean: Tensor, var: Tensor) -> None:

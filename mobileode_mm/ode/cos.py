@@ -98,7 +98,7 @@ class ChannelwiseODESolver(Dispatched):
 
         (B, in_channels, H, W) to (L + 1, B, out_channels, H, W).
         """
-        states = []
+        states: list[Tensor] = []
         operators.steps(self, x, self.norm.fixed, states)
         return torch.stack([as_channels(state) for state in states])
 

@@ -8,7 +8,7 @@ from .backends import Dispatched, select
 from .cos import ChannelwiseODESolver
 from .position_norm import PositionNorm, resample_grid
 from .resize import as_channels, as_matrices
-from .solver_norm import fold_norm
+from .solver_norm import fold_norm, norm_values
 from .solvers import SOLVERS
 
 
@@ -51,18 +51,19 @@ class DeployedODESolver(Dispatched):
         self.register_buffer('transitions', solver.identity + solver.matrices.detach())
         self.register_buffer('step_lengths', solver.delta_t.detach().clamp(min=1 / solver.num_steps))
         self.register_buffer('resize', solver.resize, persistent=False)
-        values = [getattr(solver.norm, name).detach() for name in PositionNorm.GRIDS]
-        if self.by_channel or map_size is not None:
-            values = values if self.by_channel else [resample_grid(grid, map_size) for grid in values]
-            scale, shift = fold_norm(*values, self.eps)
+        weight, bias, mean, variance = norm_values(solver.norm)
+        if self.map_size is not None:
+            weight, bias, mean, variance = (resample_grid(grid, self.map_size)
+                                            for grid in (weight, bias, mean, variance))
+        if self.by_channel or self.map_size is not None:
+            scale, shift = fold_norm(weight, bias, mean, variance, self.eps)
             self.register_buffer('scale', scale)
             self.register_buffer('shift', shift)
         else:
-            self.register_buffer('grids', torch.stack(values))
-        after = (None, None) if norm is None else fold_norm(*(
-            getattr(norm, name).detach() for name in PositionNorm.GRIDS), norm.eps)
-        self.register_buffer('after_scale', after[0])
-        self.register_buffer('after_shift', after[1])
+            self.register_buffer('grids', torch.stack([weight, bias, mean, variance]))
+        after_scale, after_shift = (None, None) if norm is None else fold_norm(*norm_values(norm), norm.eps)
+        self.register_buffer('after_scale', after_scale)
+        self.register_buffer('after_shift', after_shift)
         self.backend = solver.backend
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -100,7 +101,7 @@ class DeployedODESolver(Dispatched):
         if self.map_size is None:
             grids = F.interpolate(self.grids[None].to(torch.promote_types(x.dtype, torch.float32)), size=size,
                                   mode='bilinear', align_corners=False)[0]
-            return fold_norm(*grids, self.eps)
+            return fold_norm(grids[0], grids[1], grids[2], grids[3], self.eps)
         if size != self.map_size:
             raise ValueError(f'this solver was deployed for maps of {self.map_size} and is given one of {size}: give '
                              'images of the size that was named to switch_to_deploy, or name none to it')

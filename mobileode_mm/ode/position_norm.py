@@ -1,11 +1,13 @@
 """Batch norm whose channels are the positions of the feature map (paper: BN in the solver's sigma)."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .moments import global_moments, is_distributed
-from .solver_norm import SolverNorm, fold_norm
+from .solver_norm import NormValues, SolverNorm, fold_norm
 
 
 def resample_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
@@ -42,12 +44,12 @@ class PositionNorm(SolverNorm, nn.Module):
     kind = 'position'
     GRIDS = ('weight', 'bias', 'running_mean', 'running_var')
 
-    def __init__(self, grid_size: tuple[int, int], eps: float = 1e-5, momentum: float = 0.1):
+    def __init__(self, grid_size: Sequence[int], eps: float = 1e-5, momentum: float = 0.1):
         super().__init__()
-        grid_size = tuple(grid_size)
         if len(grid_size) != 2 or min(grid_size) < 1:
-            raise ValueError(f'grid_size={grid_size} must be a height and a width of 1 or more; nearest legal: (1, 1)')
-        self.grid_size = grid_size
+            raise ValueError(f'grid_size={tuple(grid_size)} must be a height and a width of 1 or more; nearest legal: '
+                             '(1, 1)')
+        self.grid_size = grid_size = (grid_size[0], grid_size[1])
         self.eps = eps
         self.momentum = momentum
         self.sync = False
@@ -92,14 +94,14 @@ class PositionNorm(SolverNorm, nn.Module):
         """Whether a training step takes its statistics over several processes."""
         return self.sync and is_distributed()
 
-    def values(self, size: tuple[int, int], dtype: torch.dtype) -> list[Tensor]:
+    def values(self, size: tuple[int, int], dtype: torch.dtype) -> NormValues:
         """Weight, bias, running mean and running variance, resampled to ``size`` and as ``dtype``."""
-        grids = [self.weight, self.bias, self.running_mean, self.running_var]
+        weight, bias, mean, variance = self.weight, self.bias, self.running_mean, self.running_var
         # Number by number: what torch.compile makes of a comparison of tuples is felt in every call.
         height, width = self.grid_size
         if size[0] != height or size[1] != width:
-            grids = [resample_grid(grid, size) for grid in grids]
-        return [grid.to(dtype) for grid in grids]
+            weight, bias, mean, variance = (resample_grid(grid, size) for grid in (weight, bias, mean, variance))
+        return weight.to(dtype), bias.to(dtype), mean.to(dtype), variance.to(dtype)
 
     @torch.no_grad()
     def track(self, mean: Tensor, var: Tensor) -> None:

@@ -3,6 +3,14 @@
 import torch
 from torch import Tensor, nn
 
+#: Weight, bias, mean and variance of a norm, all of one shape.
+NormValues = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def norm_values(norm: nn.Module) -> NormValues:
+    """Those of a norm that takes its running statistics, as they are, without gradients."""
+    return norm.weight.detach(), norm.bias.detach(), norm.running_mean, norm.running_var
+
 
 def fold_norm(weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Scale and shift that a norm with these statistics comes to; all of one shape."""
@@ -17,7 +25,23 @@ def values_per_statistic(layer: nn.Module, x: Tensor) -> int:
 
 
 class SolverNorm:
-    """Mix-in of batch norms with ``kind``, ``values(size, dtype)``, ``track(mean, var)`` and ``eps``."""
+    """Mix-in of batch norms.
+
+    Attributes:
+        kind: ``'position'`` or ``'channel'``: what the statistics are kept for.
+        eps: Added to the variance.
+    """
+
+    kind: str
+    eps: float
+
+    def values(self, size: tuple[int, int], dtype: torch.dtype) -> NormValues:
+        """Weight, bias, running mean and running variance as ``dtype``, for a map of ``size``."""
+        raise NotImplementedError
+
+    def track(self, mean: Tensor, var: Tensor) -> None:
+        """Let the mean and the unbiased variance of a batch into the running ones."""
+        raise NotImplementedError
 
     def folded(self, size: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Scale and shift that the running statistics come to, for a map of ``size``."""

@@ -2,11 +2,11 @@
 
 import torch
 
-# Before torch 2.7 an export cannot be told from a compilation.
+# Before torch 2.7 an export and a compilation look the same.
 _torch_exports = getattr(torch.compiler, 'is_exporting', lambda: False)
 
 
-# torch.compile takes "are you exporting?" for yes; run in earnest, the question is answered truly.
+# Traced by torch.compile, `is_exporting` answers yes; called while it traces, it answers for the call that is compiled.
 @torch.compiler.assume_constant_result
 def is_exporting() -> bool:
     """Whether the operators that are called go into a program that has to run where this package is not."""

@@ -78,11 +78,11 @@ class DeepLabV3(Deployable, EncoderDecoder):
         """Losses as in ``EncoderDecoder``.
 
         Raises:
-            InputError: One picture is all there is to take batch statistics of the pooled branch from.
+            InputError: One image is all there is to take batch statistics of the pooled branch from.
         """
         pooled = getattr(self.decode_head, 'image_pool', nn.Identity())
         if trains_on_one_image(pooled, len(inputs)):
             raise InputError(
-                'DeepLabV3 cannot train on batches of one picture: the head pools each to 1x1, where batch norm needs '
+                'DeepLabV3 cannot train on batches of one image: the head pools each to 1x1, where batch norm needs '
                 'two values or more. Set train_dataloader.batch_size to 2 or more (and keep drop_last=True).')
         return super().loss(inputs, data_samples)
