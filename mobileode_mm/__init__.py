@@ -22,7 +22,7 @@ except (ImportError, OSError) as error:  # a dependency is absent, or a library 
     # Not raised: `python -m mobileode_mm.doctor` is part of this package and has to run on just such a machine.
     warnings.warn(
         f'the backbones of mobileode_mm are not available ({type(error).__name__}: {error}); '
-        '`python -m mobileode_mm.doctor` says what is wrong and how to mend it',
+        '`python -m mobileode_mm.doctor` says what is wrong and how to fix it',
         stacklevel=2)
 
 __all__ = ['MobileNetV1', 'MobileODEV1', 'MobileODEV2', '__version__', 'create_model', 'list_models']

@@ -1,4 +1,4 @@
-"""How bad input is told to the user: the one exception for it, and what a command line makes of it."""
+"""How bad input is reported: the one exception for it, and what a command line makes of it."""
 
 import sys
 from collections.abc import Callable, Iterable

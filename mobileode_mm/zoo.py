@@ -87,7 +87,7 @@ def create_model(name: str,
         **kwargs: For the backbone, in the place of the name's own; see :class:`MobileODEV1`.
 
     Returns:
-        A :class:`Classifier` or, with ``features_only``, the backbone, whose ``out_channels`` and ``strides`` tell of
+        A :class:`Classifier` or, with ``features_only``, the backbone, whose ``out_channels`` and ``strides`` describe
         its outputs; in training mode.
 
     Raises:
@@ -131,7 +131,7 @@ def _load(model: Classifier, path: str | os.PathLike) -> None:
     state = {name: value for name, value in state.items() if name.startswith(parts)}
     classes = len(state.get('head.fc.bias', range(model.num_classes)))
     if model.num_classes and classes != model.num_classes:
-        raise InputError(f'{path} tells {classes} classes apart, but num_classes is {model.num_classes}. Give '
+        raise InputError(f'{path} has {classes} classes, but num_classes is {model.num_classes}. Give '
                          f'num_classes={classes}, or num_classes=0 and put a linear layer of your own on the features')
     check_checkpoint(model, dict(state_dict=state), path, 'test')
     load_state_dict(model, state)

@@ -1,6 +1,6 @@
 """Torchvision's operators in the place of mmcv's compiled extension ``mmcv._ext``, where that is missing.
 
-pip builds mmcv without ``mmcv._ext`` unless it is told otherwise; ``import mmcv.ops`` then raises, and with
+pip builds mmcv without ``mmcv._ext`` unless ``MMCV_WITH_OPS=1`` is set; ``import mmcv.ops`` then raises, and with
 it ``import mmdet.models``. The operators themselves are in `torchvision_ext`. Nothing but the standard
 library is imported here: `install` runs when the package is imported, and the doctor has to run where torch
 is missing.

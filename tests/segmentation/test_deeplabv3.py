@@ -165,7 +165,7 @@ def test_learns_one_batch():
 
 def test_one_picture_cannot_train(segmentor):
     segmentor.train()
-    with pytest.raises(InputError, match='batches of one picture.*batch_size to 2'):
+    with pytest.raises(InputError, match='batches of one image.*batch_size to 2'):
         loss(segmentor, batch(1, (48, 48)))
     segmentor.eval()
     assert loss(segmentor, batch(1, (48, 48))) > 0
