@@ -83,8 +83,8 @@ class DeployedODESolver(nn.Module):
         return self._infer(x, (scale, shift, residual))
 
     def _infer(self, x: Tensor, after: tuple[Tensor, Tensor, Tensor | None] = ()) -> Tensor:
-        return cpu_operators.cos_infer(cpu.resized(self, x), self.transitions, self.step_lengths, *self._norm(x),
-                                    None, None, 0.0, 0.0, True, *after)
+        return cpu_operators.cos_deployed(cpu.resized(self, x), self.transitions, self.step_lengths, *self._norm(x),
+                                          *after)
 
     def _norm(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift: of each channel, (q²,), or of each position, (H, W)."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..resize import as_channels, as_matrices
-from ..solver_norm import values_per_statistic
+from ..solver_norm import fold_norm, values_per_statistic
 from ..tracing import is_exporting
 from . import cpu_operators
 
@@ -41,9 +41,12 @@ def serves(layer: nn.Module, x: Tensor) -> bool:
 
 def infer(layer: nn.Module, x: Tensor, after: tuple[Tensor, Tensor, Tensor | None] = ()) -> Tensor:
     """What ``layer(x)`` returns in eval mode, without gradients; ``after``: what follows it, as the kernel takes it."""
-    norm = layer.norm
-    return cpu_operators.cos_infer(resized(layer, x), layer.matrices, layer.delta_t, *norm.values(x.shape[2:], x.dtype),
-                                norm.eps, 1 / layer.num_steps, False, *after)
+    norm, values = layer.norm, layer.norm.values(x.shape[2:], x.dtype)
+    if after:
+        return cpu_operators.cos_deployed(resized(layer, x), layer.identity + layer.matrices, layer.step_lengths(),
+                                          *fold_norm(*values, norm.eps), *after)
+    return cpu_operators.cos_infer(resized(layer, x), layer.matrices, layer.delta_t, *values, norm.eps,
+                                   1 / layer.num_steps)
 
 
 def solve(layer: nn.Module, x: Tensor) -> Tensor:
