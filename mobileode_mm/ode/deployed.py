@@ -91,7 +91,7 @@ class DeployedODESolver(Dispatched):
         y = as_channels(y + start).to(x.dtype)
         if self.after_scale is not None:
             y = F.relu6(torch.addcmul(self.after_shift[:, None, None], y, self.after_scale[:, None, None]))
-        return y if residual is None else residual + y
+        return y if residual is None else y + residual
 
     def norm_for(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The inner norm's scale and shift: of each channel, (q²,), or of each position of x, (H, W)."""
