@@ -299,7 +299,7 @@ def test_compiles_for_a_gpu(name):
     constants = {'P': 12, 'PB': 16, 'Q': 24, 'QB': 32, 'BLOCK': 64, 'ROUND': tl.float16, 'DOT': tl.float16,
                  'BY_POSITION': True, 'FIRST': False, 'FROM_X': True, 'LAST': False, 'APPLY': True}
     constants = {key: value for key, value in constants.items() if key in kernel.arg_names}
-    stored = dict.fromkeys(('x', 'y', 'grad_x', 'grad_y'), '*fp16')
+    stored = dict.fromkeys(('x', 'y', 'x_grad', 'y_grad'), '*fp16')
     numbers = dict.fromkeys(('batch', 'area', 'num_steps', 'spacing', 'slots', 'total', 'step', 'total_rows'), 'i32')
     known = {**stored, **numbers, 'eps': 'fp32', 'count': 'fp32', **dict.fromkeys(constants, 'constexpr')}
     source = ASTSource(kernel, {argument: known.get(argument, '*fp32') for argument in kernel.arg_names}, constants)

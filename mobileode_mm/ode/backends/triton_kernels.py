@@ -11,6 +11,8 @@ to the storage type (ROUND), and y + y·K has y added exactly, as the accumulato
 
 Padded entries are loaded as 0, and K's padding is 0, so they never reach a product; they must be masked out of sums.
 
+Names and formulas are those of docs/kernels.md; ``gamma`` and ``beta`` are the weight and bias that a tile takes.
+
 A program reads back global memory that its own threads wrote. Triton does not order such accesses: between a store
 and a load, and between a load and a store of the same address, stands a ``tl.debug_barrier``.
 """
@@ -58,7 +60,7 @@ def _load_matrix(matrices, step, Q: tl.constexpr, QB: tl.constexpr, ROUND: tl.co
 
 @triton.jit
 def _drive(state, matrix, ROUND: tl.constexpr, DOT: tl.constexpr):
-    """z = y + y·K."""
+    """The drive: y·(I + K) = y + y·K."""
     return tl.dot(state.to(ROUND).to(DOT), matrix, acc=state, input_precision='ieee')
 
 
@@ -69,14 +71,14 @@ def _relu6(z):
 
 
 @triton.jit
-def _euler(state, matrix, mean, rstd, weight, bias, length, ROUND: tl.constexpr, DOT: tl.constexpr):
+def _euler(state, matrix, mean, rstd, weight, bias, step_length, ROUND: tl.constexpr, DOT: tl.constexpr):
     """One step whose statistics are known."""
     target = _relu6((_drive(state, matrix, ROUND, DOT) - mean) * (rstd * weight) + bias)
-    return state + length * (target - state)
+    return state + step_length * (target - state)
 
 
 @triton.jit
-def infer(x, y, matrices, lengths, scale, shift, area, total_rows, num_steps,
+def infer(x, y, matrices, step_lengths, scale, shift, area, total_rows, num_steps,
           P: tl.constexpr, Q: tl.constexpr, QB: tl.constexpr, BY_POSITION: tl.constexpr, BLOCK: tl.constexpr,
           ROUND: tl.constexpr, DOT: tl.constexpr):
     """All steps of BLOCK rows in registers: x is read once, y written once."""
@@ -95,7 +97,7 @@ def infer(x, y, matrices, lengths, scale, shift, area, total_rows, num_steps,
     for step in range(num_steps):
         matrix = _load_matrix(matrices, step, Q, QB, ROUND, DOT)
         target = _relu6(_drive(state, matrix, ROUND, DOT) * gain + offset)
-        state += tl.load(lengths + step) * (target - state)
+        state += tl.load(step_lengths + step) * (target - state)
     tl.store(y + (rows * Q)[:, None] + j[None, :], (state + start).to(y.dtype.element_ty), mask=mask)
 
 
@@ -112,7 +114,7 @@ def _batch_rows(first, position, batch, area, Q: tl.constexpr, QB: tl.constexpr,
 
 
 @triton.jit
-def position_forward_resident(x, y, matrices, lengths, weight, bias, means, variances,
+def position_forward_resident(x, y, matrices, step_lengths, weight, bias, means, variances,
                               batch, area, num_steps, count, eps,
                               P: tl.constexpr, Q: tl.constexpr, QB: tl.constexpr, BLOCK: tl.constexpr,
                               ROUND: tl.constexpr, DOT: tl.constexpr):
@@ -123,20 +125,20 @@ def position_forward_resident(x, y, matrices, lengths, weight, bias, means, vari
     start = _load_start(x, image, i, j, mask, P, Q)
     state = start
     for step in range(num_steps):
-        z = _drive(state, _load_matrix(matrices, step, Q, QB, ROUND, DOT), ROUND, DOT)
-        mean = tl.sum(tl.where(mask, z, 0.0)) / count
-        centred = z - mean
+        drive = _drive(state, _load_matrix(matrices, step, Q, QB, ROUND, DOT), ROUND, DOT)
+        mean = tl.sum(tl.where(mask, drive, 0.0)) / count
+        centred = drive - mean
         variance = tl.sum(tl.where(mask, centred * centred, 0.0)) / count
         tl.store(means + step * area + position, mean)
         tl.store(variances + step * area + position, variance)
         target = _relu6(centred * (tl.rsqrt(variance + eps) * gamma) + beta)
-        state += tl.load(lengths + step) * (target - state)
+        state += tl.load(step_lengths + step) * (target - state)
     place = (image * (Q * Q))[:, None] + (i * Q)[:, None] + j[None, :]
     tl.store(y + place, (state + start).to(y.dtype.element_ty), mask=mask)
 
 
 @triton.jit
-def position_forward_streamed(x, y, matrices, lengths, weight, bias, means, variances, states,
+def position_forward_streamed(x, y, matrices, step_lengths, weight, bias, means, variances, states,
                               batch, area, num_steps, count, eps,
                               P: tl.constexpr, Q: tl.constexpr, QB: tl.constexpr, BLOCK: tl.constexpr,
                               ROUND: tl.constexpr, DOT: tl.constexpr):
@@ -157,11 +159,12 @@ def position_forward_streamed(x, y, matrices, lengths, weight, bias, means, vari
             seen, mean, squares = 0.0, 0.0, 0.0
             for first in range(0, batch * Q, BLOCK):
                 rows, image, i, j, mask = _batch_rows(first, position, batch, area, Q, QB, BLOCK)
-                z = _drive(tl.load(states + (rows * Q)[:, None] + j[None, :], mask=mask, other=0.0), matrix, ROUND, DOT)
+                state = tl.load(states + (rows * Q)[:, None] + j[None, :], mask=mask, other=0.0)
+                drive = _drive(state, matrix, ROUND, DOT)
                 # Mean and sum of squares about it, tile by tile (Chan, Golub and LeVeque): no cancellation.
                 here = (tl.minimum(batch * Q - first, BLOCK) * Q).to(tl.float32)
-                tile_mean = tl.sum(tl.where(mask, z, 0.0)) / here
-                centred = tl.where(mask, z - tile_mean, 0.0)
+                tile_mean = tl.sum(tl.where(mask, drive, 0.0)) / here
+                centred = tl.where(mask, drive - tile_mean, 0.0)
                 share = here / (seen + here)
                 shift = tile_mean - mean
                 squares += tl.sum(centred * centred) + shift * shift * (seen * share)
@@ -170,12 +173,12 @@ def position_forward_streamed(x, y, matrices, lengths, weight, bias, means, vari
             variance = squares / count
             tl.store(means + step * area + position, mean)
             tl.store(variances + step * area + position, variance)
-            length, rstd = tl.load(lengths + step), tl.rsqrt(variance + eps)
+            step_length, rstd = tl.load(step_lengths + step), tl.rsqrt(variance + eps)
             for first in range(0, batch * Q, BLOCK):
                 rows, image, i, j, mask = _batch_rows(first, position, batch, area, Q, QB, BLOCK)
                 place = (rows * Q)[:, None] + j[None, :]
                 state = tl.load(states + place, mask=mask, other=0.0)
-                state = _euler(state, matrix, mean, rstd, gamma, beta, length, ROUND, DOT)
+                state = _euler(state, matrix, mean, rstd, gamma, beta, step_length, ROUND, DOT)
                 tl.debug_barrier()
                 if step + 1 < num_steps:
                     tl.store(states + place, state, mask=mask)
@@ -187,7 +190,7 @@ def position_forward_streamed(x, y, matrices, lengths, weight, bias, means, vari
 
 
 @triton.jit
-def _replay(states, slot_size, rows, j, mask, position, step, spacing, area, matrices, lengths, means, variances,
+def _replay(states, slot_size, rows, j, mask, position, step, spacing, area, matrices, step_lengths, means, variances,
             gamma, beta, eps, Q: tl.constexpr, QB: tl.constexpr, ROUND: tl.constexpr, DOT: tl.constexpr):
     """The state before ``step``, from the last one stored before it."""
     slot = step // spacing
@@ -196,27 +199,27 @@ def _replay(states, slot_size, rows, j, mask, position, step, spacing, area, mat
         matrix = _load_matrix(matrices, earlier, Q, QB, ROUND, DOT)
         mean = tl.load(means + earlier * area + position)
         rstd = tl.rsqrt(tl.load(variances + earlier * area + position) + eps)
-        state = _euler(state, matrix, mean, rstd, gamma, beta, tl.load(lengths + earlier), ROUND, DOT)
+        state = _euler(state, matrix, mean, rstd, gamma, beta, tl.load(step_lengths + earlier), ROUND, DOT)
     return state
 
 
 @triton.jit
-def _through_relu6(grad, drive):
-    """``grad`` where the normalised ``drive`` is inside (0, 6); torch's hardtanh passes nothing at its borders."""
-    return tl.where((drive <= 0.0) | (drive >= 6.0), 0.0, grad)
+def _affine_grad(target_grad, affine):
+    """``target_grad`` where ``affine`` is inside (0, 6); torch's hardtanh passes nothing at its borders."""
+    return tl.where((affine <= 0.0) | (affine >= 6.0), 0.0, target_grad)
 
 
 @triton.jit
-def _grad_state(grad, grad_z, matrix, length, ROUND: tl.constexpr, DOT: tl.constexpr):
-    """Gradient of the state before a step: (1 − Δt)·g + g_z·(I + K)ᵀ."""
-    product = tl.dot(grad_z.to(ROUND).to(DOT), tl.trans(matrix), acc=grad_z, input_precision='ieee')
-    return product + (1.0 - length) * grad
+def _state_grad(state_grad, drive_grad, matrix, step_length, ROUND: tl.constexpr, DOT: tl.constexpr):
+    """Gradient of the state before a step: (1 − Δt)·state_grad + drive_grad·(I + K)ᵀ."""
+    product = tl.dot(drive_grad.to(ROUND).to(DOT), tl.trans(matrix), acc=drive_grad, input_precision='ieee')
+    return product + (1.0 - step_length) * state_grad
 
 
 @triton.jit
-def _grad_matrix(total, state, grad_z, ROUND: tl.constexpr, DOT: tl.constexpr):
-    """``total`` and the gradient of K: yᵀ·g_z."""
-    return tl.dot(tl.trans(state.to(ROUND).to(DOT)), grad_z.to(ROUND).to(DOT), acc=total, input_precision='ieee')
+def _matrix_grad(total, state, drive_grad, ROUND: tl.constexpr, DOT: tl.constexpr):
+    """``total`` and the gradient of K: yᵀ·drive_grad."""
+    return tl.dot(tl.trans(state.to(ROUND).to(DOT)), drive_grad.to(ROUND).to(DOT), acc=total, input_precision='ieee')
 
 
 @triton.jit
@@ -243,22 +246,23 @@ def _resize_backward(grad, P: tl.constexpr, PB: tl.constexpr, Q: tl.constexpr, Q
 
 
 @triton.jit
-def position_backward(x, grad_y, grad_x, matrices, lengths, weight, bias, means, variances, grad_weight, grad_bias,
-                      matrix_parts, length_parts, states, grads, batch, area, num_steps, spacing, slots, count, eps,
+def position_backward(x, y_grad, x_grad, matrices, step_lengths, weight, bias, means, variances, weight_grad, bias_grad,
+                      matrix_parts, step_length_parts, states, state_grads,
+                      batch, area, num_steps, spacing, slots, count, eps,
                       P: tl.constexpr, PB: tl.constexpr, Q: tl.constexpr, QB: tl.constexpr, BLOCK: tl.constexpr,
                       ROUND: tl.constexpr, DOT: tl.constexpr):
     """Every gradient, the trajectory recomputed from x and the statistics.
 
     ``slots`` states of the position at hand, one every ``spacing`` steps, and its gradient wait in ``states`` and
-    ``grads``. The gradients of K and of the lengths are summed over the program's positions in its own row of
-    ``matrix_parts`` and ``length_parts`` (zeros at first): no atomics, one order of sums.
+    ``state_grads``. The gradients of K and of the step lengths are summed over the program's positions in its own row
+    of ``matrix_parts`` and ``step_length_parts`` (zeros at first): no atomics, one order of sums.
     """
     program = tl.program_id(0).to(tl.int64)
     slot_size = batch * (Q * Q)
     states += program * slots * slot_size
-    grads += program * slot_size
+    state_grads += program * slot_size
     matrix_parts += program * num_steps * (Q * Q)
-    length_parts += program * num_steps
+    step_length_parts += program * num_steps
     for position in range(program, area, tl.num_programs(0)):
         gamma, beta = tl.load(weight + position), tl.load(bias + position)
         for first in range(0, batch * Q, BLOCK):
@@ -270,69 +274,70 @@ def position_backward(x, grad_y, grad_x, matrices, lengths, weight, bias, means,
                 matrix = _load_matrix(matrices, step - 1, Q, QB, ROUND, DOT)
                 mean = tl.load(means + (step - 1) * area + position)
                 rstd = tl.rsqrt(tl.load(variances + (step - 1) * area + position) + eps)
-                state = _euler(state, matrix, mean, rstd, gamma, beta, tl.load(lengths + step - 1), ROUND, DOT)
+                state = _euler(state, matrix, mean, rstd, gamma, beta, tl.load(step_lengths + step - 1), ROUND, DOT)
                 if step % spacing == 0:
                     tl.store(states + (step // spacing) * slot_size + place, state, mask=mask)
-            grad = tl.load(grad_y + (image * (Q * Q))[:, None] + (i * Q)[:, None] + j[None, :], mask=mask, other=0.0)
-            tl.store(grads + place, grad.to(tl.float32), mask=mask)
+            end = y_grad + (image * (Q * Q))[:, None] + (i * Q)[:, None] + j[None, :]
+            state_grad = tl.load(end, mask=mask, other=0.0)
+            tl.store(state_grads + place, state_grad.to(tl.float32), mask=mask)
         tl.debug_barrier()
         total_weight, total_bias = 0.0, 0.0
         for back in range(num_steps):
             step = num_steps - 1 - back
             matrix = _load_matrix(matrices, step, Q, QB, ROUND, DOT)
-            length, mean = tl.load(lengths + step), tl.load(means + step * area + position)
+            step_length, mean = tl.load(step_lengths + step), tl.load(means + step * area + position)
             rstd = tl.rsqrt(tl.load(variances + step * area + position) + eps)
             sum_grad, sum_product, sum_length = 0.0, 0.0, 0.0
             for first in range(0, batch * Q, BLOCK):
                 rows, image, i, j, mask = _batch_rows(first, position, batch, area, Q, QB, BLOCK)
-                state = _replay(states, slot_size, rows, j, mask, position, step, spacing, area, matrices, lengths,
+                state = _replay(states, slot_size, rows, j, mask, position, step, spacing, area, matrices, step_lengths,
                                 means, variances, gamma, beta, eps, Q, QB, ROUND, DOT)
-                grad = tl.load(grads + (rows * Q)[:, None] + j[None, :], mask=mask, other=0.0)
-                z = (_drive(state, matrix, ROUND, DOT) - mean) * rstd
-                drive = z * gamma + beta
-                grad_drive = _through_relu6(grad * length, drive)
-                sum_grad += tl.sum(grad_drive)
-                sum_product += tl.sum(grad_drive * z)
-                sum_length += tl.sum(grad * (_relu6(drive) - state))
+                state_grad = tl.load(state_grads + (rows * Q)[:, None] + j[None, :], mask=mask, other=0.0)
+                normed = (_drive(state, matrix, ROUND, DOT) - mean) * rstd
+                affine = normed * gamma + beta
+                affine_grad = _affine_grad(state_grad * step_length, affine)
+                sum_grad += tl.sum(affine_grad)
+                sum_product += tl.sum(affine_grad * normed)
+                sum_length += tl.sum(state_grad * (_relu6(affine) - state))
             total_bias += sum_grad
             total_weight += sum_product
-            sum_length += tl.load(length_parts + step)
-            grad_matrix = tl.zeros((QB, QB), tl.float32)
+            sum_length += tl.load(step_length_parts + step)
+            matrix_grad = tl.zeros((QB, QB), tl.float32)
             for first in range(0, batch * Q, BLOCK):
                 rows, image, i, j, mask = _batch_rows(first, position, batch, area, Q, QB, BLOCK)
-                state = _replay(states, slot_size, rows, j, mask, position, step, spacing, area, matrices, lengths,
+                state = _replay(states, slot_size, rows, j, mask, position, step, spacing, area, matrices, step_lengths,
                                 means, variances, gamma, beta, eps, Q, QB, ROUND, DOT)
                 place = (rows * Q)[:, None] + j[None, :]
-                grad = tl.load(grads + place, mask=mask, other=0.0)
-                z = (_drive(state, matrix, ROUND, DOT) - mean) * rstd
-                grad_drive = _through_relu6(grad * length, z * gamma + beta)
-                grad_z = gamma * rstd * (grad_drive - sum_grad / count - z * (sum_product / count))
-                grad_z = tl.where(mask, grad_z, 0.0)
-                grad_matrix = _grad_matrix(grad_matrix, state, grad_z, ROUND, DOT)
-                grad = _grad_state(grad, grad_z, matrix, length, ROUND, DOT)
+                state_grad = tl.load(state_grads + place, mask=mask, other=0.0)
+                normed = (_drive(state, matrix, ROUND, DOT) - mean) * rstd
+                affine_grad = _affine_grad(state_grad * step_length, normed * gamma + beta)
+                drive_grad = gamma * rstd * (affine_grad - sum_grad / count - normed * (sum_product / count))
+                drive_grad = tl.where(mask, drive_grad, 0.0)
+                matrix_grad = _matrix_grad(matrix_grad, state, drive_grad, ROUND, DOT)
+                state_grad = _state_grad(state_grad, drive_grad, matrix, step_length, ROUND, DOT)
                 tl.debug_barrier()
-                tl.store(grads + place, grad, mask=mask)
-            tl.store(length_parts + step, sum_length)
-            _store_matrix(matrix_parts + step * (Q * Q), grad_matrix, True, Q, QB)
+                tl.store(state_grads + place, state_grad, mask=mask)
+            tl.store(step_length_parts + step, sum_length)
+            _store_matrix(matrix_parts + step * (Q * Q), matrix_grad, True, Q, QB)
             tl.debug_barrier()
-        tl.store(grad_weight + position, total_weight)
-        tl.store(grad_bias + position, total_bias)
+        tl.store(weight_grad + position, total_weight)
+        tl.store(bias_grad + position, total_bias)
         # One image at a time: Aᵀ mixes the rows of a position.
         for image in range(position, position + batch * area, area):
             i, j = tl.arange(0, QB)[:, None], tl.arange(0, QB)[None, :]
             mask = (i < Q) & (j < Q)
-            grad = tl.load(grads + (image // area) * (Q * Q) + i * Q + j, mask=mask, other=0.0)
-            grad += tl.load(grad_y + image * (Q * Q) + i * Q + j, mask=mask, other=0.0).to(tl.float32)
-            _store_grad_x(grad_x, image, grad, P, PB, Q, QB)
+            state_grad = tl.load(state_grads + (image // area) * (Q * Q) + i * Q + j, mask=mask, other=0.0)
+            state_grad += tl.load(y_grad + image * (Q * Q) + i * Q + j, mask=mask, other=0.0).to(tl.float32)
+            _store_x_grad(x_grad, image, state_grad, P, PB, Q, QB)
         tl.debug_barrier()
 
 
 @triton.jit
-def _store_grad_x(grad_x, image, grad, P: tl.constexpr, PB: tl.constexpr, Q: tl.constexpr, QB: tl.constexpr):
+def _store_x_grad(x_grad, image, start_grad, P: tl.constexpr, PB: tl.constexpr, Q: tl.constexpr, QB: tl.constexpr):
     """Gradient of one position of x from that of its start."""
     if P != Q:
-        grad = _resize_backward(grad, P, PB, Q, QB)
-    _store_matrix(grad_x + image * (P * P), grad.to(grad_x.dtype.element_ty), False, P, PB)
+        start_grad = _resize_backward(start_grad, P, PB, Q, QB)
+    _store_matrix(x_grad + image * (P * P), start_grad.to(x_grad.dtype.element_ty), False, P, PB)
 
 
 # Training with the channel norm: statistics over all positions stand between the steps, so each step is a launch. A
@@ -347,12 +352,12 @@ def _load_channels(pointer, step, Q: tl.constexpr, QB: tl.constexpr):
 
 
 @triton.jit
-def _channel_step(state, step, matrices, lengths, means, variances, gamma, beta, eps,
+def _channel_step(state, step, matrices, step_lengths, means, variances, gamma, beta, eps,
                   Q: tl.constexpr, QB: tl.constexpr, ROUND: tl.constexpr, DOT: tl.constexpr):
     """One step whose statistics are known."""
     matrix = _load_matrix(matrices, step, Q, QB, ROUND, DOT)
     mean, rstd = _load_channels(means, step, Q, QB), tl.rsqrt(_load_channels(variances, step, Q, QB) + eps)
-    return _euler(state, matrix, mean, rstd, gamma, beta, tl.load(lengths + step), ROUND, DOT)
+    return _euler(state, matrix, mean, rstd, gamma, beta, tl.load(step_lengths + step), ROUND, DOT)
 
 
 @triton.jit
@@ -364,10 +369,10 @@ def _load_position(pointer, image, P: tl.constexpr, Q: tl.constexpr, QB: tl.cons
 
 
 @triton.jit
-def channel_forward(x, y, matrices, lengths, weight, bias, means, variances, states, mean_parts, square_parts,
+def channel_forward(x, y, matrices, step_lengths, weight, bias, means, variances, states, mean_parts, square_parts,
                     total, step, eps, P: tl.constexpr, Q: tl.constexpr, QB: tl.constexpr, FIRST: tl.constexpr,
                     FROM_X: tl.constexpr, LAST: tl.constexpr, ROUND: tl.constexpr, DOT: tl.constexpr):
-    """Take step ``step`` − 1 (not where FIRST), then the statistics of ``step``'s z, or (LAST) write y.
+    """Take step ``step`` − 1 (not where FIRST), then the statistics of ``step``'s drive, or (LAST) write y.
 
     Each program leaves the mean and the sum of squares about it of its own positions in its row of the parts.
     """
@@ -381,8 +386,8 @@ def channel_forward(x, y, matrices, lengths, weight, bias, means, variances, sta
         else:
             state = _load_position(states, image, Q, Q, QB)
         if not FIRST:
-            state = _channel_step(state, step - 1, matrices, lengths, means, variances, gamma, beta, eps, Q, QB, ROUND,
-                                  DOT)
+            state = _channel_step(state, step - 1, matrices, step_lengths, means, variances, gamma, beta, eps, Q, QB,
+                                  ROUND, DOT)
             tl.debug_barrier()
         if LAST:
             state += _load_position(x, image, P, Q, QB)
@@ -390,46 +395,46 @@ def channel_forward(x, y, matrices, lengths, weight, bias, means, variances, sta
         else:
             if not FIRST:
                 _store_matrix(states + image * (Q * Q), state, False, Q, QB)
-            z = _drive(state, _load_matrix(matrices, step, Q, QB, ROUND, DOT), ROUND, DOT)
+            drive = _drive(state, _load_matrix(matrices, step, Q, QB, ROUND, DOT), ROUND, DOT)
             seen += 1.0
-            shift = z - mean
+            shift = drive - mean
             mean += shift / seen
-            squares += shift * (z - mean)
+            squares += shift * (drive - mean)
     if not LAST:
         _store_matrix(mean_parts + program * (Q * Q), mean, False, Q, QB)
         _store_matrix(square_parts + program * (Q * Q), squares, False, Q, QB)
 
 
 @triton.jit
-def channel_states(x, matrices, lengths, weight, bias, means, variances, states, total, num_steps, spacing, eps,
+def channel_states(x, matrices, step_lengths, weight, bias, means, variances, states, total, num_steps, spacing, eps,
                    P: tl.constexpr, Q: tl.constexpr, QB: tl.constexpr, ROUND: tl.constexpr, DOT: tl.constexpr):
     """The states before steps ``spacing``, 2·``spacing``, ...: one slot of ``states`` each."""
     gamma, beta = _load_channels(weight, 0, Q, QB), _load_channels(bias, 0, Q, QB)
     for image in range(tl.program_id(0).to(tl.int64), total, tl.num_programs(0)):
         state = _load_position(x, image, P, Q, QB)
         for step in range(1, num_steps):
-            state = _channel_step(state, step - 1, matrices, lengths, means, variances, gamma, beta, eps, Q, QB, ROUND,
-                                  DOT)
+            state = _channel_step(state, step - 1, matrices, step_lengths, means, variances, gamma, beta, eps, Q, QB,
+                                  ROUND, DOT)
             if step % spacing == 0:
                 _store_matrix(states + ((step // spacing - 1) * total + image) * (Q * Q), state, False, Q, QB)
 
 
 @triton.jit
-def channel_backward(x, grad_y, grad_x, matrices, lengths, weight, bias, means, variances, states, grads, sums,
-                     first_parts, second_parts, length_parts, total, step, spacing, num_steps, count, eps,
+def channel_backward(x, y_grad, x_grad, matrices, step_lengths, weight, bias, means, variances, states, state_grads,
+                     sums, first_parts, second_parts, step_length_parts, total, step, spacing, num_steps, count, eps,
                      P: tl.constexpr, PB: tl.constexpr, Q: tl.constexpr, QB: tl.constexpr, APPLY: tl.constexpr,
                      ROUND: tl.constexpr, DOT: tl.constexpr):
     """Of one step, the sums that its norm's gradient needs, or (APPLY), given them, the gradients.
 
-    Sums: of the norm's gradient (``first_parts``), of its product with the normalised z (``second_parts``), and the
-    gradient of the length, a row for each program. APPLY: the gradient of K (``first_parts``) and, in ``grads`` or
-    for step 0 in ``grad_x``, of the state.
+    Sums: of the affine gradient (``first_parts``), of its product with the normed drive (``second_parts``), and the
+    gradient of the step length, a row for each program. APPLY: the gradient of K (``first_parts``) and, in
+    ``state_grads`` or for step 0 in ``x_grad``, of the state.
     """
     program = tl.program_id(0).to(tl.int64)
     gamma, beta = _load_channels(weight, 0, Q, QB), _load_channels(bias, 0, Q, QB)
     matrix = _load_matrix(matrices, step, Q, QB, ROUND, DOT)
     mean, rstd = _load_channels(means, step, Q, QB), tl.rsqrt(_load_channels(variances, step, Q, QB) + eps)
-    length = tl.load(lengths + step)
+    step_length = tl.load(step_lengths + step)
     slot = step // spacing
     inside = (tl.arange(0, QB) < Q)[:, None] & (tl.arange(0, QB) < Q)[None, :]
     first, second = tl.zeros((QB, QB), tl.float32), tl.zeros((QB, QB), tl.float32)
@@ -443,30 +448,30 @@ def channel_backward(x, grad_y, grad_x, matrices, lengths, weight, bias, means, 
         else:
             state = _load_position(states, (slot - 1) * total + image, Q, Q, QB)
         for earlier in range(slot * spacing, step):
-            state = _channel_step(state, earlier, matrices, lengths, means, variances, gamma, beta, eps, Q, QB, ROUND,
-                                  DOT)
+            state = _channel_step(state, earlier, matrices, step_lengths, means, variances, gamma, beta, eps, Q, QB,
+                                  ROUND, DOT)
         if step + 1 == num_steps:
-            grad = _load_position(grad_y, image, Q, Q, QB)
+            state_grad = _load_position(y_grad, image, Q, Q, QB)
         else:
-            grad = _load_position(grads, image, Q, Q, QB)
-        z = (_drive(state, matrix, ROUND, DOT) - mean) * rstd
-        drive = z * gamma + beta
-        grad_drive = _through_relu6(grad * length, drive)
+            state_grad = _load_position(state_grads, image, Q, Q, QB)
+        normed = (_drive(state, matrix, ROUND, DOT) - mean) * rstd
+        affine = normed * gamma + beta
+        affine_grad = _affine_grad(state_grad * step_length, affine)
         if APPLY:
-            grad_z = tl.where(inside, gamma * rstd * (grad_drive - mean_grad - z * mean_product), 0.0)
-            first = _grad_matrix(first, state, grad_z, ROUND, DOT)
-            grad = _grad_state(grad, grad_z, matrix, length, ROUND, DOT)
+            drive_grad = tl.where(inside, gamma * rstd * (affine_grad - mean_grad - normed * mean_product), 0.0)
+            first = _matrix_grad(first, state, drive_grad, ROUND, DOT)
+            state_grad = _state_grad(state_grad, drive_grad, matrix, step_length, ROUND, DOT)
             tl.debug_barrier()
             if step == 0:
-                grad += _load_position(grad_y, image, Q, Q, QB)
-                _store_grad_x(grad_x, image, grad, P, PB, Q, QB)
+                state_grad += _load_position(y_grad, image, Q, Q, QB)
+                _store_x_grad(x_grad, image, state_grad, P, PB, Q, QB)
             else:
-                _store_matrix(grads + image * (Q * Q), grad, False, Q, QB)
+                _store_matrix(state_grads + image * (Q * Q), state_grad, False, Q, QB)
         else:
-            first += grad_drive
-            second += grad_drive * z
-            sum_length += tl.sum(grad * (_relu6(drive) - state))
+            first += affine_grad
+            second += affine_grad * normed
+            sum_length += tl.sum(state_grad * (_relu6(affine) - state))
     _store_matrix(first_parts + program * (Q * Q), first, False, Q, QB)
     if not APPLY:
         _store_matrix(second_parts + program * (Q * Q), second, False, Q, QB)
-        tl.store(length_parts + program, sum_length)
+        tl.store(step_length_parts + program, sum_length)

@@ -69,7 +69,7 @@ def cos_infer(x: Tensor, matrices: Tensor, step_lengths: Tensor, scale: Tensor, 
         ValueError: An argument does not fit; the message names it.
     """
     _check(x, matrices, step_lengths, scale, shift, kind)
-    return torch.ops.mobileode_mm.cos_infer(x, matrices, step_lengths, scale, shift, kind)
+    return torch.ops.mobileode.triton_cos_infer(x, matrices, step_lengths, scale, shift, kind)
 
 
 def cos_train(x: Tensor, matrices: Tensor, step_lengths: Tensor, weight: Tensor, bias: Tensor, eps: float,
@@ -97,7 +97,7 @@ def cos_train(x: Tensor, matrices: Tensor, step_lengths: Tensor, weight: Tensor,
         ValueError: An argument does not fit; the message names it.
     """
     _check(x, matrices, step_lengths, weight, bias, kind)
-    return torch.ops.mobileode_mm.cos_train(x, matrices, step_lengths, weight, bias, eps, kind)
+    return torch.ops.mobileode.triton_cos_train(x, matrices, step_lengths, weight, bias, eps, kind)
 
 
 def _check(x: Tensor, matrices: Tensor, step_lengths: Tensor, weight: Tensor, bias: Tensor, kind: str) -> None:
@@ -154,7 +154,7 @@ def _channel_warps(side_in: int, side: int) -> int:
     return {16: 1, 32: 4, 64: 8}[max(_padded(side_in), _padded(side))]
 
 
-@torch.library.custom_op('mobileode_mm::cos_infer', mutates_args=(),
+@torch.library.custom_op('mobileode::triton_cos_infer', mutates_args=(),
                          schema='(Tensor x, Tensor matrices, Tensor step_lengths, Tensor scale, Tensor shift, '
                                 'str kind) -> Tensor')
 def _infer(x, matrices, step_lengths, scale, shift, kind):
@@ -181,7 +181,7 @@ def _empty_output(x: Tensor, matrices: Tensor) -> Tensor:
     return x.new_empty(x.shape[0], *x.shape[2:], matrices.shape[-1] ** 2).permute(0, 3, 1, 2)
 
 
-@torch.library.custom_op('mobileode_mm::cos_train', mutates_args=(),
+@torch.library.custom_op('mobileode::triton_cos_train', mutates_args=(),
                          schema='(Tensor x, Tensor matrices, Tensor step_lengths, Tensor weight, Tensor bias, '
                                 'float eps, str kind) -> (Tensor, Tensor, Tensor)')
 def _train(x, matrices, step_lengths, weight, bias, eps, kind):
@@ -201,24 +201,24 @@ def _(x, matrices, step_lengths, weight, bias, eps, kind):
     return _empty_output(x, matrices), means, torch.empty_like(means)
 
 
-@torch.library.custom_op('mobileode_mm::cos_train_backward', mutates_args=(),
-                         schema='(Tensor grad_y, Tensor x, Tensor matrices, Tensor step_lengths, Tensor weight, '
+@torch.library.custom_op('mobileode::triton_cos_train_backward', mutates_args=(),
+                         schema='(Tensor y_grad, Tensor x, Tensor matrices, Tensor step_lengths, Tensor weight, '
                                 'Tensor bias, Tensor means, Tensor variances, float eps, str kind) '
                                 '-> (Tensor, Tensor, Tensor, Tensor, Tensor)')
-def _train_backward(grad_y, x, matrices, step_lengths, weight, bias, means, variances, eps, kind):
-    dense, grad_y = _channels_last(x), _channels_last(grad_y)
-    grad_x = torch.empty_like(dense)
+def _train_backward(y_grad, x, matrices, step_lengths, weight, bias, means, variances, eps, kind):
+    dense, y_grad = _channels_last(x), _channels_last(y_grad)
+    x_grad = torch.empty_like(dense)
     parameters = matrices, step_lengths, weight, bias
     backward = _backward_position if kind == 'position' else _backward_channel
     with torch.cuda.device_of(x):
-        grads = backward(dense, grad_y, grad_x, *_floats(*parameters), means, variances, eps)
-    return grad_x.permute(0, 3, 1, 2), *(grad.to(like.dtype) for grad, like in zip(grads, parameters))
+        grads = backward(dense, y_grad, x_grad, *_floats(*parameters), means, variances, eps)
+    return x_grad.permute(0, 3, 1, 2), *(grad.to(like.dtype) for grad, like in zip(grads, parameters))
 
 
 @_train_backward.register_fake
-def _(grad_y, x, matrices, step_lengths, weight, bias, means, variances, eps, kind):
-    grad_x = x.new_empty(x.shape[0], *x.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
-    return grad_x, *(torch.empty_like(tensor, memory_format=torch.contiguous_format)
+def _(y_grad, x, matrices, step_lengths, weight, bias, means, variances, eps, kind):
+    x_grad = x.new_empty(x.shape[0], *x.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
+    return x_grad, *(torch.empty_like(tensor, memory_format=torch.contiguous_format)
                      for tensor in (matrices, step_lengths, weight, bias))
 
 
@@ -229,21 +229,21 @@ def _save(ctx, inputs, output):
     ctx.save_for_backward(*tensors, means, variances)
 
 
-def _gradient(ctx, grad_y, grad_means, grad_variances):
-    return *torch.ops.mobileode_mm.cos_train_backward(grad_y, *ctx.saved_tensors, ctx.eps, ctx.kind), None, None
+def _gradient(ctx, y_grad, *_):
+    return *torch.ops.mobileode.triton_cos_train_backward(y_grad, *ctx.saved_tensors, ctx.eps, ctx.kind), None, None
 
 
-torch.library.register_autograd('mobileode_mm::cos_train', _gradient, setup_context=_save)
-teach_flop_counter([torch.ops.mobileode_mm.cos_infer, torch.ops.mobileode_mm.cos_train],
-                   torch.ops.mobileode_mm.cos_train_backward)
+torch.library.register_autograd('mobileode::triton_cos_train', _gradient, setup_context=_save)
+teach_flop_counter([torch.ops.mobileode.triton_cos_infer, torch.ops.mobileode.triton_cos_train],
+                   torch.ops.mobileode.triton_cos_train_backward)
 
 
-def _forward_position(x, y, matrices, lengths, weight, bias, means, variances, eps):
+def _forward_position(x, y, matrices, step_lengths, weight, bias, means, variances, eps):
     batch, height, width, channels = x.shape
     num_steps, side, _ = matrices.shape
     area, padded = height * width, _padded(side)
     shapes = dict(P=isqrt(channels), Q=side, QB=padded, **_types(x))
-    tensors = x, y, matrices, lengths, weight, bias, means, variances
+    tensors = x, y, matrices, step_lengths, weight, bias, means, variances
     numbers = batch, area, num_steps, float(batch * side ** 2), eps
     rows = max(16, triton.next_power_of_2(batch * side))
     if rows * padded <= RESIDENT_TILE:
@@ -257,7 +257,7 @@ def _forward_position(x, y, matrices, lengths, weight, bias, means, variances, e
                                                    **_streamed_block(x, shapes['P'], side))
 
 
-def _backward_position(x, grad_y, grad_x, matrices, lengths, weight, bias, means, variances, eps):
+def _backward_position(x, y_grad, x_grad, matrices, step_lengths, weight, bias, means, variances, eps):
     batch, height, width, channels = x.shape
     num_steps, side, _ = matrices.shape
     side_in, area = isqrt(channels), height * width
@@ -265,19 +265,19 @@ def _backward_position(x, grad_y, grad_x, matrices, lengths, weight, bias, means
     spacing = triton.cdiv(num_steps, SLOTS)
     slots = triton.cdiv(num_steps, spacing)
     states = x.new_empty((programs, slots, batch * side ** 2), dtype=torch.float32)
-    grads = x.new_empty((programs, batch * side ** 2), dtype=torch.float32)
+    state_grads = x.new_empty((programs, batch * side ** 2), dtype=torch.float32)
     matrix_parts = x.new_zeros((programs, *matrices.shape), dtype=torch.float32)
-    length_parts = x.new_zeros((programs, num_steps), dtype=torch.float32)
-    grad_weight, grad_bias = torch.empty_like(weight), torch.empty_like(bias)
+    step_length_parts = x.new_zeros((programs, num_steps), dtype=torch.float32)
+    weight_grad, bias_grad = torch.empty_like(weight), torch.empty_like(bias)
     kernels.position_backward[(programs,)](
-        x, grad_y, grad_x, matrices, lengths, weight, bias, means, variances, grad_weight, grad_bias, matrix_parts,
-        length_parts, states, grads, batch, area, num_steps, spacing, slots, float(batch * side ** 2), eps,
+        x, y_grad, x_grad, matrices, step_lengths, weight, bias, means, variances, weight_grad, bias_grad, matrix_parts,
+        step_length_parts, states, state_grads, batch, area, num_steps, spacing, slots, float(batch * side ** 2), eps,
         P=side_in, PB=_padded(side_in), Q=side, QB=_padded(side), **_types(x), **_streamed_block(x, side_in, side),
         num_stages=1)
-    return matrix_parts.sum(0), length_parts.sum(0), grad_weight, grad_bias
+    return matrix_parts.sum(0), step_length_parts.sum(0), weight_grad, bias_grad
 
 
-def _forward_channel(x, y, matrices, lengths, weight, bias, means, variances, eps):
+def _forward_channel(x, y, matrices, step_lengths, weight, bias, means, variances, eps):
     total, side_in = x.shape[:3].numel(), isqrt(x.shape[3])
     num_steps, side, _ = matrices.shape
     programs = min(total, _programs(x, CHANNEL_PROGRAMS))
@@ -287,41 +287,41 @@ def _forward_channel(x, y, matrices, lengths, weight, bias, means, variances, ep
     mean_parts, square_parts = x.new_empty((2, programs, side ** 2), dtype=torch.float32)
     for step in range(num_steps + 1):
         kernels.channel_forward[(programs,)](
-            x, y, matrices, lengths, weight, bias, means, variances, states, mean_parts, square_parts, total, step, eps,
-            P=side_in, Q=side, QB=_padded(side), FIRST=step == 0, FROM_X=step <= 1, LAST=step == num_steps, **_types(x),
-            num_warps=_channel_warps(side_in, side), num_stages=1)
+            x, y, matrices, step_lengths, weight, bias, means, variances, states, mean_parts, square_parts, total, step,
+            eps, P=side_in, Q=side, QB=_padded(side), FIRST=step == 0, FROM_X=step <= 1, LAST=step == num_steps,
+            num_warps=_channel_warps(side_in, side), num_stages=1, **_types(x))
         if step < num_steps:
             means[step] = (mean_parts * counts).sum(0) / total
             variances[step] = (square_parts + (mean_parts - means[step]).square() * counts).sum(0) / total
 
 
-def _backward_channel(x, grad_y, grad_x, matrices, lengths, weight, bias, means, variances, eps):
+def _backward_channel(x, y_grad, x_grad, matrices, step_lengths, weight, bias, means, variances, eps):
     total, side_in = x.shape[:3].numel(), isqrt(x.shape[3])
     num_steps, side, _ = matrices.shape
     programs = min(total, _programs(x, CHANNEL_PROGRAMS))
     spacing = triton.cdiv(num_steps, SLOTS)
     slots = triton.cdiv(num_steps, spacing) - 1  # the state before the first step is x's
     states = x.new_empty((slots, total, side ** 2), dtype=torch.float32)
-    grads = x.new_empty((total, side ** 2), dtype=torch.float32)
+    state_grads = x.new_empty((total, side ** 2), dtype=torch.float32)
     first_parts, second_parts = x.new_empty((2, programs, side ** 2), dtype=torch.float32)
-    length_parts = x.new_empty(programs, dtype=torch.float32)
+    step_length_parts = x.new_empty(programs, dtype=torch.float32)
     sums = x.new_empty((2, side ** 2), dtype=torch.float32)
-    grad_matrices, grad_lengths = torch.empty_like(matrices), torch.empty_like(lengths)
-    grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+    matrix_grads, step_length_grads = torch.empty_like(matrices), torch.empty_like(step_lengths)
+    weight_grad, bias_grad = torch.zeros_like(weight), torch.zeros_like(bias)
     constants = dict(P=side_in, Q=side, QB=_padded(side), **_types(x),
                      num_warps=_channel_warps(side_in, side), num_stages=1)
-    parameters = matrices, lengths, weight, bias, means, variances
+    parameters = matrices, step_lengths, weight, bias, means, variances
     if slots:
         kernels.channel_states[(programs,)](x, *parameters, states, total, num_steps, spacing, eps, **constants)
     for step in reversed(range(num_steps)):
         for apply in (False, True):
             kernels.channel_backward[(programs,)](
-                x, grad_y, grad_x, *parameters, states, grads, sums, first_parts, second_parts, length_parts, total,
-                step, spacing, num_steps, float(total), eps, PB=_padded(side_in), APPLY=apply, **constants)
+                x, y_grad, x_grad, *parameters, states, state_grads, sums, first_parts, second_parts, step_length_parts,
+                total, step, spacing, num_steps, float(total), eps, PB=_padded(side_in), APPLY=apply, **constants)
             if not apply:
                 sums[0], sums[1] = first_parts.sum(0), second_parts.sum(0)
-                grad_lengths[step] = length_parts.sum()
-        grad_bias += sums[0]
-        grad_weight += sums[1]
-        grad_matrices[step] = first_parts.sum(0).view(side, side)
-    return grad_matrices, grad_lengths, grad_weight, grad_bias
+                step_length_grads[step] = step_length_parts.sum()
+        bias_grad += sums[0]
+        weight_grad += sums[1]
+        matrix_grads[step] = first_parts.sum(0).view(side, side)
+    return matrix_grads, step_length_grads, weight_grad, bias_grad

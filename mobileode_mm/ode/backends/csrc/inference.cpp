@@ -44,20 +44,24 @@ template <typename T, int NV> struct Inference {
 
   // All positions: affine_of(n) is that of position n as relax() takes it.
   template <typename AffineOf>
-  static INLINE void solve(const Shape &shape, const Steps<T> steps, const Epilogue<T> after, const T *x, T *y,
-                           AffineOf affine_of) {
+  static INLINE void solve(const Shape &shape, const Steps<T> &all_steps, const Epilogue<T> &epilogue, const T *x, T *y,
+                           AffineOf affine_of_all) {
     const int p = shape.p, q = shape.q;
     const int64_t count = shape.batch * shape.positions;
     const size_t size = size_t(q) * width;
     const Resampling<T> resampling(p, q);
-    Scratch<T> wide_scale(after.scale ? size : 0), wide_shift(after.scale ? size : 0);
-    if (after.scale) {
-      unpack(after.scale, q, wide_scale.get());
-      unpack(after.shift, q, wide_shift.get());
+    Scratch<T> wide_scale(epilogue.scale ? size : 0), wide_shift(epilogue.scale ? size : 0);
+    if (epilogue.scale) {
+      unpack(epilogue.scale, q, wide_scale.get());
+      unpack(epilogue.shift, q, wide_shift.get());
     }
     const Vec *a = vec(wide_scale.get()), *b = vec(wide_shift.get());
 #pragma omp parallel num_threads(shape.threads)
     {
+      // Copies of the thread's own stay in registers; what the threads share is read again after every store.
+      const Steps<T> steps = all_steps;
+      const Epilogue<T> after = epilogue;
+      const AffineOf affine_of = affine_of_all;
       Scratch<T> resized(size), states(size), scratch(resampling.scratch());
       T *loaded = resized.get(), *state = states.get();
       // Rows of whole vectors, which are resampled to none, are read where they are.
