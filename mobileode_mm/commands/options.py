@@ -24,6 +24,12 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
                         help='read checkpoints that can run code when they are read')
 
 
+def add_no_deploy(parser: argparse.ArgumentParser) -> None:
+    """Add ``--no-deploy``, which is read as ``args.deploy``."""
+    parser.add_argument('--no-deploy', dest='deploy', action='store_false',
+                        help='run the network as it was trained, not in its deploy form')
+
+
 def add_launcher_options(parser: argparse.ArgumentParser) -> None:
     """Add the flags of runs on several processes: ``--launcher``, and ``--local_rank`` of older launchers."""
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',

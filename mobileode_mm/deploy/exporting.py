@@ -66,7 +66,7 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     _check_arguments(file_format, with_nms, dynamic, size)
     needed(file_format, int8)
     targets = _targets(Path(out).expanduser(), file_format, int8)
-    inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options)
+    inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options, deploy=False)
     kind = _task(inferencer.task, with_nms, int8)
     steps = preparation(inferencer.cfg)
     if dynamic in ('none', 'batch'):

@@ -55,7 +55,7 @@ def publish(checkpoint: str | Path, config: str | Path, out: str | Path = 'publi
     # Under ``state_dict`` MMEngine saves the weights it would test: with an EMAHook the averages, which the hook puts
     # there before saving, and the trained weights under ``ema_state_dict`` (EMAHook.before_save_checkpoint).
     read = read_checkpoint(checkpoint, trust)
-    inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options)
+    inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options, deploy=False)
     check_checkpoint(inferencer.model, read, checkpoint, 'publish')
     metainfo = _plain({key: value for key, value in inferencer.metainfo.items() if value is not None})
     halved = _weights(inferencer.model) if half else {}

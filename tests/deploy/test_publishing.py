@@ -262,7 +262,7 @@ def test_half_precision(task, untrained, tmp_path):
     card = json.loads(weights.with_suffix('.json').read_text())
     assert 0 <= card['half_precision_error'] < 0.01  # the features of an untrained backbone may all but vanish
     assert '| precision | half for ' in weights.with_suffix('.md').read_text()
-    mine, theirs = Inferencer(config, weights, 'cpu'), Inferencer(config, whole, 'cpu')
+    mine, theirs = (Inferencer(config, file, 'cpu', deploy=False) for file in (weights, whole))
     halved = {f'{name}.weight' for name, module in theirs.model.named_modules()
               if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear))}
     for (name, value), whole_value in zip(mine.model.state_dict().items(), theirs.model.state_dict().values()):
