@@ -1,90 +1,116 @@
-"""The commands ``mobileode-train`` and ``mobileode-test``."""
-import argparse
-import os
-from collections.abc import Callable
+"""The one command line: ``mobileode COMMAND``, and ``python -m mobileode_mm COMMAND``.
 
-from mmengine.config import DictAction
+A command is a module with ``add_arguments(parser)`` and ``run(args)``. It is imported when the command is called, and
+what does the work when it runs: the list of commands, the help of each, and ``mobileode doctor`` need no torch.
+"""
+import argparse
+import difflib
+import importlib
+import sys
+from pathlib import Path
+from typing import NamedTuple
 
 from .errors import BAD_INPUT, exit_status
 from .memory import keep_freed_memory
-from .runs.processes import ReportedElsewhere
-from .runs.testing import test
-from .runs.training import train
+from .version import __version__
 
 
-class Options(DictAction):
-    """MMEngine's KEY=VALUE pairs; what is no pair is an error of usage, not a traceback."""
+class Command(NamedTuple):
+    """A subcommand.
 
-    def __call__(self, parser, namespace, values, option_string=None):
-        for pair in values:
-            if '=' not in pair:
-                parser.error(f'argument {option_string}: {pair!r} is not of the form KEY=VALUE')
-        super().__call__(parser, namespace, values, option_string)
-
-
-def train_main(argv: list[str] | None = None) -> int:
-    """Train from the command line; returns the exit status."""
-    parser = argparse.ArgumentParser('mobileode-train', description='Train a detector, a segmentor or a classifier.')
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='folder of checkpoints, logs and pictures (default: ./work_dirs/<config>)')
-    parser.add_argument('--resume', nargs='?', const=True, default=False, metavar='CHECKPOINT',
-                        help='go on from this checkpoint; without a name, from the latest in the work dir')
-    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
-    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size')
-    parser.add_argument('--load-backbone', metavar='CHECKPOINT',
-                        help='start from the backbone of this checkpoint, whatever its task')
-    _add_common(parser)
-    args = _parse(parser, argv)
-    return _run(lambda: train(args.config, args.work_dir, args.resume, args.amp, args.auto_scale_lr, args.load_backbone,
-                              args.cfg_options, args.launcher, args.trust_checkpoint))
+    Attributes:
+        module: Has ``add_arguments(parser)`` and ``run(args) -> int | None``, the exit status.
+        help: One line.
+        runs_networks: Whether freed memory is kept for the next step.
+    """
+    module: str
+    help: str
+    runs_networks: bool = False
 
 
-def test_main(argv: list[str] | None = None) -> int:
-    """Test from the command line; returns the exit status."""
-    parser = argparse.ArgumentParser('mobileode-test', description='Evaluate a checkpoint on the test data.')
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--work-dir', help='folder of the log (default: ./work_dirs/<config>)')
-    parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to this pickle')
-    parser.add_argument('--show', action='store_true', help='show the predictions in a window')
-    parser.add_argument('--show-dir', help='draw the predictions into pictures in this folder')
-    parser.add_argument('--wait-time', type=float, default=2, help='seconds that a window stands (default: 2)')
-    _add_common(parser)
-    args = _parse(parser, argv)
-    return _run(lambda: test(args.config, args.checkpoint, args.work_dir, args.out, args.show, args.show_dir,
-                             args.wait_time, args.cfg_options, args.launcher, args.trust_checkpoint))
+GROUPS = {
+    'Train and test': {
+        'train': Command('mobileode_mm.commands.train', 'train a detector, a segmentor or a classifier', True),
+        'test': Command('mobileode_mm.commands.test', 'evaluate a checkpoint on the test data', True),
+    },
+    'Use': {
+        'infer': Command('mobileode_mm.commands.infer', 'detect, segment or classify what is on images', True),
+        'publish': Command('mobileode_mm.commands.publish', 'write weights to pass on, with a card'),
+        'export': Command('mobileode_mm.commands.export', 'write an ONNX, TorchScript or exported-program file'),
+        'convert': Command('mobileode_mm.commands.convert', 'convert weights of the released program'),
+    },
+    'Data': {
+        'mini-data': Command('mobileode_mm.commands.mini_data', 'make the mini data; nothing is downloaded'),
+        'verify-data': Command('mobileode_mm.commands.verify_data', 'report what is wrong with a data set'),
+        'voc-aug': Command('mobileode_mm.commands.voc_aug', 'add the Semantic Boundaries Dataset to Pascal VOC 2012'),
+    },
+    'Measure (from a checkout)': {
+        'suite': Command('benchmarks.suites.cli', 'train and evaluate every network of a suite'),
+        'bench': Command('benchmarks.speed.benchmark', 'measure layers or networks side by side', True),
+        'bench-files': Command('benchmarks.speed.files', 'time networks and the ONNX files made of them', True),
+        'profile': Command('benchmarks.speed.floors', 'time every part of a network beside its floor', True),
+        'flops': Command('benchmarks.complexity.cli', 'count parameters, multiply-adds, FLOPs and activations'),
+        'claims': Command('benchmarks.complexity.claims', "check the paper's claims that need no training"),
+        'norms': Command('benchmarks.studies.norms', "compare the solvers' norms on segmentation"),
+        'look-inside': Command('benchmarks.studies.look_inside', 'draw step lengths, trajectories or feature maps'),
+    },
+    'Help': {
+        'doctor': Command('mobileode_mm.commands.doctor', 'what is installed, what is wrong with it, and the fix'),
+    },
+}
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 
-def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """Add the flags on how a config and a checkpoint are read: ``--cfg-options`` and ``--trust-checkpoint``."""
-    parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
-                        help='replace settings of the config, as in data_root=/data/coco train_cfg.max_epochs=3 '
-                        'key="[a,b]"')
-    parser.add_argument('--trust-checkpoint', action='store_true',
-                        help='read checkpoints that can run code when they are read')
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit status.
 
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    add_reading_options(parser)
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
-                        help='who started the processes (default: none)')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-
-
-def _parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
-    args = parser.parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
-
-
-def _run(command: Callable) -> int:
-    keep_freed_memory()
-
-    def run() -> int:
-        try:
-            command()
-        except ReportedElsewhere:
-            return BAD_INPUT
+    Args:
+        argv: The command's name and its arguments; by default those of this process.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ('-h', '--help'):
+        print(_overview())
         return 0
+    if argv[0] == '--version':
+        print(f'mobileode_mm {__version__}')
+        return 0
+    name, *rest = argv
+    if name not in COMMANDS:
+        nearest = difflib.get_close_matches(name, COMMANDS)
+        hint = f'; nearest names: {", ".join(nearest)}' if nearest else ''
+        return _refuse(f'there is no command {name}{hint}; `mobileode --help` lists all')
+    command = COMMANDS[name]
+    try:
+        module = importlib.import_module(command.module)
+    except ModuleNotFoundError as error:
+        if str(error.name).split('.')[0] != 'benchmarks':
+            raise
+        return _refuse(f'mobileode {name} runs from a checkout: clone the repository, and in it pip install -e .')
+    parser = argparse.ArgumentParser(f'mobileode {name}', description=f'{command.help[0].upper()}{command.help[1:]}.')
+    module.add_arguments(parser)
+    args = parser.parse_args(rest)
+    if command.runs_networks:
+        keep_freed_memory()
+    return exit_status(lambda: module.run(args), parser.get_default('stopped') or 'stopped')
 
-    return exit_status(run)
+
+def old_name() -> int:
+    """Run the command of an earlier name: ``mobileode-train`` is ``mobileode train``; returns the exit status."""
+    name = Path(sys.argv[0]).stem
+    command = name.removeprefix('mobileode-')
+    print(f'{name}: now "mobileode {command}"', file=sys.stderr)
+    return main([command, *sys.argv[1:]])
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    lines = ['usage: mobileode COMMAND [arguments]', '', 'MobileODE networks for OpenMMLab. `mobileode COMMAND --help` '
+             'lists the arguments of a command.']
+    for title, commands in GROUPS.items():
+        lines += ['', f'{title}:', *(f'  {name:<{width}}{command.help}' for name, command in commands.items())]
+    return '\n'.join(lines)
+
+
+def _refuse(message: str) -> int:
+    print(f'error: {message}', file=sys.stderr)
+    return BAD_INPUT

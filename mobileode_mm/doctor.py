@@ -1,9 +1,10 @@
-"""What is installed, what is wrong with it, and the command that mends it: ``python -m mobileode_mm.doctor``.
+"""What is installed, what is wrong with it, and the command that fixes it: ``mobileode doctor``.
 
-Only the standard library is imported at the top: this has to run where everything else is missing.
+Only the standard library is imported at the top: this has to run where everything else is missing, also as
+``python -m mobileode_mm.doctor``.
 """
 
-from __future__ import annotations  # an older Python gets as far as being told so
+from __future__ import annotations  # an older Python gets as far as the message that says so
 
 import argparse
 import contextlib
@@ -52,7 +53,7 @@ TOOLBOXES = {'mmdet': 'detection', 'mmseg': 'segmentation', 'mmpretrain': 'class
 
 @dataclass
 class Problem:
-    """Something wrong, and the command that mends it.
+    """Something wrong, and the command that fixes it.
 
     Detection is the task every installation must serve; one without segmentation or classification can train.
     """
@@ -117,7 +118,7 @@ def replace_stack() -> str:
     return f'{mmcv_ops.pip()} uninstall -y {" ".join(present)} && {install}'
 
 
-def mend_import(error: str) -> str:
+def fix_import(error: str) -> str:
     """The command for an import that failed although the package is there."""
     if re.search(r'lib(GL|gthread|glib|EGL|Qt|xcb|SM|ICE|Xext)', error):
         return pip_install('opencv-python-headless', options='--force-reinstall --no-deps')
@@ -187,7 +188,7 @@ def check_mmcv() -> list[Problem]:
     """Needs torch in order."""
     for name in ('mmengine', 'mmcv'):
         if not is_missing(name) and (error := import_error(name)):
-            return [Problem(f'{name} does not import ({error})', mend_import(error))]
+            return [Problem(f'{name} does not import ({error})', fix_import(error))]
     ops = mmcv_ops.ops_in_use()
     if ops == 'broken':
         return [Problem(f"mmcv's compiled operators do not load ({import_error('mmcv._ext')})",
@@ -208,12 +209,12 @@ def check_toolboxes() -> list[Problem]:
         if is_missing(name):
             continue
         if error := toolbox_error(name):
-            problems.append(Problem(f'{name} does not import, so no {task} ({error})', mend_import(error),
+            problems.append(Problem(f'{name} does not import, so no {task} ({error})', fix_import(error),
                                     stops_training=name == 'mmdet'))
-    if not problems and (error := import_error('mobileode_mm.cli')):
+    if not problems and (error := import_error('mobileode_mm.runs.training')):
         absent = re.search(r"No module named '(\w+)", error)
         problems.append(Problem(f'the training program does not import ({error})',
-                                pip_install(absent[1]) if absent else mend_import(error)))
+                                pip_install(absent[1]) if absent else fix_import(error)))
     return problems
 
 
@@ -261,18 +262,19 @@ def describe() -> list[tuple[str, str]]:
     return rows
 
 
-def main() -> int:
-    """Prints the report. Returns 1 if training could not start, else 0."""
-    argparse.ArgumentParser(prog='mobileode-doctor', description=__doc__.splitlines()[0]).parse_args()
+def report() -> int:
+    """Print what is installed and what is wrong with it. Returns 1 if training could not start, else 0."""
     problems = examine()
     for name, value in describe():
         print(f'{name:<14}{value}')
     for problem in problems:
-        print(f'\nwrong: {problem.what}\n  mend it with: {problem.command}')
+        print(f'\nwrong: {problem.what}\n  fix it with: {problem.command}')
     stopped = any(problem.stops_training for problem in problems)
     print('\nTraining cannot start.' if stopped else '\nTraining can start.')
     return int(stopped)
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    # Not by way of the one command line, which an older Python cannot read.
+    argparse.ArgumentParser('python -m mobileode_mm.doctor', description=__doc__.splitlines()[0]).parse_args()
+    sys.exit(report())

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+import mobileode_mm  # noqa: F401 (before mmdet, whose models need mmcv's operators)
+
 ROOT = Path(__file__).parents[1]
 CLASSES = ('red', 'green', 'blue')
 SIDE = 64
@@ -183,11 +185,13 @@ def start():
 
     def start_tool(folder, tool, *args, **environment):
         command = ['bash'] if tool.endswith('.sh') else [sys.executable]
+        # The checkout's package, whatever is installed and whatever else the test wants to import.
+        paths = [environment.pop('PYTHONPATH', ''), str(ROOT), os.environ.get('PYTHONPATH', '')]
         return subprocess.Popen(
             [*command, str(ROOT / 'tools' / tool), *map(str, args)], cwd=folder, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHON': sys.executable,
-                 **environment})
+                 'PYTHONPATH': os.pathsep.join(filter(None, paths)), **environment})
 
     return start_tool
 

@@ -22,9 +22,9 @@ def run_doctor(*first_on_path):
     return done.returncode, done.stdout
 
 
-def mend(report, what):
+def fix(report, what):
     """The command beneath the problem whose text matches."""
-    found = re.search(rf'wrong: .*{what}.*\n  mend it with: (.*)', report)
+    found = re.search(rf'wrong: .*{what}.*\n  fix it with: (.*)', report)
     assert found, report
     return found[1]
 
@@ -65,7 +65,7 @@ def test_what_does_not_import_is_named_with_its_command(tmp_path, module):
     tmp_path.joinpath(f'{module}.py').write_text(body)
     status, report = run_doctor(tmp_path)
     assert status == 1
-    assert command in mend(report, problem)
+    assert command in fix(report, problem)
     assert report.endswith('Training cannot start.\n')
 
 
@@ -87,7 +87,7 @@ def test_what_is_missing_is_named_with_its_command(tmp_path, names, status):
     tmp_path.joinpath('sitecustomize.py').write_text(HIDE.format(names=names))
     got, report = run_doctor(tmp_path)
     assert got == status, report
-    command = mend(report, f'{", ".join(names)} not installed')
+    command = fix(report, f'{", ".join(names)} not installed')
     expected = doctor.DISTRIBUTIONS.get(names[0], ['torch==2.11.0'])[0]
     assert expected in command
 

@@ -15,18 +15,19 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from mobileode_mm.cli import COMMANDS
 from mobileode_mm.doctor import DISTRIBUTIONS
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ('mobileode_mm', 'mmodeconf')
 # Import names that differ from the name of the distribution.
-DISTRIBUTION_OF = {'PIL': 'pillow', 'skimage': 'scikit-image', 'sklearn': 'scikit-learn'}
-# What the OpenMMLab packages bring along, in either family: mmcv reads pictures with it, mmdet masks.
-BROUGHT_BY_OPENMMLAB = {*DISTRIBUTIONS, 'cv2', 'pycocotools', 'rich'}
+DISTRIBUTION_OF = {'PIL': 'pillow', 'cv2': 'opencv-python', 'skimage': 'scikit-image', 'sklearn': 'scikit-learn'}
+# What the OpenMMLab packages bring along, in either family: mmdet reads masks with it.
+BROUGHT_BY_OPENMMLAB = {*DISTRIBUTIONS, 'pycocotools'}
 
 
-def sources(suffix='.py'):
-    return [path for package in PACKAGES for path in (ROOT / package).rglob(f'*{suffix}')]
+def sources(*packages):
+    return [path for package in packages or PACKAGES for path in (ROOT / package).rglob('*.py')]
 
 
 def pip(*arguments):
@@ -37,9 +38,9 @@ def pip(*arguments):
 def wheel(tmp_path_factory):
     """Built from a copy: building leaves folders in the tree it builds from."""
     tree, out = tmp_path_factory.mktemp('tree'), tmp_path_factory.mktemp('wheel')
-    for name in ('setup.py', 'pyproject.toml', 'LICENSE'):
+    for name in ('setup.py', 'pyproject.toml', 'LICENSE', 'README.md'):
         shutil.copy(ROOT / name, tree)
-    for package in PACKAGES:
+    for package in (*PACKAGES, 'benchmarks'):
         shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns('__pycache__'))
     pip('wheel', '-q', '--no-deps', '--no-build-isolation', '-w', out, tree)
     return next(out.glob('*.whl'))
@@ -64,10 +65,12 @@ def requirements(metadata):
 
 
 def test_the_wheel_holds_both_packages_whole_and_nothing_else(wheel):
+    kernels = list((ROOT / 'mobileode_mm/ode/backends/csrc').iterdir())
     with zipfile.ZipFile(wheel) as archive:
         files = {name for name in archive.namelist() if '.dist-info/' not in name}
         assert any(name.endswith('LICENSE') for name in archive.namelist())
-    assert files == {str(path.relative_to(ROOT)) for path in [*sources(), *sources('.cpp')]}
+    assert files == {str(path.relative_to(ROOT)) for path in [*sources(), *kernels]}
+    assert any(path.suffix == '.cpp' for path in kernels)
 
 
 def test_the_wheel_works_without_the_source_tree(wheel, tmp_path):
@@ -76,9 +79,10 @@ def test_the_wheel_works_without_the_source_tree(wheel, tmp_path):
     scripts = configparser.ConfigParser()
     scripts.read(next(site.glob('*.dist-info')) / 'entry_points.txt')
     commands = dict(scripts['console_scripts'])
-    assert commands.keys() == {'mobileode-train', 'mobileode-test', 'mobileode-infer', 'mobileode-publish',
-                               'mobileode-export', 'mobileode-doctor', 'mobileode-mini-data',
+    assert commands.keys() == {'mobileode', 'mobileode-train', 'mobileode-test', 'mobileode-infer',
+                               'mobileode-publish', 'mobileode-export', 'mobileode-doctor', 'mobileode-mini-data',
                                'mobileode-verify-data'}
+    assert {name.removeprefix('mobileode-') for name in commands} <= {'mobileode', *COMMANDS}
     program = ['import mobileode_mm, mmodeconf']
     program += ['from {} import {}'.format(*target.split(':')) for target in commands.values()]
     program += ['print(mobileode_mm.__file__)', 'print(mmodeconf.__file__)']
@@ -97,11 +101,12 @@ def test_openmmlab_is_an_extra_and_never_required(requirements):
 
 
 def test_every_import_is_required(requirements):
-    extras = ('', 'demo', 'deploy', 'sbd')
+    extras = ('', 'demo', 'deploy', 'sbd')  # benchmarks/ needs no more than these
     allowed = {canonicalize_name(r.name) for extra in extras for r in requirements[extra]}
-    known = {*PACKAGES, *BROUGHT_BY_OPENMMLAB, *sys.stdlib_module_names, 'triton'}  # torch brings Triton with CUDA
+    # torch brings Triton with CUDA.
+    known = {*PACKAGES, 'benchmarks', *BROUGHT_BY_OPENMMLAB, *sys.stdlib_module_names, 'triton'}
     unknown = {}
-    for path in sources():
+    for path in sources(*PACKAGES, 'benchmarks'):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else \
                 [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 else []

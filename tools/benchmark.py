@@ -1,7 +1,7 @@
-"""Run a suite of trainings and tabulate it: ``python tools/benchmark.py SUITE``; ``--help`` lists the suites."""
+"""Run a suite of trainings and tabulate it: ``python tools/benchmark.py SUITE``, which is ``mobileode suite``."""
 import sys
 
-from benchmarks.suites.cli import main
+from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['suite', *sys.argv[1:]]))

@@ -1,7 +1,7 @@
-"""Detect, segment or classify: ``python tools/infer.py CONFIG CHECKPOINT INPUT...``; ``--help`` lists the flags."""
+"""Detect, segment or classify: ``python tools/infer.py CONFIG CHECKPOINT INPUT...``, which is ``mobileode infer``."""
 import sys
 
-from mobileode_mm.inference.infer import main
+from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['infer', *sys.argv[1:]]))

@@ -1,7 +1,7 @@
-"""Publish weights: ``python tools/publish.py CHECKPOINT --config CONFIG``; ``--help`` lists the flags."""
+"""Publish weights: ``python tools/publish.py CHECKPOINT --config CONFIG``, which is ``mobileode publish``."""
 import sys
 
-from mobileode_mm.deploy.publishing import main
+from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['publish', *sys.argv[1:]]))

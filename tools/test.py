@@ -1,7 +1,7 @@
-"""Evaluate a checkpoint: ``python tools/test.py CONFIG CHECKPOINT``; ``--help`` lists the flags."""
+"""Evaluate a checkpoint: ``python tools/test.py CONFIG CHECKPOINT``, which is ``mobileode test``."""
 import sys
 
-from mobileode_mm.cli import test_main
+from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(test_main())
+    sys.exit(main(['test', *sys.argv[1:]]))

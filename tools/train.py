@@ -1,8 +1,7 @@
-"""Train a detector, a segmentor or a classifier: ``python tools/train.py CONFIG``; ``--help`` lists the
-flags."""
+"""Train a detector, a segmentor or a classifier: ``python tools/train.py CONFIG``, which is ``mobileode train``."""
 import sys
 
-from mobileode_mm.cli import train_main
+from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(train_main())
+    sys.exit(main(['train', *sys.argv[1:]]))

@@ -1,6 +1,5 @@
 """Weights of the released program (on Apple's ml-cvnets) under this library's names."""
 
-import argparse
 import os
 import pickle
 import re
@@ -9,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mobileode_mm.errors import InputError, exit_status, listed
+from ..errors import InputError, listed
 
 RENAMES = tuple((re.compile(pattern), name) for pattern, name in (
     (r'^module\.', ''),
@@ -64,7 +63,7 @@ def convert_cvnets_classifier(state: dict[str, Tensor]) -> tuple[dict[str, Tenso
     Raises:
         InputError: A key or shape does not fit; the message lists them.
     """
-    from mobileode_mm.backbones import MobileODEV1, MobileODEV2
+    from ..backbones import MobileODEV1, MobileODEV2
     entries = rename_cvnets_entries(state)
     needed = [f'stage{stage}.1.project.solver.{part}' for stage in range(2, 6) for part in ('delta_t', 'norm.weight')]
     absent = [name for name in (*needed, 'head.fc.weight') if name not in entries]
@@ -122,18 +121,3 @@ def convert_cvnets_file(source: str | os.PathLike, target: str | os.PathLike) ->
     torch.save(dict(state_dict=state, meta=dict(backbone=cfg, source='released MobileODE program')), partial)
     os.replace(partial, target)
     return cfg
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Command line: ``IN OUT``; status 2 with one message where the file does not fit."""
-    parser = argparse.ArgumentParser(description='Convert a classifier trained with the released MobileODE program '
-                                     'into a checkpoint for MobileODEV1 or MobileODEV2 in mmpretrain.')
-    parser.add_argument('source', metavar='IN', help='released checkpoint (.pt)')
-    parser.add_argument('target', metavar='OUT', help='file to write (.pth); must not exist')
-    args = parser.parse_args(argv)
-
-    def convert() -> None:
-        cfg = convert_cvnets_file(args.source, args.target)
-        print(f'{args.target}: weights for {cfg}')
-
-    return exit_status(convert)

@@ -10,7 +10,6 @@ import mmcv
 import numpy as np
 from PIL import UnidentifiedImageError
 
-from ..cores import usable_cores
 from ..errors import InputError, listed
 
 #: Up to this number all pictures are decoded, of more as many as ``SAMPLE_SECONDS`` allow.
@@ -75,7 +74,7 @@ def find_faulty(paths: list[str], read: Callable[[str], object], seconds: float 
         except ValueError as fault:
             faults[path] = str(fault)
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
+    with ThreadPoolExecutor() as pool:
         for start in range(0, len(order), 64):
             if time.monotonic() > deadline:
                 break

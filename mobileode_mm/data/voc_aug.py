@@ -4,7 +4,6 @@ The sets follow Hariharan et al. (Semantic Contours from Inverse Detectors, ICCV
 ``trainaug`` is all that VOC's train list or either list of SBD names, without VOC's val pictures.
 """
 
-import argparse
 import contextlib
 import fcntl
 import os
@@ -14,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError, exit_status, listed
-from .console import progress_line
+from ..errors import InputError, listed
 from .label_maps import VOC_CLASSES, check_size, palette_png, read_label_map
 from .places import find_below
 from .voc import LISTS, MASKS, MASKS_AUG, PICTURES, PUBLISHED, find_voc, read_names
@@ -82,27 +80,6 @@ def convert_voc_aug(voc: str | os.PathLike, sbd: str | os.PathLike, subset: bool
         raise InputError(f'cannot write below {voc}: {error}') from error
     return {**{name: len(names) for name, names in lists.items()},
             'written': written, 'kept': len(lists['trainaug']) - written}
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Convert as the command line asks; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description="Add the Semantic Boundaries Dataset to Pascal VOC 2012, as mmseg's pascal_voc12_aug.py reads it: "
-                    f'VOC2012/{MASKS_AUG}/*.png and VOC2012/{LISTS}/{{aug,trainaug}}.txt. Nothing that exists is '
-                    'changed; a run that broke off is taken up again.')
-    parser.add_argument('voc', metavar='VOC', help='folder VOCdevkit/VOC2012')
-    parser.add_argument('sbd', metavar='SBD', help='folder benchmark_RELEASE')
-    parser.add_argument('--subset', action='store_true',
-                        help='take a part of the sets: lists of other lengths than the published ones')
-    args = parser.parse_args(argv)
-
-    def convert() -> int:
-        done = convert_voc_aug(args.voc, args.sbd, args.subset, progress_line('mask'))
-        print(f'aug {done["aug"]}, trainaug {done["trainaug"]} pictures; masks: {done["written"]} written, '
-              f'{done["kept"]} were there')
-        return 0
-
-    return exit_status(convert, 'stopped; the same command goes on from here')
 
 
 def _read_lists(voc: Path, sbd: Path, subset: bool) -> tuple[set[str], set[str]]:

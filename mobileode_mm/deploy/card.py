@@ -10,6 +10,7 @@ from torch import nn
 
 from ..analysis.scalars import BOOKKEEPING, read_scalars
 from ..doctor import DISTRIBUTIONS, installed, version_of
+from ..runs.config import leaf_datasets, type_name
 from ..version import __version__
 
 
@@ -37,14 +38,12 @@ def describe_data(dataset: Mapping | None) -> str | None:
     """Type and place of a data set, those of each where it is made of several."""
     if not dataset:
         return None
-    if 'dataset' in dataset:
-        return describe_data(dataset['dataset'])
-    if 'datasets' in dataset:
-        return ' and '.join(map(describe_data, dataset['datasets']))
-    kind = dataset['type'] if isinstance(dataset['type'], str) else dataset['type'].__name__
-    parts = [dataset.get('ann_file'), dataset.get('data_prefix'), dataset.get('split')]
-    part = next((part for part in parts if part and isinstance(part, str)), '')
-    return f'{kind}, {os.path.join(dataset.get("data_root") or "", part)}'
+    places = []
+    for leaf in leaf_datasets(dataset):
+        parts = [leaf.get('ann_file'), leaf.get('data_prefix'), leaf.get('split')]
+        part = next((part for part in parts if part and isinstance(part, str)), '')
+        places.append(f'{type_name(leaf)}, {os.path.join(leaf.get("data_root") or "", part)}')
+    return ' and '.join(places)
 
 
 def logged_metrics(checkpoint: str | Path, meta: dict) -> dict[str, float] | None:

@@ -1,6 +1,5 @@
-"""From a checkpoint to a file that was compared with the network; the command ``tools/deployment/export.py``."""
+"""From a checkpoint to a file that was compared with the network."""
 
-import argparse
 import copy
 import json
 import os
@@ -14,8 +13,7 @@ import torch
 
 from .. import __version__
 from ..backbones import Deployable
-from ..cli import add_reading_options
-from ..errors import InputError, exit_status
+from ..errors import InputError
 from ..inference.inferencer import Inferencer
 from ..runs.checks import check_new, check_writable, config_scope
 from . import parity
@@ -68,7 +66,7 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     _check_arguments(file_format, with_nms, dynamic, size)
     needed(file_format, int8)
     targets = _targets(Path(out).expanduser(), file_format, int8)
-    inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options)
+    inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options, deploy=False)
     kind = _task(inferencer.task, with_nms, int8)
     steps = preparation(inferencer.cfg)
     if dynamic in ('none', 'batch'):
@@ -182,31 +180,3 @@ def _batches(pictures: list[np.ndarray], dynamic: str) -> list[np.ndarray]:
     if dynamic in ('batch', 'both'):
         batches.append(np.stack([pictures[0], pictures[0][::-1, ::-1], pictures[0][::-1]]))
     return batches
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser('mobileode-export',
-                                     description='Write a trained network into a file for other programs.')
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint of a training, or a published file')
-    parser.add_argument('--format', default='onnx', help=f'{", ".join(SUFFIXES)} (default: onnx)')
-    parser.add_argument('--out', required=True, metavar='FILE', help='the file to write; one that exists is left alone')
-    parser.add_argument('--with-nms', action='store_true',
-                        help='detectors in ONNX: the best boxes after non-maximum suppression, not all of them')
-    parser.add_argument('--dynamic', default='none', help=f'what may differ from call to call: {", ".join(DYNAMIC)} '
-                        '(default: none)')
-    parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
-                        help="of the pictures (default: the test pipeline's)")
-    parser.add_argument('--int8', action='store_true',
-                        help='also write FILE with the suffix .int8.onnx, calibrated on the training data')
-    add_reading_options(parser)
-    args = parser.parse_args(argv)
-
-    def run() -> None:
-        exported = export(args.config, args.checkpoint, args.out, args.format, args.with_nms, args.dynamic, args.size,
-                          args.int8, args.trust_checkpoint, args.cfg_options)
-        print(parity.table(exported.rows), *exported.lines, sep='\n')
-        print(f'{exported.path}: {exported.path.stat().st_size:,} bytes')
-
-    return exit_status(run)

@@ -10,7 +10,7 @@ from mmengine.registry import DATASETS
 from ..errors import InputError
 from ..inference.inferencer import Inferencer
 from ..runs.checks import config_scope
-from ..runs.runner import type_name
+from ..runs.config import leaf_datasets, type_name
 
 _WITHOUT_EFFECT = ('LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs', 'PackSegInputs', 'PackInputs')
 
@@ -137,8 +137,5 @@ def samples(inferencer: Inferencer, count: int, size: tuple[int, int] | None) ->
 
 
 def _dataset(cfg: Config, split: str) -> dict:
-    """Config of the data set inside wrappers (RepeatDataset, ConcatDataset, ...), the first where there are more."""
-    dataset = cfg[f'{split}_dataloader']['dataset']
-    while 'dataset' in dataset or 'datasets' in dataset:
-        dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
-    return dataset
+    """Config of the data set of a split, the first where there are several."""
+    return leaf_datasets(cfg[f'{split}_dataloader']['dataset'])[0]

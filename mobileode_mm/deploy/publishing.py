@@ -1,10 +1,8 @@
-"""Weights to pass on: tensors alone, with a card beside them; the command ``tools/publish.py``."""
-import argparse
+"""Weights to pass on: tensors alone, with a card beside them."""
 import copy
 import hashlib
 import io
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,14 +14,12 @@ from torch import Tensor, nn
 
 from ..checkpoints.matching import check_checkpoint
 from ..checkpoints.reading import read_checkpoint
-from ..cli import add_reading_options
 from ..engine.atomic_backend import AtomicLocalBackend
-from ..errors import InputError, exit_status
+from ..errors import InputError
 from ..inference.inferencer import Inferencer
 from ..runs.checks import check_new, check_writable
 from .card import describe, markdown
 
-FORMATS = ('pth', 'safetensors')
 #: How far half precision may move an output of a network, as a share of the largest.
 HALF_TOLERANCE = 0.01
 
@@ -59,7 +55,7 @@ def publish(checkpoint: str | Path, config: str | Path, out: str | Path = 'publi
     # Under ``state_dict`` MMEngine saves the weights it would test: with an EMAHook the averages, which the hook puts
     # there before saving, and the trained weights under ``ema_state_dict`` (EMAHook.before_save_checkpoint).
     read = read_checkpoint(checkpoint, trust)
-    inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options)
+    inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options, deploy=False)
     check_checkpoint(inferencer.model, read, checkpoint, 'publish')
     metainfo = _plain({key: value for key, value in inferencer.metainfo.items() if value is not None})
     halved = _weights(inferencer.model) if half else {}
@@ -146,27 +142,3 @@ def _as_written(config: str | Path, cfg_options: dict | None) -> Config:
     cfg = Config.fromfile(Path(config).expanduser())
     cfg.merge_from_dict(copy.deepcopy(cfg_options or {}))
     return cfg
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        'mobileode-publish', description='Write the weights of a checkpoint, without what else a training keeps, and a '
-        'card that says what they are.')
-    parser.add_argument('checkpoint', help='checkpoint of a training')
-    parser.add_argument('--config', required=True, help='its config file')
-    parser.add_argument('--out', default='published', metavar='FOLDER',
-                        help='folder for the files (default: ./published); nothing in it is overwritten')
-    parser.add_argument('--format', choices=FORMATS, default='pth', help='of the weights (default: pth)')
-    parser.add_argument('--half', action='store_true',
-                        help=f'half precision; refused where it moves outputs by more than {HALF_TOLERANCE}')
-    add_reading_options(parser)
-    args = parser.parse_args(argv)
-
-    def run() -> None:
-        path = publish(args.checkpoint, args.config, args.out, args.format, args.half,
-                       args.trust_checkpoint, args.cfg_options)
-        print(f'{path}: {path.stat().st_size:,} bytes; the card is {path.with_suffix(".md").name} beside it',
-              file=sys.stderr)
-
-    return exit_status(run)

@@ -1,4 +1,5 @@
-"""What a Runner takes beyond the model: hooks, whole checkpoints, several processes. Importing it registers them."""
+"""What a Runner takes beyond the model: hooks, whole checkpoints, several processes. Importing it registers them;
+what draws is imported when a hook draws."""
 
 from .atomic_backend import AtomicLocalBackend
 from .distributed import MobileODEDistributedDataParallel

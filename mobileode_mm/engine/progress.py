@@ -9,21 +9,11 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from ..analysis.scalars import headline_metric
 
 REFRESH_SECONDS = 0.1
 BAR_WIDTH = 40  # columns at most
-
-
-class _Console(Console):
-
-    def show_cursor(self, show: bool = True) -> bool:
-        # Never hidden, so that a killed run leaves the terminal as it found it.
-        return False
 
 
 def _not_periodic(record: logging.LogRecord) -> bool:
@@ -66,7 +56,11 @@ class ProgressBarHook(Hook):
     def _open(self, runner) -> None:
         if self._live or not is_main_process() or not sys.stdout.isatty():
             return
-        console = _Console(file=sys.stdout)
+        from rich.console import Console  # here, so that whoever imports the engine for a network does not need it
+        from rich.live import Live
+        console = Console(file=sys.stdout)
+        # Never hidden, so that a killed run leaves the terminal as it found it.
+        console.show_cursor = lambda show=True: False
         if not console.is_interactive:
             return
         if ProgressBarHook._shown:
@@ -131,7 +125,8 @@ class ProgressBarHook(Hook):
             notes += f'  loss {loss:.4f}'
         self._live.update(self._line(title, done / total, notes + self._metric), refresh=True)
 
-    def _line(self, title: str, share: float, notes: str) -> Text:
+    def _line(self, title: str, share: float, notes: str):
+        from rich.text import Text
         console = self._live.console
         # Room for the figures goes before room for the bar.
         width = max(0, min(BAR_WIDTH, console.width - len(title) - len(notes) - 3))

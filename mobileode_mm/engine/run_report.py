@@ -6,9 +6,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 
-from ..analysis.curves import plot_curves
 from ..analysis.scalars import headline_metric, read_scalars
-from ..analysis.sheet import prediction_sheet
 from ..errors import InputError
 
 
@@ -42,6 +40,7 @@ class RunReportHook(Hook):
         if runner.val_loop is None:
             runner.logger.info('No sheet of predictions: the run has no validation set.')
             return
+        from ..analysis.sheet import prediction_sheet
         # mmpretrain's EMAHook may be told to validate with the trained weights only.
         averages = [hook for hook in runner.hooks
                     if isinstance(hook, EMAHook) and getattr(hook, 'evaluate_on_ema', True)]
@@ -68,6 +67,7 @@ def _attempt(runner, what: str, step: Callable) -> None:
 
 
 def _draw_curves(runner) -> None:
+    from ..analysis.curves import plot_curves
     runner.logger.info(f'Curves of loss and metrics: {plot_curves(runner.work_dir)}')
 
 

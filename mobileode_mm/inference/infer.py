@@ -1,8 +1,6 @@
-"""Inference on files, folders, videos and cameras; the command ``tools/infer.py``."""
-import argparse
+"""Inference on files, folders, videos and cameras."""
 import itertools
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,16 +9,11 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import Progress
 
-from ..cli import add_reading_options
-from ..errors import InputError, exit_status
-from ..memory import keep_freed_memory
+from ..errors import InputError
 from ..runs.checks import check_new, check_writable
 from .inferencer import Inferencer
 from .sources import Frame, Source, find_sources, read_frames
 from .writers import Writer
-
-#: Exit status where some of the inputs could not be read.
-SKIPPED = 1
 
 
 class Summary(NamedTuple):
@@ -38,7 +31,7 @@ class Summary(NamedTuple):
 
 def infer(config: str | Path, checkpoint: str | Path, inputs: Sequence[str | os.PathLike | int],
           out: str | Path = 'predictions', batch_size: int = 1, device: str | None = None, score_thr: float = 0.3,
-          trust: bool = False, cfg_options: dict | None = None) -> Summary:
+          trust: bool = False, cfg_options: dict | None = None, deploy: bool = True) -> Summary:
     """Predict on pictures and videos, and write what is found into a folder.
 
     Args:
@@ -52,6 +45,7 @@ def infer(config: str | Path, checkpoint: str | Path, inputs: Sequence[str | os.
         score_thr: Boxes under this score are left out.
         trust: Read a checkpoint that can run code when it is read.
         cfg_options: Dotted config keys and values that replace the file's.
+        deploy: As for :class:`Inferencer`.
 
     Raises:
         InputError: Something given cannot be used. A picture that cannot be read is no error: it is named, left
@@ -67,7 +61,7 @@ def infer(config: str | Path, checkpoint: str | Path, inputs: Sequence[str | os.
     skipped = {}
     with ExitStack() as stack:
         sources = find_sources(inputs, stack)
-        inferencer = Inferencer(config, checkpoint, device, trust, cfg_options)
+        inferencer = Inferencer(config, checkpoint, device, trust, cfg_options, deploy)
         console = Console(stderr=True)
         for note in inferencer.notes:
             console.print(note, markup=False, highlight=False, soft_wrap=True)
@@ -97,30 +91,3 @@ def infer(config: str | Path, checkpoint: str | Path, inputs: Sequence[str | os.
 def _batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
     while batch := list(itertools.islice(frames, size)):
         yield batch
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit status: 1 where some inputs could not be read."""
-    parser = argparse.ArgumentParser('mobileode-infer', description='Detect, segment or classify what is on pictures.')
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint of a training, or a published file')
-    parser.add_argument('inputs', nargs='+', metavar='INPUT',
-                        help='picture, folder, "pattern*", video, index of a camera, or http(s) URL of a picture')
-    parser.add_argument('--out', default='predictions', metavar='FOLDER',
-                        help='folder for drawn pictures, masks and predictions.json (default: ./predictions); one that '
-                        'holds anything is left alone')
-    parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='pictures at a time (default: 1)')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1 ... (default: the GPU where there is one)')
-    parser.add_argument('--score-thr', type=float, default=0.3, metavar='SCORE',
-                        help='leave out boxes under this score (default: 0.3)')
-    add_reading_options(parser)
-    args = parser.parse_args(argv)
-    keep_freed_memory()
-
-    def run() -> int:
-        summary = infer(args.config, args.checkpoint, args.inputs, args.out, args.batch_size, args.device,
-                        args.score_thr, args.trust_checkpoint, args.cfg_options)
-        print(f'{summary.frames} pictures, {len(summary.skipped)} inputs skipped: {summary.result}', file=sys.stderr)
-        return SKIPPED if summary.skipped else 0
-
-    return exit_status(run)

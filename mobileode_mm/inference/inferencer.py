@@ -17,14 +17,14 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DATASETS
 from mmengine.runner.checkpoint import load_state_dict
 
+from ..backbones import Deployable
 from ..checkpoints.matching import check_checkpoint
 from ..checkpoints.reading import read_checkpoint, restricted_loading, state_dict_of
 from ..data.images import read_picture
 from ..data.json_file import read_json
 from ..errors import InputError
-from ..runs.checks import build_model, config_errors, config_scope
-from ..runs.config import load_config
-from ..runs.runner import type_name
+from ..runs.checks import build_model, config_errors, config_scope, head_classes
+from ..runs.config import leaf_datasets, load_config, type_name
 
 TASKS = {'mmdet': 'detection', 'mmseg': 'segmentation', 'mmpretrain': 'classification'}
 #: COCO's category ids run from 1 to 90 and leave these out.
@@ -79,6 +79,8 @@ class Inferencer:
         device: As ``torch.device`` takes it; by default the GPU where there is one.
         trust: Read a checkpoint that can run code when it is read.
         cfg_options: Dotted config keys and values that replace the file's.
+        deploy: Give a network that has a deploy form that form: the same predictions, but for rounding, in less time.
+            Without it the network stays as it was trained, its solvers as they are.
 
     Attributes:
         cfg: The config.
@@ -99,7 +101,7 @@ class Inferencer:
     """
 
     def __init__(self, config: str | Path, checkpoint: str | Path, device: str | torch.device | None = None,
-                 trust: bool = False, cfg_options: dict | None = None):
+                 trust: bool = False, cfg_options: dict | None = None, deploy: bool = True):
         self.cfg = cfg = load_config(config, cfg_options)
         self.scope = cfg.get('default_scope')
         if self.scope not in TASKS or cfg.get('model') is None:
@@ -115,6 +117,8 @@ class Inferencer:
             self.metainfo = self._find_metainfo(read)
             self._init_pipeline()
         self.model.to(self.device).eval()
+        if deploy and isinstance(self.model, Deployable):
+            self.model.switch_to_deploy()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -245,21 +249,15 @@ def _device(device: str | torch.device | None) -> torch.device:
 
 
 def _test_dataset(cfg: Config) -> dict:
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
-    return dataset
+    """Config of the test data, the first where there are several; empty where there are none."""
+    return leaf_datasets((cfg.get('test_dataloader') or {}).get('dataset') or {})[0]
 
 
 def _number_of_classes(model: torch.nn.Module) -> int:
-    for name in ('bbox_head', 'roi_head', 'decode_head', 'head'):
-        head = getattr(model, name, None)
-        if name == 'roi_head' and head is not None:
-            head = head.bbox_head
-        if isinstance(head, torch.nn.ModuleList):
-            head = head[-1]
-        if isinstance(getattr(head, 'num_classes', None), int):
-            return head.num_classes
+    counts = head_classes(model)
+    for name in ('bbox_head', 'roi_head.bbox_head', 'decode_head', 'head'):
+        if name in counts:
+            return counts[name]
     raise InputError(f'a {type(model).__name__} has no head whose classes could be counted')
 
 

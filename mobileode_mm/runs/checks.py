@@ -18,6 +18,7 @@ from ..checkpoints.matching import check_checkpoint, check_pretrained
 from ..checkpoints.reading import read_checkpoint
 from ..engine.compiling import compile_options
 from ..errors import InputError
+from .config import type_name
 from .dataset_checks import DataChecks
 
 _TOOLBOXES = ('mmdet', 'mmseg', 'mmpretrain')
@@ -51,7 +52,7 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: s
         notes = [] if purpose == 'test' else check_pretrained(model, trust)
         if path:
             notes += check_checkpoint(model, checkpoint, path, purpose)
-        checks = DataChecks(cfg, _num_classes(model))
+        checks = DataChecks(cfg, head_classes(model))
         for split in splits:
             checks.check(split)
     return checkpoint, notes
@@ -89,7 +90,7 @@ def config_scope(cfg: Config) -> Iterator[None]:
             importlib.import_module(f'{scope}.models')
         except ImportError as error:
             raise InputError(f'{cfg.filename} needs {scope}, which cannot be imported ({error}); '
-                             '`python -m mobileode_mm.doctor` says how to mend it') from error
+                             '`mobileode doctor` says how to fix it') from error
     with DefaultScope.overwrite_default_scope(scope):
         yield
 
@@ -108,7 +109,19 @@ def config_errors(filename: str) -> Iterator[None]:
         raise InputError(f'{filename} cannot be built: {text} ({frame.filename}, line {frame.lineno})') from error
 
 
+def registry_fault(error: Exception) -> str | None:
+    """What the config names wrongly, where a registry says so once the run has begun; None for another error."""
+    text = str(error.args[0]) if error.args else ''
+    built = text.startswith('class `') or re.search('is not in the .+ registry', text)
+    return f'the config cannot be built: {text}' if built else None
+
+
 def build_model(cfg: Config) -> nn.Module:
+    """The network of a config, in :func:`config_scope`.
+
+    Raises:
+        InputError: It cannot be built.
+    """
     model = cfg.model.copy()
     if cfg.get('data_preprocessor') is not None:
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
@@ -116,8 +129,8 @@ def build_model(cfg: Config) -> nn.Module:
         return MODELS.build(model)
 
 
-def _num_classes(model: nn.Module) -> dict[str, int]:
-    """Number of classes of each head that names things (an RPN's does not)."""
+def head_classes(model: nn.Module) -> dict[str, int]:
+    """Number of classes by the name of each head that names things (an RPN's does not); of a list's heads, the last."""
     heads = {re.sub(r'\.\d+$', '', name): module for name, module in model.named_modules()}
     return {name: module.num_classes for name, module in heads.items()
             if name.rsplit('.', 1)[-1] in ('bbox_head', 'mask_head', 'decode_head', 'auxiliary_head', 'head')
@@ -147,8 +160,7 @@ def _check_optimizer(cfg: Config) -> None:
 
 def check_amp(cfg: Config) -> None:
     """InputError where mixed precision is asked for without a device that has it."""
-    kind = (cfg.get('optim_wrapper') or {}).get('type', '')
-    if 'AmpOptimWrapper' in (kind if isinstance(kind, str) else kind.__name__) and not torch.cuda.is_available():
+    if type_name(cfg.get('optim_wrapper') or {}) == 'AmpOptimWrapper' and not torch.cuda.is_available():
         raise InputError('mixed precision (--amp, AmpOptimWrapper) needs a GPU, and torch sees none; train without it')
 
 

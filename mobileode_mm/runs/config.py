@@ -14,7 +14,7 @@ _SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 
 
 def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
-    """Read a config file, text style (``_base_``) or lazy (``read_base``), and settle where its data lie.
+    """Read a config file, text style (``_base_``) or lazy (``read_base``), and resolve where its data lie.
 
     A data root is taken from ``cfg_options`` first, then from the environment variable ``MOBILEODE_DATA`` (it
     replaces the leading ``data/`` of every relative root), then from the file. The config's variables are
@@ -65,6 +65,19 @@ def data_roots(cfg: Config) -> list[str]:
     for key in _data_keys(cfg):
         _collect_roots(cfg[key], roots)
     return list(dict.fromkeys(root for root in roots if isinstance(root, str) and root))
+
+
+def type_name(cfg) -> str:
+    """Bare name of the ``type`` of a config (a name or a class), or of the class of an object."""
+    kind = cfg.get('type', '') if isinstance(cfg, dict) else type(cfg)
+    return (kind if isinstance(kind, str) else kind.__name__).rsplit('.', 1)[-1]
+
+
+def leaf_datasets(dataset: dict) -> list[dict]:
+    """Configs of the datasets inside wrappers (RepeatDataset, ConcatDataset, ...)."""
+    if 'datasets' in dataset:
+        return [leaf for part in dataset['datasets'] for leaf in leaf_datasets(part)]
+    return leaf_datasets(dataset['dataset']) if 'dataset' in dataset else [dataset]
 
 
 def short_path(path: Path) -> str:

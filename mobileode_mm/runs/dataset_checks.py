@@ -1,26 +1,32 @@
 """Checks of the data that a config names, before anything is built on them."""
 import os
 import re
+import traceback
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
-from ..data.images import check_pictures, read_picture
+from ..data.images import check_pictures, find_faulty, read_picture
 from ..data.json_file import read_json
 from ..data.places import SOURCES
 from ..data.verify.cifar10 import md5_of
 from ..errors import InputError, listed
-from .config import DATA_VARIABLE, checkout_root, short_path
+from .config import DATA_VARIABLE, checkout_root, leaf_datasets, short_path, type_name
+
+#: How long a file that broke during the run is looked for where its error does not name it.
+SEARCH_SECONDS = 60
 
 
 class DataChecks:
     """Checks the datasets of a config, reading each annotation file once.
 
     Args:
-        cfg: The config, its data roots settled.
+        cfg: The config, its data roots resolved.
         num_classes: Of every head of the network, by the head's name.
     """
 
@@ -40,7 +46,7 @@ class DataChecks:
         dataloader = self.cfg.get(f'{split}_dataloader')
         if dataloader is None:
             return
-        for cfg in _leaves(dataloader['dataset']):
+        for cfg in leaf_datasets(dataloader['dataset']):
             self._check_dataset(cfg)
         evaluators = self.cfg.get(f'{split}_evaluator')
         for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
@@ -50,9 +56,9 @@ class DataChecks:
                 if ann_file.endswith('.json'):
                     self._read_json(ann_file)
 
-    def pictures(self, split: str) -> list[tuple[list[str], str]]:
-        """Picture files of a split by kind, each with the decoder that reads it."""
-        return [found for cfg in _leaves(self.cfg[f'{split}_dataloader']['dataset'])
+    def images(self, split: str) -> list[tuple[list[str], str, Callable]]:
+        """Image files of a split, what they are, and the decoder that reads them."""
+        return [found for cfg in leaf_datasets(self.cfg[f'{split}_dataloader']['dataset'])
                 for found in self._find_pictures(cfg, _build(cfg))]
 
     def _check_dataset(self, cfg: dict) -> None:
@@ -60,7 +66,7 @@ class DataChecks:
         root = cfg.get('data_root')
         if root and '://' in root or cfg.get('backend_args'):
             return  # not on a file system
-        will_download = _type_name(cfg).startswith(('CIFAR', 'MNIST')) and cfg.get('download', True)
+        will_download = type_name(cfg).startswith(('CIFAR', 'MNIST')) and cfg.get('download', True)
         if root and not will_download:
             self._require([root], source)
         dataset = self._build(cfg, source)
@@ -94,7 +100,7 @@ class DataChecks:
             prefix = cfg.get('data_prefix') or {}
             names = [cfg.get('ann_file'), *(prefix.values() if isinstance(prefix, dict) else [prefix])]
             self._require([os.path.join(cfg.get('data_root') or '', name) for name in names if name], source)
-            raise InputError(f'the dataset {_type_name(cfg)} cannot be built: {error}') from error
+            raise InputError(f'the dataset {type_name(cfg)} cannot be built: {error}') from error
         except TypeError:
             return None
 
@@ -113,7 +119,7 @@ class DataChecks:
         if indices is not None:
             infos = [infos[i] for i in indices] if not isinstance(indices, int) else (
                 infos[:indices] if indices >= 0 else infos[indices:])
-        steps = {_type_name(step): step for step in cfg.get('pipeline') or []}
+        steps = {type_name(step): step for step in cfg.get('pipeline') or [] if isinstance(step, dict)}
         backend = steps.get('LoadImageFromFile', {}).get('imdecode_backend', 'cv2')
         found = [([info['img_path'] for info in infos], 'pictures', partial(read_picture, backend=backend))]
         if 'BaseSegDataset' in kinds and 'LoadAnnotations' in steps:
@@ -210,6 +216,28 @@ class DataChecks:
         return '\n'.join(lines)
 
 
+def data_fault(error: Exception, cfg: Config, splits: tuple[str, ...]) -> str | None:
+    """What is wrong with the data where loading them failed in a run; None where something else did."""
+    text = str(error)
+    in_worker = 'DataLoader worker' in text
+    if not in_worker and not any(frame.name == 'prepare_data' for frame in traceback.extract_tb(error.__traceback__)):
+        return None
+    # A worker's error arrives as text: its traceback, which may quote these words from the program, and the
+    # message last.
+    for pattern, message in ((r'failed to load image: (.+)', 'the image {} became unreadable during the run'),
+                             (r"No such file or directory: '(.+)'", 'the file {} vanished during the run')):
+        found = re.findall(pattern, text)
+        if found:
+            return message.format(found[-1])
+    print_log('Loading data failed; looking for a broken file.', logger='current')
+    checks = DataChecks(cfg, {})
+    for split in splits:
+        for paths, what, read in checks.images(split):
+            for path, fault in find_faulty(paths, read, SEARCH_SECONDS).items():
+                return f'one of the {what} became unusable during the run: {path} {fault}'
+    return None
+
+
 def coco_data_list(dataset, document: dict) -> list[dict]:
     """Pictures that a CocoDataset uses, from its parsed annotation file: its own rules, without its index.
 
@@ -237,24 +265,12 @@ def coco_data_list(dataset, document: dict) -> list[dict]:
         raise InputError(f'{dataset.ann_file} is no COCO annotation file: an entry lacks {error}') from error
 
 
-def _leaves(cfg: dict) -> list[dict]:
-    """Datasets inside wrappers (RepeatDataset, ConcatDataset, ...)."""
-    if 'datasets' in cfg:
-        return [leaf for part in cfg['datasets'] for leaf in _leaves(part)]
-    return _leaves(cfg['dataset']) if 'dataset' in cfg else [cfg]
-
-
 def _build(cfg: dict):
     return DATASETS.build({**cfg, 'lazy_init': True, 'pipeline': []})
 
 
-def _type_name(cfg) -> str:
-    kind = cfg.get('type', '') if isinstance(cfg, dict) else ''
-    return (kind if isinstance(kind, str) else kind.__name__).rsplit('.', 1)[-1]
-
-
 def _source(cfg: dict) -> str | None:
-    name = _type_name(cfg)
+    name = type_name(cfg)
     if name == 'CocoDataset' and '2017' in str(cfg.get('ann_file')):
         return 'COCO 2017'
     if 'VOC2012' in str(cfg.get('data_root')):

@@ -4,14 +4,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from mmengine.config import Config
 from mmengine.dist import all_gather_object, get_rank, init_dist, is_distributed
 
-from ..cores import usable_cores
 from ..errors import InputError
 
 
 class ReportedElsewhere(InputError):
     """An InputError that another process reports to the user."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
 def local_rank() -> int:
@@ -31,25 +36,25 @@ def one_voice() -> Iterator[None]:
 
 
 @contextmanager
-def process_group(launcher: str, dist_cfg: dict) -> Iterator[None]:
-    """Join the processes that ``launcher`` started, leave the group at the end.
+def process_group(cfg: Config) -> Iterator[None]:
+    """Join the processes that the config's launcher started, leave the group at the end.
 
     On a CPU the backend is gloo, and the threads of a machine are shared out among its processes. MMEngine,
     which would initialise the group itself, asks for a GPU; and a group that is not destroyed aborts the
     processes at exit.
 
     Args:
-        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
-        dist_cfg: The config's ``env_cfg.dist_cfg``: backend and timeout on GPUs.
+        cfg: Its ``launcher`` (``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``), and ``env_cfg.dist_cfg`` with
+            backend and timeout on GPUs.
 
     Raises:
         InputError: The launcher's environment is missing, or there are fewer GPUs than processes.
     """
-    if launcher == 'none':
+    if cfg.launcher == 'none':
         yield
         return
     with one_voice():
-        _join(launcher, dist_cfg)
+        _join(cfg.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg') or {})
     try:
         yield
     finally:

@@ -1,57 +1,55 @@
-"""What train and test share: a Runner with the project's hooks, and failures of the data told in one
-message."""
+"""What training and testing share: a config made ready, its Runner, the first lines of the log, faults in the run."""
 import os
-import re
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
-from mmengine.logging import print_log
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from torch import nn
 
-from ..cores import usable_cores
-from ..data.images import find_faulty
+from ..backbones import Deployable
 from ..engine import distributed, reseed  # noqa: F401  (registers the wrapper and the hook)
 from ..engine.compiling import compile_network, compile_options
 from ..engine.progress import ProgressBarHook
 from ..errors import InputError
-from .checks import config_errors, config_scope
-from .config import data_roots
-from .dataset_checks import DataChecks
-
-#: How long a file that broke during the run is looked for where its error does not name it.
-SEARCH_SECONDS = 60
+from .checks import check_parts, config_errors, config_scope, registry_fault
+from .config import data_roots, load_config, type_name
+from .dataset_checks import data_fault
+from .processes import usable_cores
 
 
-def settle_work_dir(cfg: Config, work_dir: str | None) -> None:
-    """The folder given, else the config's, else ``./work_dirs/<name of the config>``."""
+def ready_config(config: str | Path, split: str, work_dir: str | Path | None, cfg_options: dict | None,
+                 launcher: str) -> Config:
+    """Load a config and resolve what it leaves open: its work dir, its launcher, settings of its dataloaders.
+
+    Args:
+        config: Config file.
+        split: What it is for: ``'train'`` or ``'test'``.
+        work_dir: Replaces the config's, which is by default ``./work_dirs/<name of the config>``.
+        cfg_options: Dotted config keys and values that replace the file's.
+        launcher: Who started the processes.
+
+    Raises:
+        InputError: The config cannot be read, or lacks what the split needs.
+    """
+    cfg = load_config(config, cfg_options)
+    check_parts(cfg, split)
+    cfg.launcher = launcher
     if work_dir is not None:
         cfg.work_dir = str(Path(work_dir).expanduser())
     elif cfg.get('work_dir') is None:
         cfg.work_dir = os.path.join('work_dirs', Path(cfg.filename).stem)
+    fix_dataloaders(cfg)
+    return cfg
 
 
-def add_hooks(cfg: Config, *names: str) -> None:
-    """Add custom hooks, each only where the config has none of its type."""
-    hooks = list(cfg.get('custom_hooks') or [])
-    present = {type_name(hook) for hook in (*hooks, *(cfg.get('default_hooks') or {}).values())}
-    cfg.custom_hooks = hooks + [dict(type=name) for name in names if name not in present]
-
-
-def type_name(cfg) -> str:
-    """Bare name of the ``type`` of a config or the class of an object."""
-    kind = cfg.get('type', '') if isinstance(cfg, dict) else type(cfg)
-    return (kind if isinstance(kind, str) else kind.__name__).rsplit('.', 1)[-1]
-
-
-def settle_dataloaders(cfg: Config) -> None:
-    """Mend what would stop a dataloader or slow it down."""
+def fix_dataloaders(cfg: Config) -> None:
+    """Fix what would stop a dataloader or slow it down."""
     for split in ('train', 'val', 'test'):
         dataloader = cfg.get(f'{split}_dataloader')
         if dataloader is None:
@@ -62,8 +60,19 @@ def settle_dataloaders(cfg: Config) -> None:
             dataloader.setdefault('collate_fn', dict(type='default_collate'))  # as mmpretrain's own tools do
 
 
+def add_hooks(cfg: Config, *names: str) -> None:
+    """Add custom hooks, each only where the config has none of its type."""
+    hooks = list(cfg.get('custom_hooks') or [])
+    present = {type_name(hook) for hook in (*hooks, *(cfg.get('default_hooks') or {}).values())}
+    cfg.custom_hooks = hooks + [dict(type=name) for name in names if name not in present]
+
+
 def build_runner(cfg: Config, splits: tuple[str, ...]) -> Runner:
-    """The Runner of a config with its loops and optimizer. It never writes over a config file in the work dir."""
+    """The Runner of a config with its loops and optimizer. It never writes over a config file in the work dir.
+
+    Raises:
+        InputError: Something that the config names cannot be built, or a dataloader gives no batch.
+    """
     # MMEngine writes the config to the work dir under its own name: over an earlier run's, or over the user's own.
     filename = cfg.filename
     if Path(cfg.work_dir, Path(filename).name).exists():
@@ -79,33 +88,42 @@ def build_runner(cfg: Config, splits: tuple[str, ...]) -> Runner:
             loop = getattr(runner, f'{split}_loop')  # builds it: datasets and pipelines
             if not len(loop.dataloader):
                 raise InputError(f'{split}_dataloader gives no batch: its dataset holds {len(loop.dataloader.dataset)} '
-                                 f'pictures, fewer than a batch where drop_last is set; lower '
-                                 f'{split}_dataloader.batch_size or give it more pictures')
+                                 f'images, fewer than a batch where drop_last is set; lower '
+                                 f'{split}_dataloader.batch_size or give it more images')
         if 'train' in splits:
             runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    _compile(runner)
     return runner
 
 
-def _compile(runner: Runner) -> None:
-    """What the config's ``compile`` asks for. The key is taken from the Runner, which would compile in its own way."""
+def compile_model(runner: Runner) -> None:
+    """Compile what the config's ``compile`` asks for.
+
+    The key is taken from the Runner, which would compile in its own way.
+    """
     options = compile_options(runner.cfg.pop('compile', None))
     if options is not None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        runner.logger.info(compile_network(model, options))
+        runner.logger.info(compile_network(_unwrapped(runner), options))
+
+
+def _unwrapped(runner: Runner) -> nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 @contextmanager
-def running(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Iterator[None]:
+def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Iterator[None]:
     """Around ``runner.train()`` or ``runner.test()``.
 
     A file that fails to load becomes one message, and so does what the config names wrongly and is built only now
     (schedules). The progress bar goes away.
+
+    Raises:
+        InputError: In the place of such an error.
     """
     try:
         yield
     except Exception as error:
-        fault = _registry_fault(error) or _data_fault(error, cfg, splits)
+        with config_scope(cfg):
+            fault = registry_fault(error) or data_fault(error, cfg, splits)
         if fault is None:
             raise
         raise InputError(fault) from error
@@ -115,33 +133,29 @@ def running(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Iterator[No
                 hook.close()
 
 
-def _registry_fault(error: Exception) -> str | None:
-    text = str(error.args[0]) if error.args else ''
-    built = text.startswith('class `') or re.search('is not in the .+ registry', text)
-    return f'the config cannot be built: {text}' if built else None
+class InferenceForm(Hook):
+    """Give a network the form in which it is tested: the deploy form where it has one, then compiled.
 
+    The checkpoint is of the trained form, and is loaded by then. Averaged weights, which an EMAHook puts into the
+    network for the test, follow.
 
-def _data_fault(error: Exception, cfg: Config, splits: tuple[str, ...]) -> str | None:
-    """What is wrong with the data where loading them failed; None where something else did."""
-    text = str(error)
-    in_worker = 'DataLoader worker' in text
-    if not in_worker and not any(frame.name == 'prepare_data' for frame in traceback.extract_tb(error.__traceback__)):
-        return None
-    # A worker's error arrives as text: its traceback, which may quote these words from the program, and the
-    # message last.
-    for pattern, told in ((r'failed to load image: (.+)', 'the picture {} became unreadable during the run'),
-                          (r"No such file or directory: '(.+)'", 'the file {} vanished during the run')):
-        found = re.findall(pattern, text)
-        if found:
-            return told.format(found[-1])
-    print_log('Loading data failed; looking for a broken file.', logger='current')
-    with config_scope(cfg):
-        checks = DataChecks(cfg, {})
-        for split in splits:
-            for paths, what, read in checks.pictures(split):
-                for path, fault in find_faulty(paths, read, SEARCH_SECONDS).items():
-                    return f'one of the {what} became unusable during the run: {path} {fault}'
-    return None
+    Args:
+        deploy: Whether to switch to the deploy form.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, deploy: bool):
+        self.deploy = deploy
+
+    def before_test(self, runner) -> None:
+        model = _unwrapped(runner)
+        if self.deploy and isinstance(model, Deployable):
+            averages = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
+            for network in (model, *averages):
+                network.switch_to_deploy()
+            runner.logger.info(f'{type(model).__name__} is tested in its deploy form (--no-deploy: as it was trained)')
+        compile_model(runner)
 
 
 class StartLines(Hook):

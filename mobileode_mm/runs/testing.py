@@ -10,10 +10,10 @@ from mmengine.evaluator import DumpResults
 from ..checkpoints.reading import restricted_loading
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import InputError
-from .checks import check_new, check_parts, check_run, check_writable
-from .config import load_config
+from .checks import check_new, check_run, check_writable
+from .config import type_name
 from .processes import once_per_machine, one_voice, process_group
-from .runner import StartLines, add_hooks, build_runner, running, settle_dataloaders, settle_work_dir, type_name
+from .runner import InferenceForm, StartLines, add_hooks, build_runner, ready_config, reported_faults
 
 # Hook and visualizer that draw in each toolbox.
 _DRAWING = {
@@ -25,7 +25,7 @@ _DRAWING = {
 
 def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None = None, out: str | Path | None = None,
          show: bool = False, show_dir: str | Path | None = None, wait_time: float = 2, cfg_options: dict | None = None,
-         launcher: str = 'none', trust: bool = False) -> dict[str, float]:
+         launcher: str = 'none', trust: bool = False, deploy: bool = True) -> dict[str, float]:
     """Evaluate a checkpoint on the test data of a config.
 
     Args:
@@ -39,6 +39,7 @@ def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None
         cfg_options: Dotted config keys and values that replace the file's.
         launcher: ``'none'``, or who started the processes: ``'pytorch'``, ``'slurm'``, ``'mpi'``.
         trust: Read a checkpoint that can run code when it is read.
+        deploy: Test the deploy form where the network has one: the same predictions, but for rounding, in less time.
 
     Returns:
         The metrics by name.
@@ -47,11 +48,7 @@ def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None
         InputError: Something given cannot be used.
     """
     with one_voice():
-        cfg = load_config(config, cfg_options)
-        check_parts(cfg, 'test')
-        cfg.launcher = launcher
-        settle_work_dir(cfg, work_dir)
-        settle_dataloaders(cfg)
+        cfg = ready_config(config, 'test', work_dir, cfg_options, launcher)
         cfg.load_from, cfg.resume = str(checkpoint), False
         if show or show_dir:
             _draw(cfg, show, show_dir and os.path.abspath(show_dir), wait_time)
@@ -59,13 +56,14 @@ def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None
             out = os.path.abspath(out)
     add_hooks(cfg, 'ProgressBarHook')
 
-    with process_group(launcher, (cfg.get('env_cfg') or {}).get('dist_cfg') or {}), restricted_loading(trust):
+    with process_group(cfg), restricted_loading(trust):
         notes = once_per_machine(lambda: _check(cfg, out, show_dir, trust))
         runner = build_runner(cfg, ('test', ))
+        runner.register_hook(InferenceForm(deploy))
         runner.register_hook(StartLines(notes))
         if out:
             runner.test_evaluator.metrics.append(_dump(cfg, out))
-        with running(runner, cfg, ('test', )):
+        with reported_faults(runner, cfg, ('test', )):
             return runner.test()
 
 

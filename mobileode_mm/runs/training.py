@@ -1,7 +1,8 @@
-"""Training from a config file."""
+"""Training from a config file, in the order in which it happens: config, checks, Runner, training."""
 import math
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -9,10 +10,10 @@ from mmengine.runner import Runner
 from ..checkpoints.reading import read_checkpoint, restricted_loading, state_dict_of
 from ..checkpoints.resuming import find_resume_checkpoint, numbered_checkpoints
 from ..errors import InputError
-from .checks import check_amp, check_parts, check_run
-from .config import load_config
+from .checks import check_amp, check_run
+from .config import type_name
 from .processes import once_per_machine, one_voice, process_group
-from .runner import StartLines, add_hooks, build_runner, running, settle_dataloaders, settle_work_dir, type_name
+from .runner import StartLines, add_hooks, build_runner, compile_model, ready_config, reported_faults
 
 
 def train(config: str | Path, work_dir: str | Path | None = None, resume: bool | str | Path = False, amp: bool = False,
@@ -47,36 +48,100 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
             unreadable in it.
     """
     with one_voice():
-        cfg = load_config(config, cfg_options)
-        check_parts(cfg, 'train')
-        cfg.launcher = launcher
-        settle_work_dir(cfg, work_dir)
-        settle_dataloaders(cfg)
+        cfg = ready_config(config, 'train', work_dir, cfg_options, launcher)
         if load_backbone:
-            _start_from_backbone(cfg, load_backbone, trust)
+            start_from_backbone(cfg, load_backbone, trust)
         if amp:
-            _use_amp(cfg)
+            use_amp(cfg)
         if auto_scale_lr:
-            _scale_lr(cfg)
+            scale_lr(cfg)
         check_amp(cfg)
-    _use_exact_resume(cfg)
-    _use_atomic_checkpoints(cfg)
+    make_resumable(cfg)
+    write_whole_checkpoints(cfg)
     add_hooks(cfg, 'ProgressBarHook', 'RunReportHook')
     splits = ('train', 'val') if cfg.get('val_dataloader') is not None else ('train', )
 
-    with process_group(launcher, (cfg.get('env_cfg') or {}).get('dist_cfg') or {}), restricted_loading(trust):
-        cfg.resume, cfg.load_from, seed, notes = once_per_machine(lambda: _check(cfg, resume, splits, trust))
-        if seed is not None:
-            cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
+    with process_group(cfg), restricted_loading(trust):
+        start, notes = once_per_machine(lambda: check_start(cfg, resume, splits, trust))
+        apply_start(cfg, start)
         runner = build_runner(cfg, splits)
+        compile_model(runner)
         runner.register_hook(StartLines(notes), priority='VERY_LOW')
-        with running(runner, cfg, splits):
+        with reported_faults(runner, cfg, splits):
             runner.train()
     return runner
 
 
-def _check(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...], trust: bool) -> tuple:
-    """(resume, load_from, seed, notes): what the run goes on from, after all checks."""
+def start_from_backbone(cfg: Config, path: str | Path, trust: bool) -> None:
+    """Initialise the backbone from a checkpoint of any task; InputError where the model has none."""
+    names = state_dict_of(read_checkpoint(path, trust))
+    prefix = next((prefix for prefix in ('backbone.', 'module.backbone.')
+                   if any(name.startswith(prefix) for name in names)), None)
+    if cfg.model.get('backbone') is None:
+        raise InputError(f'--load-backbone: the model of {cfg.filename} has no backbone')
+    path = str(path) if '://' in str(path) else os.path.abspath(os.path.expanduser(path))
+    # A full path, for processes that run in other folders; MMEngine then does the work.
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=path)
+    if prefix:
+        cfg.model.backbone.init_cfg.prefix = prefix
+    if cfg.model.get('pretrained'):  # mmseg's older way to say the same
+        cfg.model.pretrained = None
+
+
+def use_amp(cfg: Config) -> None:
+    """Train in mixed precision; InputError where the config has an optimizer wrapper of another kind."""
+    if type_name(cfg.optim_wrapper) not in ('', 'OptimWrapper', 'AmpOptimWrapper'):
+        raise InputError(f'--amp takes the place of an OptimWrapper, the config has {type_name(cfg.optim_wrapper)}')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def scale_lr(cfg: Config) -> None:
+    """Scale the learning rate by the batch size; InputError where its own batch size is not known."""
+    if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
+        raise InputError(f'--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in {cfg.filename}: the batch '
+                         'size that its learning rate is for')
+    cfg.auto_scale_lr.enable = True
+
+
+def make_resumable(cfg: Config) -> None:
+    """Let what is random follow from seed and iteration, so that a resumed run repeats the undisturbed one."""
+    add_hooks(cfg, 'ReseedHook')
+    cfg.train_dataloader.setdefault('worker_init_fn', dict(type='seed_worker'))
+    # Workers that live on carry their random state from epoch to epoch; a resumed run could not know it.
+    cfg.train_dataloader.persistent_workers = False
+
+
+def write_whole_checkpoints(cfg: Config) -> None:
+    """Write checkpoints whole or not at all, where the config does not say how they are written."""
+    hooks = cfg.get('default_hooks') or {}
+    checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
+    if checkpoint is None or checkpoint.get('backend_args') or checkpoint.get('file_client_args'):
+        return
+    if '://' not in (checkpoint.get('out_dir') or ''):
+        cfg.default_hooks = {**hooks, 'checkpoint': {**checkpoint, 'backend_args': dict(backend='atomic')}}
+
+
+class Start(NamedTuple):
+    """What a run starts from.
+
+    Attributes:
+        resume: Whether it goes on with an earlier run; else it takes at most the weights.
+        path: The checkpoint, if any.
+        seed: Of the earlier run.
+    """
+    resume: bool
+    path: str | None
+    seed: int | None
+
+
+def check_start(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...],
+                trust: bool) -> tuple[Start, list[str]]:
+    """Check all that can be checked; what the run starts from, and lines for the log.
+
+    Raises:
+        InputError: The run could not start, or would overwrite another.
+    """
     resume = resume or bool(cfg.get('resume')) and (cfg.get('load_from') or True)
     folders = [cfg.work_dir, _checkpoint_folder(cfg)]
     notes = []
@@ -93,7 +158,7 @@ def _check(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...], trus
     checkpoint, more = check_run(cfg, splits, path, 'resume' if resume else 'finetune', trust)
     notes += more
     if not resume:
-        return False, path, None, notes
+        return Start(False, path, None), notes
     meta = checkpoint.get('meta', {})
     if 'epoch' not in meta or 'iter' not in meta:
         raise InputError(f'{path} does not say which iteration it is of, and no run can go on from it. To start from '
@@ -102,8 +167,7 @@ def _check(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...], trus
         notes.append(f'{path} is the end of the run: there is nothing left to train')
     elif Path(path).name.startswith('iter_') and _is_by_epoch(cfg):
         notes.append(f'{path} was written inside an epoch: the data of that epoch begin again')
-    # The samplers are seeded before MMEngine takes the seed from the checkpoint.
-    return True, path, meta.get('seed'), notes
+    return Start(True, path, meta.get('seed')), notes
 
 
 def _is_by_epoch(cfg: Config) -> bool:
@@ -116,46 +180,9 @@ def _checkpoint_folder(cfg: Config) -> str:
     return str(Path(out_dir, Path(cfg.work_dir).resolve().name)) if out_dir else cfg.work_dir
 
 
-def _start_from_backbone(cfg: Config, path: str | Path, trust: bool) -> None:
-    names = state_dict_of(read_checkpoint(path, trust))
-    prefix = next((prefix for prefix in ('backbone.', 'module.backbone.')
-                   if any(name.startswith(prefix) for name in names)), None)
-    if cfg.model.get('backbone') is None:
-        raise InputError(f'--load-backbone: the model of {cfg.filename} has no backbone')
-    path = str(path) if '://' in str(path) else os.path.abspath(os.path.expanduser(path))
-    # A full path, for processes that run in other folders; MMEngine then does the work.
-    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=path)
-    if prefix:
-        cfg.model.backbone.init_cfg.prefix = prefix
-    if cfg.model.get('pretrained'):  # mmseg's older way to say the same
-        cfg.model.pretrained = None
-
-
-def _use_amp(cfg: Config) -> None:
-    if type_name(cfg.optim_wrapper) not in ('', 'OptimWrapper', 'AmpOptimWrapper'):
-        raise InputError(f'--amp takes the place of an OptimWrapper, the config has {type_name(cfg.optim_wrapper)}')
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-
-
-def _scale_lr(cfg: Config) -> None:
-    if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
-        raise InputError(f'--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in {cfg.filename}: the batch '
-                         'size that its learning rate is for')
-    cfg.auto_scale_lr.enable = True
-
-
-def _use_exact_resume(cfg: Config) -> None:
-    add_hooks(cfg, 'ReseedHook')
-    cfg.train_dataloader.setdefault('worker_init_fn', dict(type='seed_worker'))
-    # Workers that live on carry their random state from epoch to epoch; a resumed run could not know it.
-    cfg.train_dataloader.persistent_workers = False
-
-
-def _use_atomic_checkpoints(cfg: Config) -> None:
-    hooks = cfg.get('default_hooks') or {}
-    checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
-    if checkpoint is None or checkpoint.get('backend_args') or checkpoint.get('file_client_args'):
-        return
-    if '://' not in (checkpoint.get('out_dir') or ''):
-        cfg.default_hooks = {**hooks, 'checkpoint': {**checkpoint, 'backend_args': dict(backend='atomic')}}
+def apply_start(cfg: Config, start: Start) -> None:
+    """Let the config say what :func:`check_start` found."""
+    cfg.resume, cfg.load_from = start.resume, start.path
+    if start.seed is not None:
+        # The samplers are seeded before MMEngine takes the seed from the checkpoint.
+        cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': start.seed}

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobileode_mm.analysis import headline_metric, plot_curves, read_scalars
+from mobileode_mm.analysis.curves import plot_curves
+from mobileode_mm.analysis.scalars import headline_metric, read_scalars
 from mobileode_mm.errors import InputError
 
 

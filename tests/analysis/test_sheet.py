@@ -15,7 +15,8 @@ from mmengine.visualization import Visualizer
 from PIL import Image
 
 import mobileode_mm  # noqa: F401 (lets mmdet be imported without compiled mmcv)
-from mobileode_mm.analysis import drawing, prediction_sheet, sheet
+from mobileode_mm.analysis import drawing, sheet
+from mobileode_mm.analysis.sheet import prediction_sheet
 from mobileode_mm.errors import InputError
 
 mmdet_datasets = pytest.importorskip('mmdet.datasets', reason='needs mmdet')
@@ -337,6 +338,7 @@ def test_a_wrapped_model(boxes, tmp_path):
 
 
 def test_no_toolbox_is_loaded():
-    code = ('import sys, mobileode_mm.analysis, mobileode_mm.engine; '
+    code = ('import sys, mobileode_mm.engine; '
+            'import mobileode_mm.analysis.curves, mobileode_mm.analysis.inside, mobileode_mm.analysis.sheet; '
             'assert not {"mmdet", "mmseg", "mmpretrain"} & set(sys.modules)')
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0

@@ -15,8 +15,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 import mobileode_mm.data
+from mobileode_mm.cli import main
 from mobileode_mm.data import MINI_CLASSES, make_mini_data
-from mobileode_mm.data.cli import main
 from mobileode_mm.errors import InputError
 
 COUNTS = {'detection': (24, 12), 'segmentation': (6, 4), 'classification': (20, 10)}
@@ -203,7 +203,7 @@ def test_class_folders_are_balanced_and_mmpretrain_reads_them(mini):
 def test_second_run_has_nothing_to_do(mini, capsys):
     before = {path: path.stat().st_mtime_ns for path in mini.rglob('*')}
     flags = [str(word) for task, counts in COUNTS.items() for word in (f'--{task}', *counts)]
-    assert main(['--out', str(mini), *flags]) == 0
+    assert main(['mini-data', '--out', str(mini), *flags]) == 0
     assert 'nothing to do' in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in mini.rglob('*')} == before
 
@@ -233,7 +233,7 @@ def test_foreign_folder_and_other_parameters_are_refused_and_untouched(mini, tmp
     before = contents(tmp_path), contents(mini)
     for out, word in ((foreign, 'not mini data'), (file, 'not mini data'), (file / 'mini', 'file'),
                       (mini, 'seed 0 (wanted: 3)')):
-        assert main(['--out', str(out), '--seed', '3']) == 2
+        assert main(['mini-data', '--out', str(out), '--seed', '3']) == 2
         captured = capsys.readouterr()
         assert captured.err.startswith('error: ') and word in captured.err and str(out) in captured.err
     assert (contents(tmp_path), contents(mini)) == before
@@ -249,7 +249,7 @@ def test_bad_parameters_are_refused(tmp_path):
 
 def test_missing_package_is_named_with_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'sklearn.datasets', None)
-    assert main(['--out', str(tmp_path / 'mini')]) == 2
+    assert main(['mini-data', '--out', str(tmp_path / 'mini')]) == 2
     error = capsys.readouterr().err
     assert 'sklearn' in error and 'pip install scikit-learn' in error
     assert not list(tmp_path.iterdir())
@@ -258,9 +258,9 @@ def test_missing_package_is_named_with_the_command(tmp_path, monkeypatch, capsys
 def test_default_place_follows_the_data_root(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv('MOBILEODE_DATA', raising=False)
-    assert main(SMALLEST_FLAGS) == 0
+    assert main(['mini-data', *SMALLEST_FLAGS]) == 0
     monkeypatch.setenv('MOBILEODE_DATA', str(tmp_path / 'elsewhere'))
-    assert main(SMALLEST_FLAGS) == 0
+    assert main(['mini-data', *SMALLEST_FLAGS]) == 0
     assert contents(tmp_path / 'data/mini') == contents(tmp_path / 'elsewhere/mini')
     assert sorted(path.name for path in tmp_path.iterdir()) == ['data', 'elsewhere']
 

@@ -17,9 +17,10 @@ from PIL import Image
 from scipy.io import savemat
 from scipy.sparse import csc_matrix
 
+from mobileode_mm.cli import main
 from mobileode_mm.data import voc_aug
 from mobileode_mm.data.label_maps import palette_png
-from mobileode_mm.data.voc_aug import convert_voc_aug, main
+from mobileode_mm.data.voc_aug import convert_voc_aug
 
 ROOT = Path(__file__).parents[2]
 TRAIN = ['2007_000032', '2008_000008', '2009_000012']
@@ -99,7 +100,7 @@ def contents(folder):
 
 
 def command(*arguments):
-    return main([str(argument) for argument in arguments])
+    return main(['voc-aug', *map(str, arguments)])
 
 
 def test_lists_and_masks(data):

@@ -21,9 +21,9 @@ import onnxruntime  # noqa: E402
 
 from benchmarks.speed.loads import settle  # noqa: E402
 from mobileode_mm.apis import Inferencer  # noqa: E402
+from mobileode_mm.cli import main  # noqa: E402
 from mobileode_mm.deploy import export  # noqa: E402
 from mobileode_mm.deploy import tasks as networks
-from mobileode_mm.deploy.exporting import main  # noqa: E402
 from mobileode_mm.deploy.formats import load  # noqa: E402
 from mobileode_mm.deploy.nms import onnx_translations, suppress  # noqa: E402
 from mobileode_mm.errors import InputError  # noqa: E402
@@ -280,7 +280,7 @@ def test_suppression_becomes_onnxs_own_operator(tmp_path):
 def test_what_cannot_be_made_is_refused(place, tmp_path, monkeypatch, capsys, task, arguments, words):
     monkeypatch.chdir(tmp_path)
     config, options = config_of(task)
-    status = main([str(config), str(place / f'{task}.pth'), '--out', 'a.onnx', *arguments, '--cfg-options',
+    status = main(['export', str(config), str(place / f'{task}.pth'), '--out', 'a.onnx', *arguments, '--cfg-options',
                    *(f'{key}={value}' for key, value in options.items())])
     message = capsys.readouterr().err
     assert status == 2 and message.startswith('error: ') and all(word in message for word in words), message

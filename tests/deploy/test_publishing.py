@@ -19,8 +19,8 @@ from mobileode_mm import create_model
 from mobileode_mm.apis import Inferencer
 from mobileode_mm.apis import test as evaluate
 from mobileode_mm.checkpoints.reading import read_checkpoint, restricted_loading
-from mobileode_mm.cli import train_main
-from mobileode_mm.deploy.publishing import main, publish
+from mobileode_mm.cli import main
+from mobileode_mm.deploy.publishing import publish
 from mobileode_mm.runs.checks import build_model, config_scope
 from mobileode_mm.runs.config import load_config
 
@@ -90,7 +90,7 @@ def run(shared_place, tmp_path_factory):
     config.write_text(TRAINED.format(base=shared_place / 'classification.py', momentum=MOMENTUM))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('MOBILEODE_DATA', str(shared_place / 'data'))
-        assert train_main([str(config), '--work-dir', str(folder / 'work')]) == 0
+        assert main(['train', str(config), '--work-dir', str(folder / 'work')]) == 0
         yield folder / 'work', config, AverageByHand.average
 
 
@@ -183,7 +183,7 @@ def test_it_is_tested_as_the_checkpoint_is(run, published, tmp_path):
 
 def test_its_backbone_starts_a_training(run, published, tmp_path):
     config = run[1]
-    assert train_main([str(config), '--work-dir', str(tmp_path / 'work'), '--load-backbone', str(published),
+    assert main(['train', str(config), '--work-dir', str(tmp_path / 'work'), '--load-backbone', str(published),
                        '--cfg-options', 'optim_wrapper.optimizer.lr=0.0', 'train_cfg.max_epochs=1']) == 0
     state = read_checkpoint(published)['state_dict']
     trained = torch.load(tmp_path / 'work/epoch_1.pth', weights_only=False)['state_dict']
@@ -211,12 +211,12 @@ def test_networks_start_from_it(run, published):
 def test_nothing_is_overwritten(untrained, tmp_path, capfd):
     arguments = [str(untrained / 'classification.pth'), '--config', str(CONFIGS / 'classify_mobileode_mini.py'),
                  '--out', str(tmp_path / 'out')]
-    assert main(arguments) == 0
+    assert main(['publish', *arguments]) == 0
     assert 'the card is classify_mobileode_mini-' in capfd.readouterr().err
     card = next((tmp_path / 'out').glob('*.md'))
     card.write_text('mine')
     next((tmp_path / 'out').glob('*.pth')).unlink()
-    assert main(arguments) == 2
+    assert main(['publish', *arguments]) == 2
     assert 'exists already and is not overwritten' in capfd.readouterr().err
     assert card.read_text() == 'mine' and not list((tmp_path / 'out').glob('*.pth'))
 
@@ -244,10 +244,11 @@ def test_what_is_refused(untrained, tmp_path, monkeypatch, capfd):
                        (untrained / 'detection.pth', 'is a checkpoint of another network'),
                        ('lacking.pth', '1 missing: head.fc.bias'),
                        ('malicious.pth', 'reading such objects can run any code')):
-        assert main([str(name), '--config', str(CONFIGS / 'classify_mobileode_mini.py'), '--out', 'out']) == 2
+        assert main(['publish', str(name), '--config', str(CONFIGS / 'classify_mobileode_mini.py'),
+                     '--out', 'out']) == 2
         assert told in capfd.readouterr().err
     assert not os.path.exists('out') and not os.path.exists('made')
-    assert main(['malicious.pth', '--config', str(CONFIGS / 'classify_mobileode_mini.py'), '--out', 'out',
+    assert main(['publish', 'malicious.pth', '--config', str(CONFIGS / 'classify_mobileode_mini.py'), '--out', 'out',
                  '--trust-checkpoint']) == 0
     assert torch.load(next(Path('out').glob('*.pth')), weights_only=True).keys() == {'state_dict', 'meta'}
 
@@ -261,7 +262,7 @@ def test_half_precision(task, untrained, tmp_path):
     card = json.loads(weights.with_suffix('.json').read_text())
     assert 0 <= card['half_precision_error'] < 0.01  # the features of an untrained backbone may all but vanish
     assert '| precision | half for ' in weights.with_suffix('.md').read_text()
-    mine, theirs = Inferencer(config, weights, 'cpu'), Inferencer(config, whole, 'cpu')
+    mine, theirs = (Inferencer(config, file, 'cpu', deploy=False) for file in (weights, whole))
     halved = {f'{name}.weight' for name, module in theirs.model.named_modules()
               if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear))}
     for (name, value), whole_value in zip(mine.model.state_dict().items(), theirs.model.state_dict().values()):
@@ -276,7 +277,7 @@ def test_half_precision_that_harms_is_refused(untrained, tmp_path, capfd):
     state = checkpoint['state_dict']
     state['head.fc.weight'] = state['head.fc.weight'] * 1e9
     torch.save(checkpoint, tmp_path / 'large.pth')
-    assert main([str(tmp_path / 'large.pth'), '--config', str(CONFIGS / 'classify_mobileode_mini.py'),
+    assert main(['publish', str(tmp_path / 'large.pth'), '--config', str(CONFIGS / 'classify_mobileode_mini.py'),
                  '--out', str(tmp_path / 'out'), '--half']) == 2
     assert '--half moves the outputs by ' in capfd.readouterr().err
     assert not (tmp_path / 'out').exists()

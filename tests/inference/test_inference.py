@@ -17,10 +17,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from mobileode_mm.apis import Inferencer, infer
+from mobileode_mm.cli import main
 from mobileode_mm.data.label_maps import voc_palette
 from mobileode_mm.errors import InputError
 from mobileode_mm.inference import infer as inferring
-from mobileode_mm.inference.infer import main
 from mobileode_mm.inference.sources import read_frames
 from mobileode_mm.runs.checks import config_scope
 from mobileode_mm.runs.config import load_config
@@ -90,7 +90,7 @@ def inferencers(place):
 
 
 def command(here, task, *arguments):
-    return main([str(CONFIGS / f'{TASKS[task]}.py'), str(here / f'{task}.pth'), '--device', 'cpu',
+    return main(['infer', str(CONFIGS / f'{TASKS[task]}.py'), str(here / f'{task}.pth'), '--device', 'cpu',
                  *map(str, arguments)])
 
 
@@ -289,14 +289,14 @@ def test_what_cannot_be_used(here, capfd):
             (('--score-thr', '30'), '--score-thr 30.0: a number from 0 to 1')):
         assert command(here, 'classification', picture, *arguments) == 2
         assert message in capfd.readouterr().err
-    assert main([str(CONFIGS / f'{TASKS["detection"]}.py'), str(here / 'segmentation.pth'), str(picture)]) == 2
+    assert main(['infer', str(CONFIGS / f'{TASKS["detection"]}.py'), str(here / 'segmentation.pth'), str(picture)]) == 2
     assert 'is a checkpoint of another network' in capfd.readouterr().err
     Path('torn.pth').write_bytes((here / 'classification.pth').read_bytes()[:100_000])
     Path('text.pth').write_text('no weights')
     for name, message in (('torn.pth', 'is no checkpoint, or a torn one'),
                           ('text.pth', 'is no checkpoint, or a torn one'),
                           ('absent.pth', 'there is no checkpoint file absent.pth')):
-        assert main([str(CONFIGS / f'{TASKS["classification"]}.py'), name, str(picture)]) == 2
+        assert main(['infer', str(CONFIGS / f'{TASKS["classification"]}.py'), name, str(picture)]) == 2
         assert message in capfd.readouterr().err
     assert not os.path.exists('predictions')
 
@@ -311,11 +311,11 @@ def test_a_checkpoint_that_runs_code_needs_trust(here, capfd):
     checkpoint = torch.load(here / 'classification.pth', weights_only=True)
     torch.save(dict(checkpoint, extra=RunsCode()), 'bad.pth')
     config, picture = str(CONFIGS / f'{TASKS["classification"]}.py'), str(here / 'pictures/plain.png')
-    assert main([config, 'bad.pth', picture]) == 2
+    assert main(['infer', config, 'bad.pth', picture]) == 2
     told = capfd.readouterr().err
     assert 'reading such objects can run any code' in told and '--trust-checkpoint' in told
     assert not os.path.exists('made') and not os.path.exists('predictions')
-    assert main([config, 'bad.pth', picture, '--trust-checkpoint']) == 0
+    assert main(['infer', config, 'bad.pth', picture, '--trust-checkpoint']) == 0
     assert os.path.exists('made')
 
 

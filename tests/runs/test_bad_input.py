@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mobileode_mm.cli import test_main as main_of_test
-from mobileode_mm.cli import train_main as main_of_train
+from mobileode_mm.cli import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,11 +22,11 @@ def refused(place, capsys, monkeypatch):
     for toolbox in ('mmdet', 'mmseg', 'mmpretrain'):
         importlib.import_module(f'{toolbox}.models')  # not within the time that is measured
 
-    def refuse(main, *args):
+    def refuse(command, *args):
         before = snapshot(place)
         began = time.monotonic()
         try:
-            status = main([str(arg) for arg in args])
+            status = main([command, *map(str, args)])
         except SystemExit as usage:
             status = usage.code
         assert time.monotonic() - began < 10
@@ -45,20 +44,20 @@ def refused(place, capsys, monkeypatch):
 
 
 def refuse_training(refused, task, *args):
-    return refused(main_of_train, f'{task}.py', *args)
+    return refused('train', f'{task}.py', *args)
 
 
 # Configs
 
 
 def test_config_path_wrong(refused):
-    message = refused(main_of_train, 'detektion.py')
+    message = refused('train', 'detektion.py')
     assert message.startswith('there is no config detektion.py; nearest names: detection.py, ')
-    assert 'a folder' in refused(main_of_train, '.')
+    assert 'a folder' in refused('train', '.')
 
 
 def test_config_of_the_checkout_is_found_by_its_name(place, capsys):
-    assert main_of_train(['ssdlite_mobilode.py']) == 2
+    assert main(['train', 'ssdlite_mobilode.py']) == 2
     assert str(ROOT / 'configs/ssdlite_mobileode.py') in capsys.readouterr().err
 
 
@@ -70,14 +69,14 @@ def test_config_of_the_checkout_is_found_by_its_name(place, capsys):
 ])
 def test_config_that_cannot_be_read(line, told, place, refused):
     (place / 'mine.py').write_text(f'# mine\n{line}\n')
-    message = refused(main_of_train, 'mine.py')
+    message = refused('train', 'mine.py')
     assert message.startswith('cannot read the config mine.py: ')
     assert told in message
 
 
 def test_config_without_training(place, refused):
     (place / 'mine.py').write_text("_base_ = 'detection.py'\ntrain_dataloader = None\noptim_wrapper = None\n")
-    assert refused(main_of_train, 'mine.py') == 'mine.py has no train_dataloader, no optim_wrapper\n'
+    assert refused('train', 'mine.py') == 'mine.py has no train_dataloader, no optim_wrapper\n'
 
 
 def test_config_of_a_network_that_cannot_be_built(refused):
@@ -108,8 +107,8 @@ def test_flags_that_cannot_be_used(refused, monkeypatch):
     assert 'base_batch_size' in message
     assert 'tools/dist_train.sh' in refuse_training(refused, 'detection', '--launcher', 'pytorch')
     assert "invalid choice: 'ssh'" in refuse_training(refused, 'detection', '--launcher', 'ssh')
-    assert 'needs a display' in refused(main_of_test, 'detection.py', 'x.pth', '--show')
-    assert 'must end in .pkl' in refused(main_of_test, 'detection.py', 'x.pth', '--out', 'x.json')
+    assert 'needs a display' in refused('test', 'detection.py', 'x.pth', '--show')
+    assert 'must end in .pkl' in refused('test', 'detection.py', 'x.pth', '--out', 'x.json')
 
 
 # Data
@@ -117,7 +116,7 @@ def test_flags_that_cannot_be_used(refused, monkeypatch):
 
 def test_coco_absent(place, refused, monkeypatch):
     monkeypatch.setenv('MOBILEODE_DATA', str(place / 'mine'))
-    message = refused(main_of_train, ROOT / 'configs/ssdlite_mobileode.py')
+    message = refused('train', ROOT / 'configs/ssdlite_mobileode.py')
     assert message.startswith(f'COCO 2017 not found: there is no {place}/mine/coco')
     assert 'annotations_trainval2017.zip' in message
     assert str(ROOT / 'configs/ssdlite_mobileode_mini.py') in message
@@ -126,7 +125,7 @@ def test_coco_absent(place, refused, monkeypatch):
 
 def test_mini_data_absent(place, refused, monkeypatch):
     monkeypatch.setenv('MOBILEODE_DATA', str(place / 'mine'))
-    message = refused(main_of_train, ROOT / 'configs/ssdlite_mobileode_mini.py')
+    message = refused('train', ROOT / 'configs/ssdlite_mobileode_mini.py')
     assert f'mobileode-mini-data --out {place}/mine/mini\n' in message
 
 
@@ -159,16 +158,16 @@ def test_cifar10_broken(cifar10, refused):
     for name in ('data_batch_3', 'test_batch'):
         whole = (cifar10 / name).read_bytes()
         (cifar10 / name).write_bytes(whole[:-3])
-        message = refused(main_of_train, config)
+        message = refused('train', config)
         assert message.startswith(f'data/cifar10/cifar-10-batches-py/{name}: not the published file, or a torn one')
         assert 'Get it again: https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz' in message
         (cifar10 / name).unlink()
-        message = refused(main_of_train, config)
+        message = refused('train', config)
         assert message.startswith(f'CIFAR-10 not found: there is no {cifar10 / name}')
         assert 'To get it: https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz' in message
         assert 'classify_mobileode_cifar10_mini.py' in message
         (cifar10 / name).write_bytes(whole)
-    message = refused(main_of_train, config, '--cfg-options', 'model.head.num_classes=7')
+    message = refused('train', config, '--cfg-options', 'model.head.num_classes=7')
     assert f'head.num_classes is 7, but {cifar10.relative_to(Path.cwd())} is used with 10 classes' in message
 
 
@@ -285,8 +284,8 @@ def test_work_dir_of_an_earlier_run(place, refused):
 
 def test_output_that_exists(place, refused):
     (place / 'old.pkl').write_bytes(b'precious')
-    assert 'old.pkl exists already' in refused(main_of_test, 'detection.py', 'x.pth', '--out', 'old.pkl')
-    assert 'data exists already' in refused(main_of_test, 'detection.py', 'x.pth', '--show-dir', 'data')
+    assert 'old.pkl exists already' in refused('test', 'detection.py', 'x.pth', '--out', 'old.pkl')
+    assert 'data exists already' in refused('test', 'detection.py', 'x.pth', '--show-dir', 'data')
 
 
 @pytest.fixture
@@ -302,9 +301,9 @@ def model(place):
 def test_checkpoint_of_another_network(model, refused):
     state = {name.replace('layer', 'stage'): value for name, value in model.state_dict().items()}
     torch.save(dict(state_dict=state), 'other.pth')
-    for main, args in ((main_of_test, ['other.pth']), (main_of_train, ['--resume', 'other.pth']),
-                       (main_of_train, ['--cfg-options', 'load_from=other.pth'])):
-        message = refused(main, 'segmentation.py', *args)
+    for command, args in (('test', ['other.pth']), ('train', ['--resume', 'other.pth']),
+                          ('train', ['--cfg-options', 'load_from=other.pth'])):
+        message = refused(command, 'segmentation.py', *args)
         assert 'other.pth is a checkpoint of another network' in message
         assert 'missing: backbone.layer1.0.conv1.weight' in message
         assert 'unexpected: backbone.stage1.0.conv1.weight' in message
@@ -323,12 +322,12 @@ def test_checkpoint_that_cannot_be_read(content, model, place, refused):
     torch.save(dict(state_dict=model.state_dict()), 'torn.pth')
     data = (place / 'torn.pth').read_bytes()
     (place / 'torn.pth').write_bytes(data[:-50] if content is None else content)
-    for main, args in ((main_of_test, ['torn.pth']), (main_of_train, ['--resume', 'torn.pth'])):
-        assert 'torn.pth is no checkpoint, or a torn one' in refused(main, 'segmentation.py', *args)
+    for command, args in (('test', ['torn.pth']), ('train', ['--resume', 'torn.pth'])):
+        assert 'torn.pth is no checkpoint, or a torn one' in refused(command, 'segmentation.py', *args)
 
 
 def test_checkpoint_absent(refused):
-    assert refused(main_of_test, 'segmentation.py', 'absent.pth') == 'there is no checkpoint file absent.pth\n'
+    assert refused('test', 'segmentation.py', 'absent.pth') == 'there is no checkpoint file absent.pth\n'
     assert 'absent.pth' in refuse_training(refused, 'segmentation', '--resume', 'absent.pth')
 
 
@@ -391,6 +390,6 @@ def test_picture_that_breaks_during_the_run(path, how, told, place, run):
 def test_fewer_pictures_than_a_batch(place, capsys):
     """Told by the built loader, so the Runner has made its folder by then."""
     options = ['train_dataloader.batch_size=1000', 'train_dataloader.drop_last=True']
-    assert main_of_train(['detection.py', '--cfg-options', *options]) == 2
+    assert main(['train', 'detection.py', '--cfg-options', *options]) == 2
     message = capsys.readouterr().err
     assert 'train_dataloader gives no batch' in message and 'batch_size' in message and 'Traceback' not in message

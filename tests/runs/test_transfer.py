@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mobileode_mm import MobileODEV1, create_model
-from mobileode_mm.cli import train_main
+from mobileode_mm.cli import main
 
 SMALL = dict(widen_factor=0.25, input_size=96)
 CONFIG = '''
@@ -37,7 +37,7 @@ def test_a_classifiers_backbone_starts_a_detector(classifier, place, capsys, by)
         init_cfg = "dict(type='Pretrained', checkpoint='classifier.pth', prefix='backbone.')"
         (place / 'mine.py').write_text(CONFIG.replace('out_indices', f'init_cfg={init_cfg}, out_indices'))
         arguments = []
-    assert train_main(['mine.py', '--work-dir', 'run', *arguments]) == 0
+    assert main(['train', 'mine.py', '--work-dir', 'run', *arguments]) == 0
     log = next((place / 'run').glob('*/*.log')).read_text()
     assert '175 loaded, 32 of them resampled, 0 missing, 0 unexpected' in log
     trained = torch.load('run/epoch_1.pth', weights_only=False)['state_dict']
@@ -54,7 +54,7 @@ def test_a_classifiers_backbone_starts_a_detector(classifier, place, capsys, by)
 def test_another_networks_backbone_is_an_error(place, capsys, change, told):
     (place / 'mine.py').write_text(CONFIG)
     torch.save(create_model('mobileode_v1', **{**SMALL, **change}).state_dict(), 'other.pth')
-    assert train_main(['mine.py', '--work-dir', 'run', '--load-backbone', 'other.pth']) == 2
+    assert main(['train', 'mine.py', '--work-dir', 'run', '--load-backbone', 'other.pth']) == 2
     message = capsys.readouterr().err
     assert told in message and 'of another shape' in message and 'Traceback' not in message
     assert not (place / 'run').exists()
@@ -62,5 +62,5 @@ def test_another_networks_backbone_is_an_error(place, capsys, change, told):
 
 def test_an_absent_checkpoint_is_an_error(place, capsys):
     (place / 'mine.py').write_text(CONFIG)
-    assert train_main(['mine.py', '--load-backbone', 'nowhere.pth']) == 2
+    assert main(['train', 'mine.py', '--load-backbone', 'nowhere.pth']) == 2
     assert 'nowhere.pth' in capsys.readouterr().err

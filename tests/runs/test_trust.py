@@ -7,8 +7,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 
 from mobileode_mm.checkpoints.reading import restricted_loading
-from mobileode_mm.cli import test_main as evaluate
-from mobileode_mm.cli import train_main
+from mobileode_mm.cli import main
 from mobileode_mm.errors import InputError
 from mobileode_mm.runs.checks import build_model, config_scope
 from mobileode_mm.runs.config import load_config
@@ -30,16 +29,16 @@ def save(path, **more):
 
 
 WAYS = {
-    'resume': (train_main, ['--resume', 'bad.pth']),
-    'the latest of the work dir': (train_main, ['--resume']),
-    'load_from': (train_main, ['--cfg-options', 'load_from=bad.pth']),
-    'load_backbone': (train_main, ['--load-backbone', 'bad.pth']),
-    'init_cfg of the backbone': (train_main, ['--cfg-options', 'model.backbone.init_cfg.type=Pretrained',
+    'resume': ('train', ['--resume', 'bad.pth']),
+    'the latest of the work dir': ('train', ['--resume']),
+    'load_from': ('train', ['--cfg-options', 'load_from=bad.pth']),
+    'load_backbone': ('train', ['--load-backbone', 'bad.pth']),
+    'init_cfg of the backbone': ('train', ['--cfg-options', 'model.backbone.init_cfg.type=Pretrained',
                                               'model.backbone.init_cfg.checkpoint=bad.pth',
                                               'model.backbone.init_cfg.prefix=backbone.']),
-    'init_cfg of the network': (train_main, ['--cfg-options', 'model.init_cfg.type=Pretrained',
+    'init_cfg of the network': ('train', ['--cfg-options', 'model.init_cfg.type=Pretrained',
                                              'model.init_cfg.checkpoint=bad.pth']),
-    'test': (evaluate, ['bad.pth']),
+    'test': ('test', ['bad.pth']),
 }
 
 
@@ -50,7 +49,7 @@ def test_code_is_run_on_no_way(way, place, capfd):
     if way.startswith('the latest'):
         Path('run').mkdir()
         Path('bad.pth').rename('run/epoch_1.pth')
-    assert command(['classification.py', *arguments, '--work-dir', 'run']) == 2
+    assert main([command, 'classification.py', *arguments, '--work-dir', 'run']) == 2
     told = capfd.readouterr().err
     assert 'reading such objects can run any code' in told and '--trust-checkpoint' in told
     assert not os.path.exists('made')
@@ -58,10 +57,11 @@ def test_code_is_run_on_no_way(way, place, capfd):
 
 def test_trust_is_given_by_a_flag(place, capfd):
     save('bad.pth', extra=RunsCode())
-    arguments = ['classification.py', 'bad.pth', '--work-dir', 'run', '--cfg-options', 'test_dataloader.num_workers=0']
-    assert evaluate(arguments) == 2
+    arguments = ['test', 'classification.py', 'bad.pth', '--work-dir', 'run', '--cfg-options',
+                 'test_dataloader.num_workers=0']
+    assert main(arguments) == 2
     assert not os.path.exists('made')
-    assert evaluate([*arguments, '--trust-checkpoint']) == 0
+    assert main([*arguments, '--trust-checkpoint']) == 0
     assert os.path.isdir('made')
 
 

@@ -1,8 +1,7 @@
-"""Measure layers, backbones, detectors or segmentors side by side: ``python tools/analysis_tools/benchmark.py layer``;
-see ``--help``."""
+"""Measure layers or networks side by side: ``mobileode bench`` under the name of a tool."""
 import sys
 
-from benchmarks.speed.benchmark import main
+from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['bench', *sys.argv[1:]]))

@@ -1,8 +1,7 @@
-"""Compare the solvers' norms on segmentation: ``python tools/analysis_tools/compare_norms.py CONFIG``; see
-``--help``."""
+"""Compare the solvers' norms on segmentation: ``mobileode norms`` under the name of a tool."""
 import sys
 
-from benchmarks.studies.norms import main
+from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['norms', *sys.argv[1:]]))

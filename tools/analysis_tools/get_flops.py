@@ -1,8 +1,7 @@
-"""Count parameters, multiply-adds, FLOPs and activations: ``python tools/analysis_tools/get_flops.py CONFIG``; see
-``--help``."""
+"""Count parameters, multiply-adds, FLOPs and activations: ``mobileode flops`` under OpenMMLab's name."""
 import sys
 
-from benchmarks.complexity.cli import main
+from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['flops', *sys.argv[1:]]))

@@ -1,7 +1,7 @@
-"""Draw step lengths, trajectories or feature maps of a trained network; see ``--help``."""
+"""Draw step lengths, trajectories or feature maps: ``mobileode look-inside`` under the name of a tool."""
 import sys
 
-from benchmarks.studies.look_inside import main
+from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['look-inside', *sys.argv[1:]]))

@@ -1,7 +1,7 @@
-"""Check the paper's claims that need no training: ``python tools/analysis_tools/paper_claims.py``."""
+"""Check the paper's claims that need no training: ``mobileode claims`` under the name of a tool."""
 import sys
 
-from benchmarks.complexity.claims import main
+from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['claims', *sys.argv[1:]]))

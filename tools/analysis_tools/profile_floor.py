@@ -1,8 +1,7 @@
-"""Time of every part of a network beside its floor on this machine: ``python tools/analysis_tools/profile_floor.py``;
-see ``--help``."""
+"""Time every part of a network beside its floor: ``mobileode profile`` under the name of a tool."""
 import sys
 
-from benchmarks.speed.floors import main
+from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['profile', *sys.argv[1:]]))

@@ -1,8 +1,7 @@
-"""Say what is wrong with the folder of a data set before training does; see ``--help``."""
-
+"""Report what is wrong with a data set: ``mobileode verify-data`` under the name of a tool."""
 import sys
 
-from mobileode_mm.data.verify.cli import main
+from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['verify-data', *sys.argv[1:]]))

@@ -1,8 +1,7 @@
-"""Add the Semantic Boundaries Dataset to Pascal VOC 2012; see ``--help``."""
-
+"""Add the Semantic Boundaries Dataset to Pascal VOC 2012: ``mobileode voc-aug`` under OpenMMLab's name."""
 import sys
 
-from mobileode_mm.data.voc_aug import main
+from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['voc-aug', *sys.argv[1:]]))

@@ -1,7 +1,7 @@
-"""Write a trained network into an ONNX, TorchScript or exported-program file; ``--help`` lists the flags."""
+"""Write an ONNX, TorchScript or exported-program file: ``mobileode export`` under the name of a tool."""
 import sys
 
-from mobileode_mm.deploy.exporting import main
+from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['export', *sys.argv[1:]]))

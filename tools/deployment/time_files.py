@@ -1,7 +1,7 @@
-"""Time trained networks, and the ONNX files made of them, side by side; ``--help`` lists the flags."""
+"""Time networks and the ONNX files made of them: ``mobileode bench-files`` under the name of a tool."""
 import sys
 
-from benchmarks.speed.files import main
+from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['bench-files', *sys.argv[1:]]))

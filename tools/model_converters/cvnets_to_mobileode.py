@@ -1,8 +1,7 @@
-"""Convert weights of the released program: python tools/model_converters/cvnets_to_mobileode.py IN OUT"""
-
+"""Convert weights of the released program: ``mobileode convert`` under the name of a tool."""
 import sys
 
-from mobileode_mm.checkpoints.released import main
+from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['convert', *sys.argv[1:]]))

@@ -2,8 +2,9 @@
 
 from .cifar10 import verify_cifar10
 from .coco import verify_coco
+from .files import Reading
 from .imagenet import verify_imagenet
 from .report import Report
 from .voc import verify_voc
 
-__all__ = ['Report', 'verify_cifar10', 'verify_coco', 'verify_imagenet', 'verify_voc']
+__all__ = ['Reading', 'Report', 'verify_cifar10', 'verify_coco', 'verify_imagenet', 'verify_voc']

@@ -1,0 +1,42 @@
+"""Flags that several commands have."""
+import argparse
+import os
+
+from mmengine.config import DictAction
+
+
+class Options(DictAction):
+    """MMEngine's KEY=VALUE pairs; what is no pair is an error of usage, not a traceback."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        for pair in values:
+            if '=' not in pair:
+                parser.error(f'argument {option_string}: {pair!r} is not of the form KEY=VALUE')
+        super().__call__(parser, namespace, values, option_string)
+
+
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """Add the flags on how a config and a checkpoint are read: ``--cfg-options`` and ``--trust-checkpoint``."""
+    parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
+                        help='replace settings of the config, as in data_root=/data/coco train_cfg.max_epochs=3 '
+                        'key="[a,b]"')
+    parser.add_argument('--trust-checkpoint', action='store_true',
+                        help='read checkpoints that can run code when they are read')
+
+
+def add_no_deploy(parser: argparse.ArgumentParser) -> None:
+    """Add ``--no-deploy``, which is read as ``args.deploy``."""
+    parser.add_argument('--no-deploy', dest='deploy', action='store_false',
+                        help='run the network as it was trained, not in its deploy form')
+
+
+def add_launcher_options(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of runs on several processes: ``--launcher``, and ``--local_rank`` of older launchers."""
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
+                        help='who started the processes (default: none)')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def use_local_rank(args: argparse.Namespace) -> None:
+    """Set ``LOCAL_RANK`` where the launcher gave a flag instead."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))

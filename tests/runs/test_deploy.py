@@ -1,0 +1,64 @@
+"""A test runs in the deploy form: after the checkpoint is loaded, before the network is compiled."""
+import pickle
+
+import pytest
+import torch
+
+from mobileode_mm.apis import Inferencer
+from mobileode_mm.apis import test as evaluate
+from mobileode_mm.cli import main
+
+# With averaged weights, which an EMAHook puts into the network for the test.
+CONFIG = '''
+_base_ = 'classification.py'
+custom_imports = dict(imports=['mobileode_mm', 'mobileode_mm.classification'])
+model = dict(
+    type='FittedClassifier',
+    backbone=dict(_delete_=True, type='mobileode_mm.MobileODEV1', widen_factor=0.125, input_size=64),
+    head=dict(in_channels=9))
+train_cfg = dict(max_epochs=1)
+custom_hooks = [dict(type='EMAHook', momentum=0.1)]
+'''
+SAYS = 'FittedClassifier is tested in its deploy form'
+
+
+@pytest.fixture
+def checkpoint(place):
+    (place / 'ours.py').write_text(CONFIG)
+    assert main(['train', 'ours.py', '--work-dir', 'run']) == 0
+    return 'run/epoch_1.pth'
+
+
+def log_of(folder):
+    return next(folder.glob('*/*.log')).read_text()
+
+
+def scores_in(path):
+    return torch.stack([sample['pred_score'] for sample in pickle.loads(path.read_bytes())])
+
+
+def test_same_metrics_in_either_form(checkpoint, place):
+    found = {}
+    for name, options in (('trained', dict(deploy=False)), ('deployed', {}),
+                          ('compiled', dict(cfg_options={'compile.backend': 'eager'}))):
+        metrics = evaluate('ours.py', checkpoint, name, out=f'{name}.pkl', **options)
+        found[name] = {key: f'{value:.4f}' for key, value in metrics.items() if 'time' not in key}
+        assert (SAYS in log_of(place / name)) == (name != 'trained')
+        torch.testing.assert_close(scores_in(place / f'{name}.pkl'), scores_in(place / 'trained.pkl'))
+    assert found['deployed'] == found['compiled'] == found['trained'] != {}
+    log = log_of(place / 'compiled')
+    assert log.index(SAYS) < log.index('Compiled on their first batches')
+
+
+def test_the_flag_leaves_the_network_as_it_was_trained(checkpoint, place):
+    assert main(['test', 'ours.py', checkpoint, '--work-dir', 'whole', '--no-deploy']) == 0
+    assert SAYS not in log_of(place / 'whole')
+
+
+def test_the_inferencer_has_either_form(checkpoint, place):
+    deployed = Inferencer('ours.py', checkpoint, 'cpu')
+    trained = Inferencer('ours.py', checkpoint, 'cpu', deploy=False)
+    assert deployed.model.deploy and not trained.model.deploy
+    images = sorted(map(str, (place / 'data/folders/val/red').iterdir()))
+    for found, expected in zip(deployed(images), trained(images), strict=True):
+        torch.testing.assert_close(torch.from_numpy(found.scores), torch.from_numpy(expected.scores))
