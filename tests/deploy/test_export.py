@@ -93,7 +93,7 @@ def made(place):
 
 def inferencer_of(place, task):
     config, options = config_of(task)
-    return Inferencer(config, place / f'{task}.pth', 'cpu', cfg_options=options)
+    return Inferencer(config, place / f'{task}.pth', 'cpu', cfg_options=options, deploy=False)
 
 
 def run_onnx(place, task, *arguments):

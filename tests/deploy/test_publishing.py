@@ -125,8 +125,8 @@ def test_the_files(task, format, untrained, tmp_path):
         classification='CustomDataset, data/mini/classification/train')[task])
     picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     # The config beside the weights is whole: it needs no other file.
-    mine = Inferencer(weights.with_suffix('.py'), weights, 'cpu')
-    theirs = Inferencer(config, original, 'cpu')
+    mine = Inferencer(weights.with_suffix('.py'), weights, 'cpu', deploy=False)
+    theirs = Inferencer(config, original, 'cpu', deploy=False)
     assert mine.classes == theirs.classes == tuple(card['classes'])
     assert card['parameters'] == sum(parameter.numel() for parameter in theirs.model.parameters())
     for a, b in zip(mine([picture])[0], theirs([picture])[0], strict=True):
