@@ -11,7 +11,7 @@ def keep_freed_memory() -> bool:
 
     glibc gives large pieces back to the system, which hands them out again page by page, each filled with zeros: of a
     training step of SSDLite on a CPU that was 5 % (MobileNetV2) to 17 % (MobileODE V2) of the time, measured with 16
-    pictures of 192 px, one thread. The process's size then stays at its peak.
+    images of 192 px, one thread. The process's size then stays at its peak.
 
     Returns:
         Whether it could be set: the C library is glibc, and no variable of the environment sets it up otherwise.

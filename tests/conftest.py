@@ -130,18 +130,18 @@ def make_data(root: Path) -> None:
     for split, count in (('train', 16), ('val', 6)):
         images, annotations, names = [], [], []
         for number in range(count):
-            picture = rng.integers(0, 90, (SIDE, SIDE, 3), np.uint8)
+            image = rng.integers(0, 90, (SIDE, SIDE, 3), np.uint8)
             labels = np.zeros((SIDE, SIDE), np.uint8)
             label = number % 3
             x, y, side = *rng.integers(0, 24, 2), rng.integers(20, 40)
-            picture[y:y + side, x:x + side, 2 - label] = 255
+            image[y:y + side, x:x + side, 2 - label] = 255
             labels[y:y + side, x:x + side] = label + 1
             name = f'{split}_{number}'
             names.append(name)
-            _write(root / 'coco' / split / f'{name}.jpg', picture)
-            _write(root / 'voc/JPEGImages' / f'{name}.jpg', picture)
+            _write(root / 'coco' / split / f'{name}.jpg', image)
+            _write(root / 'voc/JPEGImages' / f'{name}.jpg', image)
             _write(root / 'voc/SegmentationClass' / f'{name}.png', labels)
-            _write(root / 'folders' / split / CLASSES[label] / f'{name}.png', picture)
+            _write(root / 'folders' / split / CLASSES[label] / f'{name}.png', image)
             images.append(dict(id=number, file_name=f'{name}.jpg', width=SIDE, height=SIDE))
             annotations.append(dict(id=number, image_id=number, category_id=label + 1, iscrowd=0,
                                     bbox=[int(x), int(y), int(side), int(side)], area=int(side * side)))
@@ -152,9 +152,9 @@ def make_data(root: Path) -> None:
             categories=[dict(id=i, name=name) for i, name in enumerate(CLASSES, 1)]), indent=1))
 
 
-def _write(path: Path, picture: np.ndarray) -> None:
+def _write(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), picture)
+    assert cv2.imwrite(str(path), image)
 
 
 def make_place(folder: Path, epochs: int = 3) -> Path:

@@ -1,5 +1,7 @@
 """The one command line: its overview, its commands, the earlier names."""
+import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +79,14 @@ def test_what_runs_from_a_checkout_says_so_elsewhere(name, tmp_path):
     assert done.returncode == 2
     assert done.stderr == f'error: mobileode {name} runs from a checkout: clone the repository, and in it ' \
                           'pip install -e .\n'
+
+
+def test_each_tool_is_a_command_under_another_name():
+    named = []
+    for path in (ROOT / 'tools').rglob('*.py'):
+        text = path.read_text()
+        if path.name == 'run_onnx.py':  # which is taken along with a model, and needs nothing of this project
+            continue
+        named += re.findall(r"main\(\['([\w-]+)', \*sys.argv\[1:\]\]\)", text)
+        assert f'mobileode {named[-1]}' in ast.get_docstring(ast.parse(text))
+    assert sorted(named) == sorted(set(COMMANDS) - {'doctor'})

@@ -1,4 +1,4 @@
-"""How bad input is told."""
+"""How bad input is reported."""
 import pytest
 
 from mobileode_mm.errors import BAD_INPUT, INTERRUPTED, InputError, exit_status, listed
@@ -10,15 +10,15 @@ def raising(error):
     return command
 
 
-@pytest.mark.parametrize('command, status, told', [
+@pytest.mark.parametrize('command, status, reported', [
     (lambda: None, 0, ''), (lambda: 0, 0, ''), (lambda: 3, 3, ''),
     (raising(InputError('no folder x; make it')), BAD_INPUT, 'error: no folder x; make it\n'),
     (raising(KeyboardInterrupt()), INTERRUPTED, 'stopped half-way\n'),
 ])
-def test_exit_status(command, status, told, capsys):
+def test_exit_status(command, status, reported, capsys):
     assert exit_status(command, 'stopped half-way') == status
     out, err = capsys.readouterr()
-    assert (out, err) == ('', told)
+    assert (out, err) == ('', reported)
 
 
 def test_a_fault_of_the_program_is_no_bad_input():

@@ -1,4 +1,4 @@
-"""Boxes, tinted classes and labels on pictures."""
+"""Boxes, tinted classes and labels on images."""
 from functools import cache
 from pathlib import Path
 
@@ -15,42 +15,42 @@ NEUTRAL = (228, 228, 228)
 def class_colour(label: int) -> tuple[int, int, int]:
     """RGB of a class index."""
     # Steps of the golden angle keep the hues of neighbours apart. Boxes do without the palette of the data
-    # set: COCO's has many a dark blue that is lost on a dark picture.
+    # set: COCO's has many a dark blue that is lost on a dark image.
     hue = round(255 * (label * 0.618034 % 1))
     return Image.new('HSV', (1, 1), (hue, 190, 235)).convert('RGB').getpixel((0, 0))
 
 
-def with_boxes(picture: Image.Image, boxes: list[tuple], scale: float) -> Image.Image:
+def with_boxes(image: Image.Image, boxes: list[tuple], scale: float) -> Image.Image:
     """Draw boxes with their labels.
 
     Args:
-        picture: RGB; it stays as it is.
+        image: RGB; it stays as it is.
         boxes: Corners (x1, y1, x2, y2), text and colour of each, the topmost last.
         scale: What the corners are multiplied by.
     """
-    picture = picture.copy()
-    draw = ImageDraw.Draw(picture)
+    image = image.copy()
+    draw = ImageDraw.Draw(image)
     corners = [[round(scale * side) for side in box] for box, _, _ in boxes]
     for (x1, y1, x2, y2), (_, _, colour) in zip(corners, boxes, strict=True):
         draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=colour, width=3)
     # All labels after all boxes, so that no line crosses a text.
     for (x1, y1, _, _), (_, text, colour) in zip(corners, boxes, strict=True):
-        x = max(0, min(x1, picture.width - label_width(text)))
+        x = max(0, min(x1, image.width - label_width(text)))
         draw_label(draw, x, y1 - LINE if y1 >= LINE else max(0, y1), text, colour)
-    return picture
+    return image
 
 
-def with_classes(picture: Image.Image, classes: torch.Tensor, metainfo: dict) -> tuple[Image.Image, list]:
+def with_classes(image: Image.Image, classes: torch.Tensor, metainfo: dict) -> tuple[Image.Image, list]:
     """Tint each pixel with the colour of its class; also the label of each class that occurs.
 
     Args:
-        picture: RGB.
-        classes: Class indices (1, H, W), resized to the picture; those that are no class are left plain.
+        image: RGB.
+        classes: Class indices (1, H, W), resized to the image; those that are no class are left plain.
         metainfo: ``classes``, and ``palette`` where there is one.
     """
     index_map = Image.fromarray(classes.squeeze(0).numpy().astype(np.int32))
-    index_map = np.asarray(index_map.resize(picture.size, Image.Resampling.NEAREST))
-    pixels = np.array(picture)
+    index_map = np.asarray(index_map.resize(image.size, Image.Resampling.NEAREST))
+    pixels = np.array(image)
     palette = metainfo.get('palette')
     labels = []
     for index in np.unique(index_map):

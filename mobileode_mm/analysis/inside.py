@@ -61,7 +61,7 @@ def plot_trajectory(model: nn.Module, inputs: Tensor, out: str | Path, solver: s
 
     Args:
         model: The network, in eval mode.
-        inputs: One normalised picture, (1, 3, H, W), as the backbone takes it.
+        inputs: One normalised image, (1, 3, H, W), as the backbone takes it.
         out: The PNG.
         solver: Its name as :func:`solvers` has it; by default the last.
         position: Row and column on the solver's map; by default the one whose input is largest.
@@ -105,11 +105,11 @@ def plot_trajectory(model: nn.Module, inputs: Tensor, out: str | Path, solver: s
 
 
 def plot_feature_maps(model: nn.Module, inputs: Tensor, out: str | Path) -> Path:
-    """Draw what each stage of a backbone makes of a picture as a PNG: the mean over its channels, and the strongest.
+    """Draw what each stage of a backbone makes of an image as a PNG: the mean over its channels, and the strongest.
 
     Args:
         model: The network, in eval mode; any backbone whose stages are its children.
-        inputs: One normalised picture, (1, 3, H, W), as the backbone takes it.
+        inputs: One normalised image, (1, 3, H, W), as the backbone takes it.
         out: The PNG.
     """
     maps = {name: value for name, value in _seen(model.backbone, dict(model.backbone.named_children()), inputs).items()
@@ -132,7 +132,7 @@ def plot_feature_maps(model: nn.Module, inputs: Tensor, out: str | Path) -> Path
 
 @torch.no_grad()
 def _seen(backbone: nn.Module, modules: dict[str, nn.Module], inputs: Tensor, of_input: bool = False) -> dict:
-    """What modules of a backbone were given, or gave, for a picture."""
+    """What modules of a backbone were given, or gave, for an image."""
     seen, handles = {}, []
     for name, module in modules.items():
         def note(module, given, output, name=name):

@@ -1,7 +1,7 @@
 """A contact sheet of predictions beside ground truth.
 
-The pictures are brought to their size on the sheet before anything is drawn. The toolboxes' visualizers draw
-on the picture as stored and scale their text with the object (6 pt for a small box), unreadable on a sheet.
+The images are brought to their size on the sheet before anything is drawn. The toolboxes' visualizers draw
+on the image as stored and scale their text with the object (6 pt for a small box), unreadable on a sheet.
 """
 import random
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from ..errors import InputError
 from .drawing import LINE, NEUTRAL, class_colour, draw_label, font, label_width, with_boxes, with_classes
 
-SIDE = 400  # longest side of a picture on the sheet, px
+SIDE = 400  # longest side of an image on the sheet, px
 COLUMNS = 4
 GAP = 12
 HEADER = 40  # height of the header, px
@@ -28,13 +28,13 @@ RIGHT, WRONG = (178, 223, 178), (245, 183, 177)
 
 class _Panel(NamedTuple):
     header: str
-    picture: Image.Image
-    labels: list[tuple[str, tuple]]  # text and colour of each label below the picture
+    image: Image.Image
+    labels: list[tuple[str, tuple]]  # text and colour of each label below the image
 
 
 def prediction_sheet(model: torch.nn.Module, dataset, out: str | Path, num_images: int = 8,
                      score_thr: float = 0.3) -> Path:
-    """Draw what a model predicts beside what is true, for pictures evenly spaced over a data set.
+    """Draw what a model predicts beside what is true, for images evenly spaced over a data set.
 
     Boxes with class and score for detection, coloured classes for segmentation, label and score for
     classification. The model's mode and the state of the random generators are the same afterwards.
@@ -43,7 +43,7 @@ def prediction_sheet(model: torch.nn.Module, dataset, out: str | Path, num_image
         model: A model of mmdet, mmseg or mmpretrain, wrapped for several processes or not.
         dataset: Its data set with the pipeline for testing.
         out: PNG to write.
-        num_images: Pictures on the sheet; all of a smaller data set.
+        num_images: Images on the sheet; all of a smaller data set.
         score_thr: Boxes below this score are not drawn.
 
     Returns:
@@ -53,7 +53,7 @@ def prediction_sheet(model: torch.nn.Module, dataset, out: str | Path, num_image
         InputError: The data set is empty, or the predictions are of another kind.
     """
     if not len(dataset):
-        raise InputError('No sheet of predictions: the data set holds no picture.')
+        raise InputError('No sheet of predictions: the data set holds no image.')
     indices = np.linspace(0, len(dataset) - 1, min(num_images, len(dataset))).round().astype(int).tolist()
     rows = [[]]
     with _undisturbed(model) as bare_model:
@@ -89,14 +89,14 @@ def _undisturbed(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
 
 
 def _panels(sample, info: dict, metainfo: dict, score_thr: float) -> list[_Panel]:
-    # The data set's own picture: the network's input is resized and normalised.
+    # The data set's own image: the network's input is resized and normalised.
     pixels = info['img'] if 'img' in info else mmcv.imread(info['img_path'], channel_order='rgb')
-    picture = Image.fromarray(pixels).convert('RGB')
-    scale = SIDE / max(picture.size)
-    small = picture.resize([max(1, round(side * scale)) for side in picture.size], Image.Resampling.LANCZOS)
+    image = Image.fromarray(pixels).convert('RGB')
+    scale = SIDE / max(image.size)
+    small = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.LANCZOS)
     classes = metainfo['classes']
     if 'pred_instances' in sample:
-        # The data set's boxes and not the sample's, which a pipeline may have resized with the picture.
+        # The data set's boxes and not the sample's, which a pipeline may have resized with the image.
         # Regions that the evaluation ignores are left out.
         true = [(instance['bbox'], classes[instance['bbox_label']], class_colour(instance['bbox_label']))
                 for instance in info.get('instances', []) if not instance.get('ignore_flag', 0)]
@@ -126,7 +126,7 @@ def _panels(sample, info: dict, metainfo: dict, score_thr: float) -> list[_Panel
 
 
 def _place_labels(labels: list[tuple]) -> list[tuple[int, int]]:
-    """Corner of each label, in lines of the width of a picture."""
+    """Corner of each label, in lines of the width of an image."""
     corners, x, y = [], 0, 0
     for text, _ in labels:
         if x and x + label_width(text) > SIDE:
@@ -137,22 +137,22 @@ def _place_labels(labels: list[tuple]) -> list[tuple[int, int]]:
 
 
 def _compose(rows: list[list[_Panel]]) -> Image.Image:
-    picture_heights = [max(panel.picture.height for panel in row) for row in rows]
+    image_heights = [max(panel.image.height for panel in row) for row in rows]
     label_heights = [max(max((y + LINE for _, y in _place_labels(panel.labels)), default=0) for panel in row)
                      for row in rows]
     top = HEADER
     sheet = Image.new('RGB', (
         GAP + len(rows[0]) * (SIDE + GAP),
-        top + sum(picture_heights) + sum(label_heights) + len(rows) * 2 * GAP), 'white')
+        top + sum(image_heights) + sum(label_heights) + len(rows) * 2 * GAP), 'white')
     draw = ImageDraw.Draw(sheet)
     for column, panel in enumerate(rows[0]):
         draw.text((GAP + column * (SIDE + GAP), HEADER // 2), panel.header, fill='black',
                   font=font('DejaVuSans-Bold.ttf', 20), anchor='lm')
-    for row, picture_height, label_height in zip(rows, picture_heights, label_heights, strict=True):
+    for row, image_height, label_height in zip(rows, image_heights, label_heights, strict=True):
         for column, panel in enumerate(row):
             left = GAP + column * (SIDE + GAP)
-            sheet.paste(panel.picture, (left, top))
+            sheet.paste(panel.image, (left, top))
             for (x, y), (text, colour) in zip(_place_labels(panel.labels), panel.labels, strict=True):
-                draw_label(draw, left + x, top + panel.picture.height + 6 + y, text, colour)
-        top += picture_height + label_height + 2 * GAP
+                draw_label(draw, left + x, top + panel.image.height + 6 + y, text, colour)
+        top += image_height + label_height + 2 * GAP
     return sheet

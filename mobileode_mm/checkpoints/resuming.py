@@ -56,7 +56,7 @@ def numbered_checkpoints(*folders: str | Path) -> list[Path]:
             match = re.fullmatch(r'(epoch|iter)_(\d+)\.pth', path.name)
             if match:
                 families.setdefault((folder, match[1]), []).append((int(match[2]), path))
-    # Within a family the number tells the age, whatever was copied when.
+    # Within a family the number is the age, whatever was copied when.
     ordered = [sorted(family, reverse=True) for family in families.values()]
     ordered.sort(key=lambda family: family[0][1].stat().st_mtime, reverse=True)
     return [path for family in ordered for _, path in family]

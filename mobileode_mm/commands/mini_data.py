@@ -4,8 +4,8 @@ import os
 import time
 from pathlib import Path
 
+from ..data.console import progress_line
 from ..data.mini import COUNTS, make_mini_data
-from ..data.progress import progress_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what was found; returns 0, or 2 where there is a problem."""
     from ..data import verify
-    from ..data.progress import progress_line
+    from ..data.console import progress_line
     if args.data == 'cifar10':
         report = verify.verify_cifar10(args.root)
     else:

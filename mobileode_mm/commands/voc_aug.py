@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write masks and lists."""
-    from ..data.progress import progress_line
+    from ..data.console import progress_line
     from ..data.voc_aug import convert_voc_aug
     done = convert_voc_aug(args.voc, args.sbd, args.subset, progress_line('mask'))
     print(f'aug {done["aug"]}, trainaug {done["trainaug"]} images; masks: {done["written"]} written, '

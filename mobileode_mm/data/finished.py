@@ -49,7 +49,7 @@ def finished_folder(out):
 
 def _remove_leftovers(parent, prefix):
     for folder in parent.iterdir():
-        # The lock file tells our leftovers from anything else, and dies with the process that held it.
+        # The lock file marks our leftovers, and is released with the process that held it.
         if not folder.name.startswith(prefix) or not (folder / 'lock').is_file():
             continue
         with open(folder / 'lock') as lock:

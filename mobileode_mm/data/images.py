@@ -1,4 +1,4 @@
-"""Are the picture files of a data set there, and can they be read?"""
+"""Are the image files of a data set there, and can they be read?"""
 import math
 import os
 import time
@@ -12,21 +12,21 @@ from PIL import UnidentifiedImageError
 
 from ..errors import InputError, listed
 
-#: Up to this number all pictures are decoded, of more as many as ``SAMPLE_SECONDS`` allow.
+#: Up to this number all images are decoded, of more as many as ``SAMPLE_SECONDS`` allow.
 FEW = 2000
 SAMPLE_SECONDS = 3
 _NAMED = 5
 
 
-def check_pictures(paths: list[str], what: str, read: Callable[[str], object] | None = None) -> None:
-    """Look for picture files that are missing, empty or unreadable.
+def check_images(paths: list[str], what: str, read: Callable[[str], object] | None = None) -> None:
+    """Look for image files that are missing, empty or unreadable.
 
     All are looked for. Up to ``FEW`` are decoded all; of more, an even sample for a few seconds.
 
     Args:
-        paths: Picture files; those with a URL scheme are passed over.
+        paths: Image files; those with a URL scheme are passed over.
         what: What they are, for the message.
-        read: Raises ValueError for a file that is faulty; :func:`read_picture` by default.
+        read: Raises ValueError for a file that is faulty; :func:`read_image` by default.
 
     Raises:
         InputError: Names the first few faulty files, and how many there are.
@@ -40,7 +40,7 @@ def check_pictures(paths: list[str], what: str, read: Callable[[str], object] | 
     if empty:
         raise InputError(f'{len(empty)} of {len(paths)} {what} are empty files: {listed(empty, _NAMED)}')
     seconds = math.inf if len(paths) <= FEW else SAMPLE_SECONDS
-    faulty = find_faulty(paths, read or read_picture, seconds)
+    faulty = find_faulty(paths, read or read_image, seconds)
     if faulty:
         seen = f'{len(faulty)} of {len(paths)}' if seconds == math.inf else 'some'
         raise InputError(f'{seen} {what} cannot be used: '
@@ -49,12 +49,12 @@ def check_pictures(paths: list[str], what: str, read: Callable[[str], object] | 
 
 def find_faulty(paths: list[str], read: Callable[[str], object], seconds: float = math.inf,
                 progress: Callable[[int, int], object] | None = None) -> dict[str, str]:
-    """Read pictures in an order that is spread evenly over them, for as long as ``seconds`` allow.
+    """Read images in an order that is spread evenly over them, for as long as ``seconds`` allow.
 
     Args:
-        paths: Picture files.
+        paths: Image files.
         read: Raises ValueError for a file that is faulty; called in several threads.
-        seconds: No further pictures are begun after this time.
+        seconds: No further images are begun after this time.
         progress: Called as ``progress(done, total)`` now and then.
 
     Returns:
@@ -84,21 +84,21 @@ def find_faulty(paths: list[str], read: Callable[[str], object], seconds: float 
     return {path: faults[path] for path in paths if path in faults}
 
 
-def read_picture(path: str, backend: str = 'cv2', flag: str = 'unchanged') -> np.ndarray:
-    """Decode a picture as the training does (``mmcv`` with this backend and flag).
+def read_image(path: str, backend: str = 'cv2', flag: str = 'unchanged') -> np.ndarray:
+    """Decode an image as the training does (``mmcv`` with this backend and flag).
 
     Raises:
         ValueError: It cannot be decoded.
     """
     try:
-        picture = mmcv.imfrombytes(Path(path).read_bytes(), flag=flag, backend=backend)
+        image = mmcv.imfrombytes(Path(path).read_bytes(), flag=flag, backend=backend)
     except UnidentifiedImageError:
-        picture = None
+        image = None
     except Exception as error:
         raise ValueError(f'cannot be read: {error}') from error
-    if picture is None:
-        raise ValueError('is broken or no picture')
-    return picture
+    if image is None:
+        raise ValueError('is broken or no image')
+    return image
 
 
 def file_sizes(paths: list[str]) -> dict[str, int]:

@@ -21,10 +21,10 @@ def voc_palette() -> bytes:
 
 def palette_png(labels: np.ndarray) -> bytes:
     """A PNG with VOC's palette of uint8 ``labels`` (height, width)."""
-    picture = Image.frombytes('P', labels.shape[::-1], labels.tobytes())
-    picture.putpalette(voc_palette())
+    image = Image.frombytes('P', labels.shape[::-1], labels.tobytes())
+    image.putpalette(voc_palette())
     buffer = io.BytesIO()
-    picture.save(buffer, format='PNG')
+    image.save(buffer, format='PNG')
     return buffer.getvalue()
 
 
@@ -35,20 +35,20 @@ def read_label_map(png: str | os.PathLike | bytes) -> np.ndarray:
         png: Its path, or its content.
 
     Raises:
-        ValueError: It cannot be read, is a picture in colours, has another palette, or holds a label that is
+        ValueError: It cannot be read, is an image in colours, has another palette, or holds a label that is
             neither one of VOC's classes nor void.
     """
     try:
-        with Image.open(io.BytesIO(png) if isinstance(png, bytes) else png) as picture:
-            picture.load()
-            labels, mode = np.asarray(picture), picture.mode
-            palette = picture.getpalette() if mode == 'P' else None
+        with Image.open(io.BytesIO(png) if isinstance(png, bytes) else png) as image:
+            image.load()
+            labels, mode = np.asarray(image), image.mode
+            palette = image.getpalette() if mode == 'P' else None
     except UnidentifiedImageError:
-        raise ValueError('is broken or no picture') from None
+        raise ValueError('is broken or no image') from None
     except Exception as error:  # Pillow raises whatever its decoders do
         raise ValueError(f'cannot be read: {error}') from error
     if mode not in ('P', 'L'):
-        raise ValueError(f'is no label map but a picture of mode {mode}, with colours where class indices belong')
+        raise ValueError(f'is no label map but an image of mode {mode}, with colours where class indices belong')
     used = np.unique(labels)
     illegal = [int(label) for label in used if label >= VOC_CLASSES and label != VOID]
     if illegal:
@@ -64,7 +64,7 @@ def read_label_map(png: str | os.PathLike | bytes) -> np.ndarray:
 
 
 def check_size(labels: np.ndarray, size: tuple[int, int]) -> None:
-    """ValueError if ``labels`` are not of the (width, height) of their picture."""
+    """ValueError if ``labels`` are not of the (width, height) of their image."""
     height, width = labels.shape
     if (width, height) != size:
-        raise ValueError(f'is {width}x{height}, its picture {size[0]}x{size[1]}')
+        raise ValueError(f'is {width}x{height}, its image {size[0]}x{size[1]}')

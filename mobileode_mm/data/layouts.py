@@ -24,7 +24,7 @@ class Writer:
 
     Attributes:
         digests: SHA-256 of every file written, by its path below the folder.
-        provenance: for every picture, its photograph and the pairs (glyph, class) of its digits.
+        provenance: for every image, its photograph and the pairs (glyph, class) of its digits.
     """
 
     def __init__(self, folder, progress, total):
@@ -46,7 +46,7 @@ class Writer:
     def scene(self, name, scene):
         suffix = Path(name).suffix
         options = (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY) if suffix == '.jpg' else ()
-        self.bytes(name, cv2.imencode(suffix, scene.picture, options)[1].tobytes())
+        self.bytes(name, cv2.imencode(suffix, scene.image, options)[1].tobytes())
         self.provenance[name] = {'photograph': scene.photograph,
                                  'glyphs': [(digit.glyph, digit.label) for digit in scene.digits]}
         if self._progress:
@@ -67,7 +67,7 @@ def write_coco(writer, sources, seed, split, count):
             annotations.append({
                 'id': len(annotations) + 1, 'image_id': number, 'category_id': digit.label + 1,
                 'bbox': [digit.x, digit.y, width, height], 'area': int(digit.mask.sum()), 'iscrowd': 0,
-                'segmentation': _run_lengths(digit, scene.picture.shape[:2])})
+                'segmentation': _run_lengths(digit, scene.image.shape[:2])})
     writer.json(f'coco/annotations/instances_{split}2017.json', {
         'info': {'description': f'MobileODE mini data, {split}, seed {seed}'},
         'licenses': [],
@@ -92,7 +92,7 @@ def write_voc(writer, sources, seed, split, count):
 
 
 def write_class_folders(writer, sources, seed, split, count):
-    """``count`` pictures of 64x64 with one digit each, the classes in turn, as ``classification/``."""
+    """``count`` images of 64x64 with one digit each, the classes in turn, as ``classification/``."""
     for number in range(1, count + 1):
         label = (number - 1) % len(MINI_CLASSES)
         scene = paint_crop(_random(seed, 'classification', split, number), sources, label, CROP_SIDE)
@@ -100,7 +100,7 @@ def write_class_folders(writer, sources, seed, split, count):
 
 
 def _random(seed, task, split, number):
-    """Every picture has a generator of its own, so that the others' number does not change it."""
+    """Every image has a generator of its own, so that the others' number does not change it."""
     entropy = (seed, TASKS.index(task), SPLITS.index(split), number)
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
@@ -122,13 +122,13 @@ def _run_lengths(digit, size):
     mask = np.zeros(size, bool)
     _inside(mask, digit)[...] = digit.mask
     column = mask.ravel(order='F')
-    # Digits keep clear of the picture's edge, so the first run is never empty.
+    # Digits keep clear of the image's edge, so the first run is never empty.
     starts = np.flatnonzero(column[1:] != column[:-1]) + 1
     return {'size': list(size), 'counts': np.diff(starts, prepend=0, append=column.size).tolist()}
 
 
 def _label_map(scene):
-    labels = np.zeros(scene.picture.shape[:2], np.uint8)
+    labels = np.zeros(scene.image.shape[:2], np.uint8)
     for digit in scene.digits:
         _inside(labels, digit)[digit.mask] = digit.label + 1
     # As in VOC, the pixels on both sides of an edge count for no class.

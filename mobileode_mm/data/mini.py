@@ -10,7 +10,7 @@ from .layouts import SPLITS, TASKS, Writer, write_class_folders, write_coco, wri
 from .scenes import MINI_CLASSES
 from .sources import load_sources
 
-#: Numbers of train and val pictures.
+#: Numbers of train and val images.
 COUNTS = {'detection': (800, 100), 'segmentation': (400, 60), 'classification': (12000, 500)}
 #: Raised whenever the same parameters would give other bytes.
 VERSION = 2
@@ -31,7 +31,7 @@ def make_mini_data(out, seed=0, detection=COUNTS['detection'], segmentation=COUN
         VOCdevkit/VOC2012/JPEGImages/*.jpg, SegmentationClass/*.png                     0 ground, 1-10 digits,
         VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val}.txt                        255 edge
         classification/{train,val}/{zero,...,nine}/*.png
-        provenance.json    photograph and glyphs of every picture
+        provenance.json    photograph and glyphs of every image
         SHA256SUMS         of all the above
         mini.json          parameters; its presence says that the folder is complete
 
@@ -42,8 +42,8 @@ def make_mini_data(out, seed=0, detection=COUNTS['detection'], segmentation=COUN
     Args:
         out (str | Path): the folder to make. An empty folder may exist there.
         seed (int): not negative.
-        detection, segmentation, classification (tuple[int, int]): numbers of train and val pictures.
-        progress (callable, optional): called as ``progress(done, total)`` after every picture.
+        detection, segmentation, classification (tuple[int, int]): numbers of train and val images.
+        progress (callable, optional): called as ``progress(done, total)`` after every image.
 
     Returns:
         bool: True if the data was made, False if ``out`` already held the same data, complete and unchanged.
@@ -82,7 +82,7 @@ def _check_parameters(parameters):
         counts = parameters[task]
         least = len(MINI_CLASSES) if task == 'classification' else 1
         if len(counts) != 2 or not all(isinstance(count, int) and count >= least for count in counts):
-            raise InputError(f'{task} takes two whole numbers, of train and of val pictures, each at least '
+            raise InputError(f'{task} takes two whole numbers, of train and of val images, each at least '
                              f'{least}, got {counts}')
 
 

@@ -14,7 +14,7 @@ MINI_CLASSES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', '
 INK = 0.35
 #: Shortest and longest length of a digit's longer side, in pixels.
 SHORTEST, LONGEST = 56, 150
-#: Clear pixels kept between the paint of two digits, and between paint and the edge of the picture.
+#: Clear pixels kept between the paint of two digits, and between paint and the edge of the image.
 GAP = 1
 
 _SLACK = 3  # the ink's length is kept to within this many pixels
@@ -63,9 +63,9 @@ class Digit:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture (uint8 BGR, (height, width, 3)), the name of its photograph, and its digits."""
+    """An image (uint8 BGR, (height, width, 3)), the name of its photograph, and its digits."""
 
-    picture: np.ndarray
+    image: np.ndarray
     photograph: str
     digits: tuple
 
@@ -76,13 +76,13 @@ def paint_scene(rng, sources, size, count):
     Args:
         rng: ``numpy.random.Generator``.
         sources: :class:`~mobileode_mm.data.sources.Sources` of the split.
-        size: (height, width) of the picture, at least 200 each.
+        size: (height, width) of the image, at least 200 each.
         count: number of digits.
 
     Returns:
         Scene: with ``count`` digits, each 56 to 150 px long.
     """
-    name, picture = _background(rng, sources.photographs, size)
+    name, image = _background(rng, sources.photographs, size)
     glyphs = [_pick_glyph(rng, sources.glyphs, int(rng.integers(10))) for _ in range(count)]
     shortest, longest = SHORTEST + _SLACK, LONGEST - _SLACK
     placed = None
@@ -91,12 +91,12 @@ def paint_scene(rng, sources, size, count):
         paints = [_write(rng, strokes, length)
                   for (_, _, strokes), length in zip(glyphs, lengths, strict=True)]
         placed = _place(rng, [paint.shape for paint in paints], size)
-        # Too many large ones for this picture: try smaller ones.
+        # Too many large ones for this image: try smaller ones.
         longest = max(shortest, longest * 0.95)
 
-    digits = [_add_digit(rng, picture, label, glyph, opacity, x, y)
+    digits = [_add_digit(rng, image, label, glyph, opacity, x, y)
               for (label, glyph, _), opacity, (x, y) in zip(glyphs, paints, placed, strict=True)]
-    return Scene(_to_uint8(picture), name, tuple(digits))
+    return Scene(_to_uint8(image), name, tuple(digits))
 
 
 def paint_crop(rng, sources, label, side):
@@ -105,22 +105,22 @@ def paint_crop(rng, sources, label, side):
     Returns:
         Scene: with one digit.
     """
-    name, picture = _background(rng, sources.photographs, (side, side))
+    name, image = _background(rng, sources.photographs, (side, side))
     label, glyph, strokes = _pick_glyph(rng, sources.glyphs, label)
     paint = _write(rng, strokes, side * rng.uniform(0.65, 0.8))
     height, width = paint.shape
     x, y = int(rng.integers(side - width + 1)), int(rng.integers(side - height + 1))
-    digit = _add_digit(rng, picture, label, glyph, paint, x, y, CROP_INK)
-    return Scene(_to_uint8(picture), name, (digit,))
+    digit = _add_digit(rng, image, label, glyph, paint, x, y, CROP_INK)
+    return Scene(_to_uint8(image), name, (digit,))
 
 
-def _to_uint8(picture):
-    return np.round(np.clip(picture, 0, 255)).astype(np.uint8)
+def _to_uint8(image):
+    return np.round(np.clip(image, 0, 255)).astype(np.uint8)
 
 
 def _pick_glyph(rng, glyphs, label):
-    index, picture = glyphs[label][rng.integers(len(glyphs[label]))]
-    return label, index, picture
+    index, image = glyphs[label][rng.integers(len(glyphs[label]))]
+    return label, index, image
 
 
 def _background(rng, photographs, size):
@@ -175,9 +175,9 @@ def _extent(marked):
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def _add_digit(rng, picture, label, glyph, opacity, x, y, ink=SCENE_INK):
+def _add_digit(rng, image, label, glyph, opacity, x, y, ink=SCENE_INK):
     """Paint at (x, y) and say where the ink is."""
-    _tint(rng, picture, opacity, x, y, ink)
+    _tint(rng, image, opacity, x, y, ink)
     rows, columns = _extent(opacity > INK)
     return Digit(label, glyph, x + columns.start, y + rows.start, opacity[rows, columns] > INK)
 
@@ -200,10 +200,10 @@ def _place(rng, shapes, size, tries=80):
     return [corners[i] for i in range(len(shapes))]
 
 
-def _tint(rng, picture, opacity, x, y, ink):
-    """Ink a digit into ``picture`` in a colour that stands off from the ground under it."""
+def _tint(rng, image, opacity, x, y, ink):
+    """Ink a digit into ``image`` in a colour that stands off from the ground under it."""
     height, width = opacity.shape
-    ground = picture[y:y + height, x:x + width]
+    ground = image[y:y + height, x:x + width]
     mean, spread = (channels.ravel() for channels in cv2.meanStdDev(ground))
     contrast = rng.uniform(*ink.contrast) + ink.per_spread * spread.mean()
     level = mean.mean()

@@ -1,4 +1,4 @@
-"""Where Pascal VOC 2012 and the lists of its pictures are."""
+"""Where Pascal VOC 2012 and the lists of its images are."""
 
 import os
 import re
@@ -7,9 +7,9 @@ from pathlib import Path
 from ..errors import InputError
 from .places import find_below
 
-#: Pictures in each list as published; ``aug`` and ``trainaug`` are what the Semantic Boundaries Dataset adds.
+#: Images in each list as published; ``aug`` and ``trainaug`` are what the Semantic Boundaries Dataset adds.
 PUBLISHED = {'train': 1464, 'val': 1449, 'aug': 9118, 'trainaug': 10582}
-PICTURES = 'JPEGImages'
+IMAGES = 'JPEGImages'
 MASKS = 'SegmentationClass'
 MASKS_AUG = 'SegmentationClassAug'
 LISTS = 'ImageSets/Segmentation'
@@ -21,7 +21,7 @@ def find_voc(path: str | os.PathLike) -> Path:
     Raises:
         InputError: It is not there.
     """
-    return find_below(path, ('.', 'VOC2012', 'VOCdevkit/VOC2012'), (PICTURES, LISTS), 'Pascal VOC 2012')
+    return find_below(path, ('.', 'VOC2012', 'VOCdevkit/VOC2012'), (IMAGES, LISTS), 'Pascal VOC 2012')
 
 
 def read_names(path: str | os.PathLike) -> list[str]:
@@ -39,7 +39,7 @@ def read_names(path: str | os.PathLike) -> list[str]:
     names = [line.strip() for line in lines]
     for number, name in enumerate(names, start=1):
         if name and not re.fullmatch(r'[\w.-]*\w', name) or name.endswith(('.jpg', '.png', '.mat')):
-            raise InputError(f'{path}, line {number}: "{name[:60]}" is not just the name of a picture, as in '
+            raise InputError(f'{path}, line {number}: "{name[:60]}" is not just the name of an image, as in '
                              '2007_000032')
     names = [name for name in names if name]
     if not names:

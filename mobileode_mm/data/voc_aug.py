@@ -1,7 +1,7 @@
 """Pascal VOC 2012 enlarged by the Semantic Boundaries Dataset (SBD), in the layout of mmseg's configs.
 
 The sets follow Hariharan et al. (Semantic Contours from Inverse Detectors, ICCV 2011) and the practice since DeepLab:
-``trainaug`` is all that VOC's train list or either list of SBD names, without VOC's val pictures.
+``trainaug`` is all that VOC's train list or either list of SBD names, without VOC's val images.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ from PIL import Image
 from ..errors import InputError, listed
 from .label_maps import VOC_CLASSES, check_size, palette_png, read_label_map
 from .places import find_below
-from .voc import LISTS, MASKS, MASKS_AUG, PICTURES, PUBLISHED, find_voc, read_names
+from .voc import IMAGES, LISTS, MASKS, MASKS_AUG, PUBLISHED, find_voc, read_names
 
-#: Pictures in SBD's own two lists as published.
+#: Images in SBD's own two lists as published.
 SBD_PUBLISHED = {'train': 8498, 'val': 2857}
 
 
@@ -28,13 +28,13 @@ def convert_voc_aug(voc: str | os.PathLike, sbd: str | os.PathLike, subset: bool
 
     Below the folder VOC2012 come to be::
 
-        SegmentationClassAug/*.png              VOC's own masks for its train pictures, SBD's for the others
+        SegmentationClassAug/*.png              VOC's own masks for its train images, SBD's for the others
         ImageSets/Segmentation/aug.txt          what SBD adds to VOC's train list
         ImageSets/Segmentation/trainaug.txt     VOC's train list and aug.txt
 
-    No picture of VOC's val list is in any of them. All input is looked through before the first file is written, and
+    No image of VOC's val list is in any of them. All input is looked through before the first file is written, and
     the lists are written last. Whatever exists stays as it is: a mask or list that says the same is kept, so a run that
-    broke off is taken up again, and one that differs is an error.
+    broke off is continued, and one that differs is an error.
 
     Args:
         voc: Folder VOC2012, or one above it as the archive unpacks.
@@ -52,7 +52,7 @@ def convert_voc_aug(voc: str | os.PathLike, sbd: str | os.PathLike, subset: bool
     sbd = find_below(sbd, ('.', 'dataset', 'benchmark_RELEASE/dataset'), ('cls',), 'Semantic Boundaries Dataset')
     train, aug = _read_lists(voc, sbd, subset)
     lists = {'aug': sorted(aug), 'trainaug': sorted(train | aug)}
-    _require(voc / PICTURES, lists['trainaug'], '.jpg', 'pictures', 'unpack the archive of Pascal VOC 2012 again')
+    _require(voc / IMAGES, lists['trainaug'], '.jpg', 'images', 'unpack the archive of Pascal VOC 2012 again')
     _require(voc / MASKS, sorted(train), '.png', 'masks', 'unpack the archive of Pascal VOC 2012 again')
     _require(sbd / 'cls', lists['aug'], '.mat', 'label files', 'unpack the archive of SBD again')
     for name, names in lists.items():
@@ -64,7 +64,7 @@ def convert_voc_aug(voc: str | os.PathLike, sbd: str | os.PathLike, subset: bool
         source = voc / MASKS / f'{name}.png' if name in train else sbd / 'cls' / f'{name}.mat'
         try:
             labels = read_label_map(source) if name in train else _read_sbd_labels(load_mat, source)
-            check_size(labels, _picture_size(voc / PICTURES / f'{name}.jpg'))
+            check_size(labels, _image_size(voc / IMAGES / f'{name}.jpg'))
         except ValueError as fault:
             raise ValueError(f'{source} {fault}') from fault
         return source.read_bytes() if name in train else palette_png(labels)
@@ -93,12 +93,12 @@ def _read_lists(voc: Path, sbd: Path, subset: bool) -> tuple[set[str], set[str]]
                          'archive of Pascal VOC 2012 again')
     aug = (names['SBD', 'train'] | names['SBD', 'val']) - train - val
     if not aug:
-        raise InputError(f'the lists of {sbd} name no picture beyond those of VOC')
+        raise InputError(f'the lists of {sbd} name no image beyond those of VOC')
     if not subset:
         found = [(str(file), len(names[key]), (PUBLISHED if key[0] == 'VOC' else SBD_PUBLISHED)[key[1]])
                  for key, file in files.items()]
         found.append(('trainaug.txt, made of them,', len(train | aug), PUBLISHED['trainaug']))
-        wrong = [f'{what} names {count} pictures, the published one {published}'
+        wrong = [f'{what} names {count} images, the published one {published}'
                  for what, count, published in found if count != published]
         if wrong:
             raise InputError('; '.join(wrong) + '. Unpack both archives again, or say --subset if that is meant')
@@ -116,7 +116,7 @@ def _require(folder: Path, names: list[str], suffix: str, what: str, remedy: str
 def _compare_list(path: Path, names: list[str]) -> None:
     if path.exists() and sorted(read_names(path)) != names:
         different = sorted(set(read_names(path)) ^ set(names))
-        raise InputError(f'{path} exists and names other pictures ({listed(different) or "some of them twice"}); it '
+        raise InputError(f'{path} exists and names other images ({listed(different) or "some of them twice"}); it '
                          'was left as it is. Move it away and run again')
 
 
@@ -146,12 +146,12 @@ def _read_sbd_labels(load_mat: Callable, path: Path) -> np.ndarray:
     return labels.astype(np.uint8)
 
 
-def _picture_size(path: Path) -> tuple[int, int]:
+def _image_size(path: Path) -> tuple[int, int]:
     try:
-        with Image.open(path) as picture:
-            return picture.size
+        with Image.open(path) as image:
+            return image.size
     except OSError as error:
-        raise ValueError(f'cannot be used: its picture {path} cannot be read: {error}') from error
+        raise ValueError(f'cannot be used: its image {path} cannot be read: {error}') from error
 
 
 @contextlib.contextmanager
@@ -184,7 +184,7 @@ def _write_masks(folder: Path, names: list[str], content: Callable[[str], bytes]
         if progress:
             progress(number, len(names))
     if faults:
-        raise InputError(f'{len(faults)} of {len(names)} masks cannot be made: {listed(faults)}. Mend that and run '
+        raise InputError(f'{len(faults)} of {len(names)} masks cannot be made: {listed(faults)}. Fix that and run '
                          'again: finished masks are kept')
     return written
 

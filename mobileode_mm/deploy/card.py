@@ -15,13 +15,13 @@ from ..version import __version__
 
 
 def describe(model: nn.Module, cfg: Config, metainfo: dict, meta: dict, checkpoint: str | Path) -> dict:
-    """What a card tells of a network, but for its file.
+    """What a card says of a network, but for its file.
 
     Args:
         model: The network.
         cfg: Its config, with the data roots that its author wrote.
         metainfo: ``classes``.
-        meta: The checkpoint's: what the training left there is told, the rest is None.
+        meta: The checkpoint's: what the training left there; the rest is None.
         checkpoint: Where it lies: beside it may be the log of its run.
     """
     backbone = getattr(model, 'backbone', None)
@@ -47,7 +47,7 @@ def describe_data(dataset: Mapping | None) -> str | None:
 
 
 def logged_metrics(checkpoint: str | Path, meta: dict) -> dict[str, float] | None:
-    """What the run of a checkpoint measured with it on its validation data; None where no log tells.
+    """What the run of a checkpoint measured with it on its validation data; None where no log says.
 
     The log is looked for where the run left it beside the checkpoint. The name of the run, which MMEngine writes into
     the checkpoint, ends in the time that names the log's folder: a checkpoint that was put into another run's folder
@@ -73,12 +73,12 @@ def markdown(card: dict) -> str:
         'config': f'`{card["config"]}`, whole in `{card["resolved_config"]}`',
         'network': f'{card["network"]}, backbone {card["backbone"]}, {card["parameters"]:,} parameters',
         'classes': f'{len(card["classes"])}: {", ".join(card["classes"])}',
-        'training data': card['data']['train'] or 'not told',
-        'training': ', '.join(f'{key} {value}' for key, value in trained.items() if value is not None) or 'not told',
+        'training data': card['data']['train'] or 'not known',
+        'training': ', '.join(f'{key} {value}' for key, value in trained.items() if value is not None) or 'not known',
         'published with': ', '.join(f'{name} {version}' for name, version in card['versions'].items()),
     }
     if card['half_precision_error'] is not None:
-        rows['precision'] = ('half for weights of convolutions and linear layers, which moves outputs for a picture of '
+        rows['precision'] = ('half for weights of convolutions and linear layers, which moves outputs for an image of '
                              f'noise by at most {card["half_precision_error"]:.1g} of the largest')
     lines = [f'# {card["name"]}', '', f'Weights for {card["task"]}: tensors alone, with the names of the classes.', '',
              '| | |', '|---|---|', *(f'| {name} | {value} |' for name, value in rows.items()), '', '## Metrics', '']
@@ -89,7 +89,7 @@ def markdown(card: dict) -> str:
                   *(f'| {name} | {value:.4g} |' for name, value in card['metrics'].items())]
     return '\n'.join([*lines, '', '## Use', '', '```python', 'from mobileode_mm.apis import Inferencer',
                       f"inferencer = Inferencer('{card['resolved_config']}', '{card['file']}')",
-                      "found = inferencer(['picture.jpg'])[0]", '```', ''])
+                      "found = inferencer(['image.jpg'])[0]", '```', ''])
 
 
 def _versions() -> dict[str, str]:

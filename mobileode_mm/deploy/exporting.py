@@ -19,7 +19,7 @@ from ..runs.checks import check_new, check_writable, config_scope
 from . import parity
 from . import tasks as networks
 from .formats import DYNAMIC, SUFFIXES, load, needed, write
-from .images import Pictures, fixed_size, preparation, samples
+from .inputs import Images, fixed_size, preparation, samples
 
 _SAMPLES = 4
 
@@ -44,8 +44,8 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
            trust: bool = False, cfg_options: dict | None = None) -> Exported:
     """Write a trained network with its pre- and post-processing into a file.
 
-    The input is a batch of pictures (B, H, W, 3), uint8, RGB. Before the file gets its name it is checked, run, and
-    compared with the network on pictures of the test data.
+    The input is a batch of images (B, H, W, 3), uint8, RGB. Before the file gets its name it is checked, run, and
+    compared with the network on images of the test data.
 
     Args:
         config: Config file of a detector with an SSD head, a segmentor or a classifier.
@@ -54,7 +54,7 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
         file_format: ``'onnx'``, ``'torchscript'`` or ``'exported-program'``.
         with_nms: For detectors, ONNX alone: the best boxes after suppression instead of all of them.
         dynamic: What may differ from call to call: ``'none'``, ``'batch'``, ``'size'`` or ``'both'``.
-        size: Height and width of the pictures, where they are fixed; by default the test pipeline's.
+        size: Height and width of the images, where they are fixed; by default the test pipeline's.
         int8: ONNX alone: also write ``<out>.int8.onnx``, quantised and calibrated on the training data, and measure
             both on the test data.
         trust: Read a checkpoint that can run code when it is read.
@@ -75,14 +75,14 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     reference = kind(inferencer.model, inferencer.takes_rgb).eval()
     deployed = kind(deployed_copy(inferencer.model, size), inferencer.takes_rgb).eval()
     metadata = _metadata(inferencer, deployed, steps, size, dynamic)
-    pictures, origin = samples(inferencer, _SAMPLES, size)
-    lines = [*inferencer.notes, f'compared on {len(pictures)} {origin}']
+    images, origin = samples(inferencer, _SAMPLES, size)
+    lines = [*inferencer.notes, f'compared on {len(images)} {origin}']
 
     targets[0].parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=targets[0].parent) as folder, config_scope(inferencer.cfg):
         made = [Path(folder, target.name) for target in targets]
         write(deployed, _example(size, dynamic), dynamic, file_format, made[0], metadata)
-        rows = parity.compare(reference, deployed, load(made[0], file_format), _batches(pictures, dynamic))
+        rows = parity.compare(reference, deployed, load(made[0], file_format), _batches(images, dynamic))
         if not all(row.good for row in rows):
             raise InputError(f'{targets[0]} is not written: it does not compute what the network computes\n'
                              f'{parity.table(rows)}')
@@ -132,17 +132,17 @@ def _task(task: str, with_nms: bool, int8: bool) -> type[networks.Task]:
     return networks.TASKS[task][0]
 
 
-def _data(inferencer: Inferencer) -> tuple[Pictures, Pictures]:
+def _data(inferencer: Inferencer) -> tuple[Images, Images]:
     """Training and test data."""
     try:
-        return Pictures(inferencer, 'train'), Pictures(inferencer, 'test')
+        return Images(inferencer, 'train'), Images(inferencer, 'test')
     except FileNotFoundError as error:
         raise InputError('--int8 is calibrated on the training data and measured on the test data, which are not all '
                          f'there: {error}') from error
 
 
 def deployed_copy(model: torch.nn.Module, size: tuple[int, int] | None) -> torch.nn.Module:
-    """A copy in deploy form, for pictures of ``size``; InputError where a model has none."""
+    """A copy in deploy form, for images of ``size``; InputError where a model has none."""
     if not isinstance(model, Deployable):
         raise InputError(f'{type(model).__name__} has no deploy form; of detectors SSDLite has one, of segmentors '
                          'DeepLabV3, of classifiers FittedClassifier, whatever their backbone')
@@ -175,8 +175,8 @@ def _example(size: tuple[int, int] | None, dynamic: str) -> torch.Tensor:
     return torch.randint(0, 256, (batch, height, width, 3), dtype=torch.uint8, generator=generator)
 
 
-def _batches(pictures: list[np.ndarray], dynamic: str) -> list[np.ndarray]:
-    batches = [picture[None] for picture in pictures]
+def _batches(images: list[np.ndarray], dynamic: str) -> list[np.ndarray]:
+    batches = [image[None] for image in images]
     if dynamic in ('batch', 'both'):
-        batches.append(np.stack([pictures[0], pictures[0][::-1, ::-1], pictures[0][::-1]]))
+        batches.append(np.stack([images[0], images[0][::-1, ::-1], images[0][::-1]]))
     return batches

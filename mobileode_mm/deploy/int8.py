@@ -14,28 +14,28 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from ..inference.inferencer import Inferencer
 from ..runs.checks import config_scope
 from .formats import Run, load, onnx_metadata, quiet
-from .images import Pictures
+from .inputs import Images
 
-_CALIBRATION_PICTURES = 100
+_CALIBRATION_IMAGES = 100
 #: What gains by eight bits: the products of convolutions, solvers and the last layer.
 _OPERATORS = ['Conv', 'MatMul', 'Gemm']
 
 
 class _Reader(CalibrationDataReader):
-    """Pictures of the training data, one at a time."""
+    """Images of the training data, one at a time."""
 
-    def __init__(self, pictures: Pictures, size: tuple[int, int] | None):
-        self._pictures = ({'image': _sized(pixels, size)[None]} for pixels in pictures.spread(_CALIBRATION_PICTURES))
+    def __init__(self, images: Images, size: tuple[int, int] | None):
+        self._images = ({'image': _sized(pixels, size)[None]} for pixels in images.spread(_CALIBRATION_IMAGES))
 
     def get_next(self):
-        return next(self._pictures, None)
+        return next(self._images, None)
 
 
-def quantise(inferencer: Inferencer, train: Pictures, test: Pictures, source: Path, out: Path) -> list[str]:
-    """Write the int8 twin of an ONNX file.
+def quantise(inferencer: Inferencer, train: Images, test: Images, source: Path, out: Path) -> list[str]:
+    """Write an ONNX file once more, in int8.
 
     Weights have one scale a channel, activations one scale and zero point a map, calibrated by their least and largest
-    values on 100 pictures of the training data. Metadata are taken over.
+    values on 100 images of the training data. Metadata are taken over.
 
     Args:
         inferencer: The network's.
@@ -63,24 +63,24 @@ def quantise(inferencer: Inferencer, train: Pictures, test: Pictures, source: Pa
     return lines
 
 
-def accuracy(inferencer: Inferencer, run: Run, pictures: Pictures, size: tuple[int, int] | None) -> dict[str, float]:
+def accuracy(inferencer: Inferencer, run: Run, images: Images, size: tuple[int, int] | None) -> dict[str, float]:
     """Metrics of a file on the test data, by the config's own evaluator.
 
     Args:
         inferencer: The network's.
         run: The file.
-        pictures: Of the test data.
+        images: Of the test data.
         size: Height and width that the file takes; None takes any.
     """
     cfg = inferencer.cfg
     with config_scope(cfg), quiet():
         evaluator = Evaluator(cfg.test_evaluator)
-        evaluator.dataset_meta = pictures.dataset.metainfo
-        for index in range(len(pictures)):
-            pixels, sample = pictures[index]
+        evaluator.dataset_meta = images.dataset.metainfo
+        for index in range(len(images)):
+            pixels, sample = images[index]
             _FILL[inferencer.task](sample, run(_sized(pixels, size)[None]), pixels.shape)
             evaluator.process(data_samples=[sample], data_batch=None)
-        return evaluator.evaluate(len(pictures))
+        return evaluator.evaluate(len(images))
 
 
 def _fill_classification(sample, outputs: list[np.ndarray], _) -> None:

@@ -7,7 +7,7 @@ from torchvision.ops import nms
 
 @torch.library.custom_op('mobileode::suppress', mutates_args=())
 def suppress(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: float) -> Tensor:
-    """Set the scores of boxes to zero that a better box of the same class and picture overlaps.
+    """Set the scores of boxes to zero that a better box of the same class and image overlaps.
 
     Args:
         boxes: (B, N, 4), x1, y1, x2, y2.
@@ -19,11 +19,11 @@ def suppress(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshol
         Tensor: (B, C, N), the scores that are left.
     """
     kept = torch.zeros_like(scores)
-    for picture in range(len(boxes)):
-        for label, of_class in enumerate(scores[picture]):
+    for image in range(len(boxes)):
+        for label, of_class in enumerate(scores[image]):
             candidates = (of_class > score_threshold).nonzero()[:, 0]
-            found = candidates[nms(boxes[picture, candidates], of_class[candidates], iou_threshold)]
-            kept[picture, label, found] = of_class[found]
+            found = candidates[nms(boxes[image, candidates], of_class[candidates], iou_threshold)]
+            kept[image, label, found] = of_class[found]
     return kept
 
 
@@ -38,7 +38,7 @@ def onnx_translations() -> dict:
 
     def translate(boxes, scores, iou_threshold: float, score_threshold: float):
         everything = op.Constant(value_ints=[2**31 - 1])
-        # One row of picture, class and box for each that is left.
+        # One row of image, class and box for each that is left.
         selected = op.NonMaxSuppression(boxes, scores, everything, op.Constant(value_floats=[iou_threshold]),
                                         op.Constant(value_floats=[score_threshold]))
         nothing = op.Mul(scores, op.Constant(value_float=0.0))

@@ -21,7 +21,7 @@ class Row(NamedTuple):
 
     Attributes:
         quantity: What is compared.
-        difference: The largest over the pictures.
+        difference: The largest over the images.
         limit: Up to here it is good.
         measure: What the difference is.
     """
@@ -35,22 +35,22 @@ class Row(NamedTuple):
         return self.difference <= self.limit
 
 
-def compare(reference: Task, deployed: Task, run: Run, pictures: Sequence[np.ndarray]) -> list[Row]:
+def compare(reference: Task, deployed: Task, run: Run, images: Sequence[np.ndarray]) -> list[Row]:
     """Compare a file with the network that it was made from.
 
     Args:
         reference: The task around the network as it was trained.
         deployed: The same around its deploy form.
         run: The file.
-        pictures: Batches (B, H, W, 3), uint8, RGB.
+        images: Batches (B, H, W, 3), uint8, RGB.
 
     Returns:
-        Rows: the normalised pictures, against the toolbox's data preprocessor; the maps of backbone and neck, deploy
+        Rows: the normalised images, against the toolbox's data preprocessor; the maps of backbone and neck, deploy
         form against network; then each output, file against network. A detector's suppressed boxes are compared
         with those of the toolbox's own prediction.
     """
     rows = {}
-    for pixels in pictures:
+    for pixels in images:
         image = torch.from_numpy(pixels)
         with torch.no_grad():
             maps = zip(_flat(deployed.features(image)), _flat(reference.features(image)), strict=True)
@@ -96,15 +96,15 @@ def _outputs(reference: Task, image: Tensor, outputs: list[np.ndarray]) -> list[
     # Of two classes that score alike either may come first.
     lost = wanted[0].max(1) - np.take_along_axis(wanted[0], outputs[0].argmax(1)[:, None], 1)[:, 0]
     return [Row('scores', _relative(outputs[0], wanted[0]), _CLOSE, 'of the largest'),
-            Row('class', float((lost > _CLOSE).mean()), 0, 'of the pictures')]
+            Row('class', float((lost > _CLOSE).mean()), 0, 'of the images')]
 
 
 def _detections(reference: SuppressingDetector, image: Tensor, outputs: list[np.ndarray]) -> list[Row]:
     """Of the toolbox's boxes, those that the file does not have, and how far the others are off."""
     total, missed, box_error, score_error = 0, 0, 0., 0.
     size = tuple(image.shape[1:3])
-    for picture, boxes, scores, labels in zip(image, *outputs):
-        expected = _predicted(reference, picture[None], size)
+    for one, boxes, scores, labels in zip(image, *outputs):
+        expected = _predicted(reference, one[None], size)
         total += len(expected.bboxes)
         for box, score, label in zip(expected.bboxes.numpy(), expected.scores.numpy(), expected.labels.numpy()):
             same = (labels == label) & (scores > 0)

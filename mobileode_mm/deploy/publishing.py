@@ -105,11 +105,11 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 def _round(inferencer: Inferencer, weights: dict[str, Tensor]) -> float:
     """Round weights of a network to half precision; how far that moves its outputs, as a share of the largest."""
-    picture = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
-    before = _outputs(inferencer, picture)
+    image = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    before = _outputs(inferencer, image)
     for value in weights.values():
         value.copy_(value.half())
-    error = float((_outputs(inferencer, picture) - before).abs().max() / before.abs().max())
+    error = float((_outputs(inferencer, image) - before).abs().max() / before.abs().max())
     if not error <= HALF_TOLERANCE:  # nor where weights are too large for it, and become infinite
         raise InputError(f'--half moves the outputs by {error:.2g} of the largest, more than {HALF_TOLERANCE}; publish '
                          'without it')
@@ -117,10 +117,10 @@ def _round(inferencer: Inferencer, weights: dict[str, Tensor]) -> float:
 
 
 @torch.no_grad()
-def _outputs(inferencer: Inferencer, picture: np.ndarray) -> Tensor:
-    """What the head gives for a picture, before any decoding, in one row."""
+def _outputs(inferencer: Inferencer, image: np.ndarray) -> Tensor:
+    """What the head gives for an image, before any decoding, in one row."""
     model = inferencer.model
-    data = model.data_preprocessor(pseudo_collate([inferencer.prepare(picture)]), False)
+    data = model.data_preprocessor(pseudo_collate([inferencer.prepare(image)]), False)
     return torch.cat([output.flatten() for output in _tensors(model(**data, mode='tensor'))])
 
 

@@ -1,4 +1,4 @@
-"""Whole tasks as one module each: from the pixels of pictures to boxes, masks or classes."""
+"""Whole tasks as one module each: from the pixels of images to boxes, masks or classes."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ class Normalise(nn.Module):
         takes_rgb: Whether it is given RGB, not BGR.
 
     Raises:
-        InputError: It pads, or changes pictures otherwise.
+        InputError: It pads, or changes images otherwise.
     """
 
     def __init__(self, preprocessor: nn.Module, takes_rgb: bool):
@@ -92,11 +92,11 @@ class Segmentor(Task):
     def __init__(self, model: nn.Module, takes_rgb: bool):
         super().__init__(model, takes_rgb)
         if model.test_cfg.get('mode', 'whole') != 'whole' or model.decode_head.out_channels < 2:
-            raise InputError('only segmentors that look at whole pictures (test_cfg.mode) and tell two classes or more '
-                             'by softmax can be exported')
+            raise InputError('only segmentors that look at whole images (test_cfg.mode) and separate two classes or '
+                             'more by softmax can be exported')
 
     def logits(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) at the pictures' size."""
+        """(B, C, H, W) at the images' size."""
         logits = self.model.decode_head(self.features(image))
         return F.interpolate(logits, size=image.shape[1:3], mode='bilinear',
                              align_corners=self.model.decode_head.align_corners)
@@ -124,7 +124,7 @@ class Detector(Task):
         self.register_buffer('deltas_std', torch.tensor([head.bbox_coder.stds]), persistent=False)
 
     def levels(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Boxes (B, N, 4) in pixels of the picture, and scores (B, N_i, C) of each map's anchors."""
+        """Boxes (B, N, 4) in pixels of the image, and scores (B, N_i, C) of each map's anchors."""
         maps = self.features(image)
         head = self.model.bbox_head
         scores, deltas = head(maps)
@@ -138,7 +138,7 @@ class Detector(Task):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, W, 3), uint8, RGB, to boxes (B, N, 4) and scores (B, N, C).
 
-        Boxes are x1, y1, x2, y2 in pixels of the picture, before any suppression.
+        Boxes are x1, y1, x2, y2 in pixels of the image, before any suppression.
         """
         boxes, scores = self.levels(image)
         return boxes, torch.cat(scores, 1)

@@ -1,4 +1,4 @@
-"""Pictures and figures of a finished training."""
+"""Images and figures of a finished training."""
 import os.path as osp
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ class RunReportHook(Hook):
     fails is reported in the log and leaves the run as good as it was.
 
     Args:
-        num_images: Pictures on the sheet of predictions.
+        num_images: Images on the sheet of predictions.
         score_thr: Boxes below this score are not drawn.
     """
 
@@ -41,7 +41,7 @@ class RunReportHook(Hook):
             runner.logger.info('No sheet of predictions: the run has no validation set.')
             return
         from ..analysis.sheet import prediction_sheet
-        # mmpretrain's EMAHook may be told to validate with the trained weights only.
+        # mmpretrain's EMAHook may be set to validate with the trained weights only.
         averages = [hook for hook in runner.hooks
                     if isinstance(hook, EMAHook) and getattr(hook, 'evaluate_on_ema', True)]
         for hook in averages:
@@ -60,7 +60,7 @@ def _attempt(runner, what: str, step: Callable) -> None:
     try:
         step(runner)
     except Exception as error:
-        # The training is done and saved: whatever goes wrong here is told and goes no further.
+        # The training is done and saved: whatever goes wrong here is reported and goes no further.
         runner.logger.warning(
             f'The training is complete, but its {what} failed: {type(error).__name__}: {error}',
             exc_info=not isinstance(error, InputError))

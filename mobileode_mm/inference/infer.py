@@ -21,7 +21,7 @@ class Summary(NamedTuple):
 
     Attributes:
         result: The JSON file.
-        frames: Pictures and frames that were looked at.
+        frames: Images and frames that were looked at.
         skipped: Why, by the name of each input that could not be read.
     """
     result: Path
@@ -32,15 +32,15 @@ class Summary(NamedTuple):
 def infer(config: str | Path, checkpoint: str | Path, inputs: Sequence[str | os.PathLike | int],
           out: str | Path = 'predictions', batch_size: int = 1, device: str | None = None, score_thr: float = 0.3,
           trust: bool = False, cfg_options: dict | None = None, deploy: bool = True) -> Summary:
-    """Predict on pictures and videos, and write what is found into a folder.
+    """Predict on images and videos, and write what is found into a folder.
 
     Args:
         config: Config file of a detector, segmentor or classifier.
         checkpoint: Its weights; those of another network are refused.
-        inputs: Pictures, folders, patterns, videos, indices of cameras, http(s) URLs of pictures. A camera is looked
+        inputs: Images, folders, patterns, videos, indices of cameras, http(s) URLs of images. A camera is looked
             at until the user interrupts.
         out: Folder for the result, which must not exist, or be empty: see :class:`Writer`.
-        batch_size: Pictures or frames at a time.
+        batch_size: Images or frames at a time.
         device: As ``torch.device`` takes it; by default the GPU where there is one.
         score_thr: Boxes under this score are left out.
         trust: Read a checkpoint that can run code when it is read.
@@ -48,7 +48,7 @@ def infer(config: str | Path, checkpoint: str | Path, inputs: Sequence[str | os.
         deploy: As for :class:`Inferencer`.
 
     Raises:
-        InputError: Something given cannot be used. A picture that cannot be read is no error: it is named, left
+        InputError: Something given cannot be used. An image that cannot be read is no error: it is named, left
             out, and in the summary.
     """
     if batch_size < 1:

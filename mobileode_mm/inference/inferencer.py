@@ -1,7 +1,7 @@
-"""From a trained network to predictions on pictures.
+"""From a trained network to predictions on images.
 
 The toolboxes' own inferencers give the same predictions (the tests compare them), but read checkpoints that may run
-code, end at the first unreadable picture, and know no video.
+code, end at the first unreadable image, and know no video.
 """
 import itertools
 import os
@@ -20,7 +20,7 @@ from mmengine.runner.checkpoint import load_state_dict
 from ..backbones import Deployable
 from ..checkpoints.matching import check_checkpoint
 from ..checkpoints.reading import read_checkpoint, restricted_loading, state_dict_of
-from ..data.images import read_picture
+from ..data.images import read_image
 from ..data.json_file import read_json
 from ..errors import InputError
 from ..runs.checks import build_model, config_errors, config_scope, head_classes
@@ -32,10 +32,10 @@ _COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 
 
 class Boxes(NamedTuple):
-    """What a detector finds in a picture, the surest first.
+    """What a detector finds in an image, the surest first.
 
     Attributes:
-        bboxes: (N, 4), x1, y1, x2, y2 in pixels of the picture.
+        bboxes: (N, 4), x1, y1, x2, y2 in pixels of the image.
         labels: (N,), class indices.
         scores: (N,), 0 to 1.
     """
@@ -45,16 +45,16 @@ class Boxes(NamedTuple):
 
 
 class LabelMap(NamedTuple):
-    """What a segmentor makes of a picture.
+    """What a segmentor makes of an image.
 
     Attributes:
-        labels: (H, W) of the picture, class indices, uint8.
+        labels: (H, W) of the image, class indices, uint8.
     """
     labels: np.ndarray
 
 
 class ClassScores(NamedTuple):
-    """What a classifier makes of a picture.
+    """What a classifier makes of an image.
 
     Attributes:
         scores: (number of classes,), which sum to 1.
@@ -70,8 +70,8 @@ class ClassScores(NamedTuple):
 class Inferencer:
     """A trained detector, segmentor or classifier.
 
-    Pictures are read and prepared as the config's test data are: grey ones become three equal channels, an alpha
-    channel is dropped, pictures with an EXIF orientation are turned upright, CMYK becomes RGB, 16 bits become 8.
+    Images are read and prepared as the config's test data are: grey ones become three equal channels, an alpha
+    channel is dropped, images with an EXIF orientation are turned upright, CMYK becomes RGB, 16 bits become 8.
 
     Args:
         config: Config file.
@@ -88,7 +88,7 @@ class Inferencer:
         task: ``'detection'``, ``'segmentation'`` or ``'classification'``.
         classes: Names of the classes.
         metainfo: ``classes`` and, where the data set has one, ``palette``.
-        takes_rgb: Whether the test pipeline is given pictures in RGB, not BGR.
+        takes_rgb: Whether the test pipeline is given images in RGB, not BGR.
         notes: Lines on what is no error, but worth knowing.
 
     Raises:
@@ -124,31 +124,31 @@ class Inferencer:
     def classes(self) -> tuple[str, ...]:
         return self.metainfo['classes']
 
-    def __call__(self, pictures: Sequence[str | os.PathLike | np.ndarray],
+    def __call__(self, images: Sequence[str | os.PathLike | np.ndarray],
                  batch_size: int = 1) -> list[Boxes | LabelMap | ClassScores]:
         """Predict.
 
         Args:
-            pictures: Files, or pixels (H, W, 3), uint8, BGR.
-            batch_size: Pictures at a time, where they are of one size after preparation. A prediction does not depend
-                on the pictures beside it.
+            images: Files, or pixels (H, W, 3), uint8, BGR.
+            batch_size: Images at a time, where they are of one size after preparation. A prediction does not depend
+                on the images beside it.
 
         Returns:
-            One prediction for each picture, in their order.
+            One prediction for each image, in their order.
 
         Raises:
             InputError: A file cannot be read.
         """
-        if isinstance(pictures, (str, os.PathLike, np.ndarray)):
-            raise InputError('a list of pictures is wanted')
+        if isinstance(images, (str, os.PathLike, np.ndarray)):
+            raise InputError('a list of images is wanted')
         found = []
-        for start in range(0, len(pictures), batch_size):
+        for start in range(0, len(images), batch_size):
             found += self.predict([one if isinstance(one, np.ndarray) else self.read_or_refuse(one)
-                                   for one in pictures[start:start + batch_size]])
+                                   for one in images[start:start + batch_size]])
         return found
 
     def read(self, path: str | os.PathLike) -> np.ndarray:
-        """Pixels (H, W, 3), uint8, BGR, of a picture file, as the config's data set reads it.
+        """Pixels (H, W, 3), uint8, BGR, of an image file, as the config's data set reads it.
 
         Raises:
             ValueError: It cannot be read.
@@ -163,9 +163,9 @@ class Inferencer:
             raise InputError(f'{path} {fault}') from fault
 
     def prepare(self, pixels: np.ndarray) -> dict:
-        """What the test pipeline makes of a picture: ``inputs`` (3, h, w) and its data sample."""
+        """What the test pipeline makes of an image: ``inputs`` (3, h, w) and its data sample."""
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-            raise InputError(f'a picture of shape {pixels.shape} and type {pixels.dtype} is none of (H, W, 3), uint8')
+            raise InputError(f'an image of shape {pixels.shape} and type {pixels.dtype} is none of (H, W, 3), uint8')
         pixels = np.ascontiguousarray(pixels[..., ::-1] if self.takes_rgb else pixels)
         size = pixels.shape[:2]
         with config_scope(self.cfg):
@@ -173,11 +173,11 @@ class Inferencer:
                 dict(img=pixels, img_shape=size, ori_shape=size, img_id=0, img_path='', seg_fields=[]))
 
     @torch.no_grad()
-    def predict(self, pictures: Sequence[np.ndarray]) -> list[Boxes | LabelMap | ClassScores]:
-        """Predict on the pixels (H, W, 3), uint8, BGR, of pictures, at once where they are of one size."""
-        prepared = [self.prepare(pixels) for pixels in pictures]
+    def predict(self, images: Sequence[np.ndarray]) -> list[Boxes | LabelMap | ClassScores]:
+        """Predict on the pixels (H, W, 3), uint8, BGR, of images, at once where they are of one size."""
+        prepared = [self.prepare(pixels) for pixels in images]
         found = []
-        # Pictures of different sizes in one batch would be padded, and what is found in one would depend on the others.
+        # Images of different sizes in one batch would be padded, and what is found in one would depend on the others.
         for _, group in itertools.groupby(prepared, lambda data: data['inputs'].shape):
             with config_scope(self.cfg):
                 found += map(_prediction, self.model.test_step(pseudo_collate(list(group))))
@@ -186,7 +186,7 @@ class Inferencer:
     def category_ids(self) -> tuple[list[int], str]:
         """The data set's category id of each class, and where it is from.
 
-        The annotation file tells them; where it is absent, classes that are COCO's have COCO's, and others count
+        The annotation file has them; where it is absent, classes that are COCO's have COCO's, and others count
         from 1.
         """
         ann_file = _test_dataset(self.cfg).get('ann_file')
@@ -224,10 +224,10 @@ class Inferencer:
     def _init_pipeline(self) -> None:
         steps = list(_test_dataset(self.cfg).get('pipeline') or ())
         loading = [step for step in steps if type_name(step) == 'LoadImageFromFile']
-        # A data set that reads no picture files, such as CIFAR-10, has its pictures in RGB.
+        # A data set that reads no image files, such as CIFAR-10, has its images in RGB.
         self.takes_rgb = not loading
         settings = loading[0] if loading else {}
-        self._read = partial(read_picture, backend=settings.get('imdecode_backend', 'cv2'),
+        self._read = partial(read_image, backend=settings.get('imdecode_backend', 'cv2'),
                              flag=settings.get('color_type', 'color'))
         steps = [step for step in steps if type_name(step) not in ('LoadImageFromFile', 'LoadAnnotations')]
         if not steps:

@@ -1,4 +1,4 @@
-"""What a user gives to inference: pictures, folders, patterns, videos, a camera, a URL."""
+"""What a user gives to inference: images, folders, patterns, videos, a camera, a URL."""
 import glob
 import os
 import tempfile
@@ -14,12 +14,12 @@ import numpy as np
 from ..checkpoints.fetching import fetch
 from ..errors import InputError
 
-PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
 
 
 class Source(NamedTuple):
-    """One picture, video or camera.
+    """One image, video or camera.
 
     Attributes:
         name: As the user named it.
@@ -32,11 +32,11 @@ class Source(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A picture to look at.
+    """An image to look at.
 
     Attributes:
         source: Where it comes from.
-        number: Of the frame in a video, from 0; 0 for a picture.
+        number: Of the frame in a video, from 0; 0 for an image.
         pixels: (H, W, 3), uint8, BGR.
         rate: Frames a second of a video.
     """
@@ -49,15 +49,15 @@ class Frame(NamedTuple):
 def find_sources(inputs: Sequence[str | os.PathLike | int], stack: ExitStack) -> list[Source]:
     """Resolve what the user named, in this order, without looking into the files.
 
-    A folder stands for its own pictures and videos (not those of folders in it), in the order of their names. A number
+    A folder stands for its own images and videos (not those of folders in it), in the order of their names. A number
     that names no file is a camera.
 
     Args:
-        inputs: Files, folders, patterns (``*``, ``?``, ``**``), indices of cameras, http(s) URLs of pictures.
+        inputs: Files, folders, patterns (``*``, ``?``, ``**``), indices of cameras, http(s) URLs of images.
         stack: Removes what was fetched when it is closed.
 
     Raises:
-        InputError: An input does not exist, a folder or pattern has no picture, a URL cannot be fetched.
+        InputError: An input does not exist, a folder or pattern has no image, a URL cannot be fetched.
     """
     sources = []
     for given in map(str, inputs):
@@ -78,17 +78,17 @@ def find_sources(inputs: Sequence[str | os.PathLike | int], stack: ExitStack) ->
         else:
             raise InputError(f'there is no file or folder {given}')
     if not sources:
-        raise InputError('no input is given: name pictures, folders, patterns, videos, or the index of a camera')
+        raise InputError('no input is given: name images, folders, patterns, videos, or the index of a camera')
     return sources
 
 
-def read_frames(sources: Sequence[Source], read_picture: Callable[[str], np.ndarray],
+def read_frames(sources: Sequence[Source], read_image: Callable[[str], np.ndarray],
                 skip: Callable[[Source, str], object]) -> Iterator[Frame]:
     """Read one frame after the other.
 
     Args:
         sources: As :func:`find_sources` gives them.
-        read_picture: Gives the BGR pixels of a file; raises ValueError where it cannot.
+        read_image: Gives the BGR pixels of a file; raises ValueError where it cannot.
         skip: Called with a source that cannot be read, and why.
 
     Raises:
@@ -99,7 +99,7 @@ def read_frames(sources: Sequence[Source], read_picture: Callable[[str], np.ndar
             yield from _read_video(source, skip)
             continue
         try:
-            pixels = read_picture(source.file)
+            pixels = read_image(source.file)
         except ValueError as fault:
             skip(source, str(fault))
         else:
@@ -112,11 +112,11 @@ def _file(path: str) -> Source:
 
 def _folder(folder: str) -> list[str]:
     paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))
-             if name.lower().endswith(PICTURES + VIDEOS) and not name.startswith('.')]
+             if name.lower().endswith(IMAGES + VIDEOS) and not name.startswith('.')]
     paths = [path for path in paths if os.path.isfile(path)]
     if not paths:
-        raise InputError(f'the folder {folder} holds no picture and no video (names that end in '
-                         f'{", ".join(PICTURES + VIDEOS)})')
+        raise InputError(f'the folder {folder} holds no image and no video (names that end in '
+                         f'{", ".join(IMAGES + VIDEOS)})')
     return paths
 
 
@@ -125,7 +125,7 @@ def _fetch(url: str, stack: ExitStack) -> str:
     if parts.scheme not in ('http', 'https'):
         raise InputError(f'{url} is not read: of URLs only http and https are')
     folder = stack.enter_context(tempfile.TemporaryDirectory())
-    file = os.path.join(folder, Path(unquote(parts.path)).name or 'picture')
+    file = os.path.join(folder, Path(unquote(parts.path)).name or 'image')
     fetch(url, file)
     return file
 

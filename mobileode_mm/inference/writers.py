@@ -1,4 +1,4 @@
-"""What inference leaves on the disk: drawn pictures and videos, masks, one JSON file."""
+"""What inference leaves on the disk: drawn images and videos, masks, one JSON file."""
 import json
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ from .inferencer import Boxes, ClassScores, Inferencer, LabelMap
 from .sources import Frame
 
 RESULT = 'predictions.json'
-#: Pictures whose longest side is shorter are enlarged to it before they are drawn on, so that a label can be read.
+#: Images whose longest side is shorter are enlarged to it before they are drawn on, so that a label can be read.
 DRAWN_SIDE = 400
 TOP = 5
 
@@ -25,8 +25,8 @@ class Writer:
     """Write predictions into a folder.
 
     Args:
-        out: The folder: ``drawn/`` holds a JPEG for each picture and an MP4 for each video, ``masks/`` a PNG with
-            VOC's palette for each picture and frame that was segmented, ``predictions.json`` the rest.
+        out: The folder: ``drawn/`` holds a JPEG for each image and an MP4 for each video, ``masks/`` a PNG with
+            VOC's palette for each image and frame that was segmented, ``predictions.json`` the rest.
         inferencer: Where the predictions come from.
         score_thr: Boxes under this score are left out, of the drawing and of the JSON.
     """
@@ -41,7 +41,7 @@ class Writer:
         self._images, self._annotations = [], []
 
     def add(self, frame: Frame, found: Boxes | LabelMap | ClassScores) -> None:
-        """Write what was found in a picture or frame."""
+        """Write what was found in an image or frame."""
         if isinstance(found, Boxes):
             keep = found.scores >= self.score_thr
             found = Boxes(*(values[keep] for values in found))
@@ -134,7 +134,7 @@ class Writer:
 
 
 def draw_prediction(pixels: np.ndarray, found: Boxes | LabelMap | ClassScores, metainfo: dict) -> np.ndarray:
-    """Draw boxes, tinted classes or the class on a picture.
+    """Draw boxes, tinted classes or the class on an image.
 
     Args:
         pixels: (H, W, 3), uint8, BGR.
@@ -144,20 +144,20 @@ def draw_prediction(pixels: np.ndarray, found: Boxes | LabelMap | ClassScores, m
     Returns:
         (h, w, 3), uint8, RGB: of the same size, or enlarged where the longest side is under ``DRAWN_SIDE``.
     """
-    picture = Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
-    scale = max(1, DRAWN_SIDE / max(picture.size))
+    image = Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
+    scale = max(1, DRAWN_SIDE / max(image.size))
     if scale > 1:
-        picture = picture.resize([max(1, round(side * scale)) for side in picture.size], Image.Resampling.LANCZOS)
+        image = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.LANCZOS)
     classes = metainfo['classes']
     if isinstance(found, Boxes):
         surest_last = zip(found.bboxes[::-1].tolist(), found.labels[::-1].tolist(), found.scores[::-1].tolist())
-        return np.asarray(with_boxes(picture, [(box, f'{classes[label]} {score:.2f}', class_colour(label))
-                                               for box, label, score in surest_last], scale))
+        return np.asarray(with_boxes(image, [(box, f'{classes[label]} {score:.2f}', class_colour(label))
+                                             for box, label, score in surest_last], scale))
     if isinstance(found, LabelMap):
-        picture, labels = with_classes(picture, torch.from_numpy(found.labels)[None], metainfo)
+        image, labels = with_classes(image, torch.from_numpy(found.labels)[None], metainfo)
     else:
         labels = [(f'{classes[found.label]} {found.scores[found.label]:.2f}', NEUTRAL)]
-    draw = ImageDraw.Draw(picture)
+    draw = ImageDraw.Draw(image)
     for line, (text, colour) in enumerate(labels):
         draw_label(draw, 0, line * LINE, text, colour)
-    return np.asarray(picture)
+    return np.asarray(image)

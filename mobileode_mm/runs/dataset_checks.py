@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
-from ..data.images import check_pictures, find_faulty, read_picture
+from ..data.images import check_images, find_faulty, read_image
 from ..data.json_file import read_json
 from ..data.places import SOURCES
 from ..data.verify.cifar10 import md5_of
@@ -41,7 +41,7 @@ class DataChecks:
         """Check the dataset and the evaluator of ``'train'``, ``'val'`` or ``'test'``.
 
         Raises:
-            InputError: Data absent, annotations broken or of other classes, pictures missing or unreadable.
+            InputError: Data absent, annotations broken or of other classes, images missing or unreadable.
         """
         dataloader = self.cfg.get(f'{split}_dataloader')
         if dataloader is None:
@@ -59,7 +59,7 @@ class DataChecks:
     def images(self, split: str) -> list[tuple[list[str], str, Callable]]:
         """Image files of a split, what they are, and the decoder that reads them."""
         return [found for cfg in leaf_datasets(self.cfg[f'{split}_dataloader']['dataset'])
-                for found in self._find_pictures(cfg, _build(cfg))]
+                for found in self._find_images(cfg, _build(cfg))]
 
     def _check_dataset(self, cfg: dict) -> None:
         source = _source(cfg)
@@ -87,10 +87,10 @@ class DataChecks:
             self._check_cifar(dataset, source)
         elif str(dataset.ann_file).endswith('.json'):
             self._read_json(dataset.ann_file)
-        for paths, what, read in self._find_pictures(cfg, dataset):
+        for paths, what, read in self._find_images(cfg, dataset):
             if not paths:
                 raise InputError(f'{_where(dataset)} holds no {what} that the config could use')
-            check_pictures(paths, f'{what} of {_where(dataset)}', read)
+            check_images(paths, f'{what} of {_where(dataset)}', read)
 
     def _build(self, cfg: dict, source: str | None):
         """The dataset without its data; None where its class cannot be built so."""
@@ -104,7 +104,7 @@ class DataChecks:
         except TypeError:
             return None
 
-    def _find_pictures(self, cfg: dict, dataset) -> list[tuple[list[str], str, object]]:
+    def _find_images(self, cfg: dict, dataset) -> list[tuple[list[str], str, object]]:
         """(files, what they are, reader) of a dataset of a known family, after its own filter."""
         kinds = {kind.__name__ for kind in type(dataset).__mro__}
         if 'CocoDataset' in kinds and 'CocoPanopticDataset' not in kinds:
@@ -121,7 +121,7 @@ class DataChecks:
                 infos[:indices] if indices >= 0 else infos[indices:])
         steps = {type_name(step): step for step in cfg.get('pipeline') or [] if isinstance(step, dict)}
         backend = steps.get('LoadImageFromFile', {}).get('imdecode_backend', 'cv2')
-        found = [([info['img_path'] for info in infos], 'pictures', partial(read_picture, backend=backend))]
+        found = [([info['img_path'] for info in infos], 'images', partial(read_image, backend=backend))]
         if 'BaseSegDataset' in kinds and 'LoadAnnotations' in steps:
             backend = steps['LoadAnnotations'].get('imdecode_backend', 'pillow')
             found.append(([info['seg_map_path'] for info in infos], 'label maps',
@@ -202,16 +202,16 @@ class DataChecks:
         lines = [f'{source or "data"} not found: there is no {" and no ".join(dict.fromkeys(tried))}.']
         mini = _mini_folder(path)
         if mini:
-            return '\n'.join([*lines, f'These are mini data; make them with: mobileode-mini-data --out {mini}'])
+            return '\n'.join([*lines, f'These are mini data; make them with: mobileode mini-data --out {mini}'])
         if source:
             lines.append(f'To get it: {SOURCES[source]}.')
         lines.append(f'Data elsewhere: --cfg-options data_root=FOLDER, or set {DATA_VARIABLE} to the folder that takes '
                      'the place of data/.')
         config = Path(self.cfg.filename or '')
         # Configs that differ in what real data they train on share one.
-        twin = config.with_name(f'{config.stem.removesuffix("_aug")}_mini.py')
-        if twin.is_file():
-            lines.append(f'Without it: mobileode-mini-data, then {short_path(twin)}, runs on mini data made in a '
+        small = config.with_name(f'{config.stem.removesuffix("_aug")}_mini.py')
+        if small.is_file():
+            lines.append(f'Without it: mobileode mini-data, then {short_path(small)}, runs on mini data made in a '
                          'minute.')
         return '\n'.join(lines)
 
@@ -239,7 +239,7 @@ def data_fault(error: Exception, cfg: Config, splits: tuple[str, ...]) -> str | 
 
 
 def coco_data_list(dataset, document: dict) -> list[dict]:
-    """Pictures that a CocoDataset uses, from its parsed annotation file: its own rules, without its index.
+    """Images that a CocoDataset uses, from its parsed annotation file: its own rules, without its index.
 
     Args:
         dataset: A CocoDataset without its data.
@@ -289,7 +289,7 @@ def _where(dataset) -> str:
 
 
 def _read_label_map(path: str, backend: str, dataset) -> None:
-    labels = np.unique(read_picture(path, backend))
+    labels = np.unique(read_image(path, backend))
     classes = dataset.label_map or dataset.metainfo.get('classes')
     if not classes:
         return

@@ -32,9 +32,9 @@ def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None
         config: Config file.
         checkpoint: Its weights; those of another network are refused.
         work_dir: Folder of the log. By default the config's, else ``./work_dirs/<config>``.
-        out: ``.pkl`` file for the predictions, one dict per picture.
+        out: ``.pkl`` file for the predictions, one dict per image.
         show: Show the predictions in a window.
-        show_dir: Folder for pictures with the predictions drawn in.
+        show_dir: Folder for images with the predictions drawn in.
         wait_time: Seconds that a window stands.
         cfg_options: Dotted config keys and values that replace the file's.
         launcher: ``'none'``, or who started the processes: ``'pytorch'``, ``'slurm'``, ``'mpi'``.
@@ -104,7 +104,7 @@ def _draw(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> No
     if scope == 'mmdet':
         hook.test_out_dir = show_dir
     elif show_dir:
-        # mmseg's hook knows no folder; the backend that keeps pictures on the disk does.
+        # mmseg's hook knows no folder; the backend that keeps images on the disk does.
         others = [backend for backend in cfg.visualizer.get('vis_backends') or []
                   if type_name(backend) != 'LocalVisBackend']
         cfg.visualizer.vis_backends = [*others, dict(type='LocalVisBackend', img_save_dir=show_dir)]

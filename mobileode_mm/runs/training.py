@@ -28,7 +28,7 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
 
     Args:
         config: Config file.
-        work_dir: Folder of checkpoints, logs and pictures. By default the config's, else
+        work_dir: Folder of checkpoints, logs and images. By default the config's, else
             ``./work_dirs/<config>``.
         resume: True or ``'auto'`` goes on from the latest whole checkpoint of the work dir (anew where there
             is none), a path from that one.
@@ -44,7 +44,7 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
         The Runner, its training done.
 
     Raises:
-        InputError: Something given cannot be used; before the training, or when a picture turns out
+        InputError: Something given cannot be used; before the training, or when an image turns out
             unreadable in it.
     """
     with one_voice():

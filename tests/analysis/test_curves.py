@@ -97,14 +97,14 @@ def test_curves_are_drawn(tmp_path):
     path = plot_curves(tmp_path)
     assert dict(dict.items(matplotlib.rcParams)) == settings
     assert path == tmp_path / 'curves.png'
-    picture = np.asarray(Image.open(path).convert('RGB')).astype(int)
-    assert picture.shape == (480, 1600, 3)
+    image = np.asarray(Image.open(path).convert('RGB')).astype(int)
+    assert image.shape == (480, 1600, 3)
     # Colour, which only curves and their legends have, stands in each of the three panels.
-    colour = picture.max(2) - picture.min(2) > 60
+    colour = image.max(2) - image.min(2) > 60
     for panel in np.array_split(colour, 3, axis=1):
         assert panel.sum() > 200
 
-    # The discarded loss of 77 is not in the picture: the axis would be far longer and the curve flat.
+    # The discarded loss of 77 is not in the image: the axis would be far longer and the curve flat.
     other = tmp_path / 'sub' / 'other.png'
     other.parent.mkdir()
     _write(tmp_path / 'unbroken', '20260102_030405', [
@@ -127,7 +127,7 @@ def test_a_run_without_evaluation_is_drawn(tmp_path):
     assert Image.open(plot_curves(tmp_path)).size == (1600, 480)
 
 
-def test_nothing_logged_is_told(tmp_path):
+def test_nothing_logged_is_reported(tmp_path):
     with pytest.raises(InputError, match=str(tmp_path)):
         plot_curves(tmp_path)
     with pytest.raises(InputError, match='nowhere'):

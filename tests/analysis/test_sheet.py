@@ -33,15 +33,15 @@ GREY = 90
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """Five grey pictures as a COCO data set, with segmentation maps and as classes."""
-    root = tmp_path_factory.mktemp('pictures')
+    """Five grey images as a COCO data set, with segmentation maps and as classes."""
+    root = tmp_path_factory.mktemp('images')
     images, annotations = [], []
     for name in ('images', 'maps', 'classes/circle', 'classes/square'):
         (root / name).mkdir(parents=True)
     for index, (width, height) in enumerate(SIZES):
-        picture = np.full((height, width, 3), GREY, np.uint8)
-        Image.fromarray(picture).save(root / 'images' / f'{index}.png')
-        Image.fromarray(picture).save(root / 'classes' / NAMES[index % 2] / f'{index}.png')
+        image = np.full((height, width, 3), GREY, np.uint8)
+        Image.fromarray(image).save(root / 'images' / f'{index}.png')
+        Image.fromarray(image).save(root / 'classes' / NAMES[index % 2] / f'{index}.png')
         segments = np.zeros((height, width), np.uint8)
         segments[10:50, 20:40] = 1
         segments[10:50, 40:50] = 255  # unlabelled
@@ -66,7 +66,7 @@ def no_visualizer_is_left():
 
 @pytest.fixture(scope='module')
 def boxes(folder):
-    # Annotations loaded before the resize: the sample's own boxes do not fit the picture.
+    # Annotations loaded before the resize: the sample's own boxes do not fit the image.
     return mmdet_datasets.CocoDataset(
         data_root=str(folder), ann_file='boxes.json', data_prefix=dict(img='images/'),
         metainfo=dict(classes=NAMES), test_mode=True, pipeline=[
@@ -135,19 +135,19 @@ def test_boxes(boxes, tmp_path):
     assert path == tmp_path / 'sheet.png'
     assert model.seen == [0, 4], 'the first and the last'
     pixels = _read(path)
-    # Two pictures of 400 x 240, each twice, in one row.
+    # Two images of 400 x 240, each twice, in one row.
     assert pixels.shape == (sheet.HEADER + 240 + 2 * sheet.GAP, sheet.GAP + 4 * (400 + sheet.GAP), 3)
     circle, square = drawing.class_colour(0), drawing.class_colour(1)
     for column in range(4):
         left = _corner(column)
         panel = pixels[sheet.HEADER:sheet.HEADER + 240, left:left + 400]
-        if column % 2 == 0:  # pictures 0 and 4 have a circle; crowds are not drawn
+        if column % 2 == 0:  # images 0 and 4 have a circle; crowds are not drawn
             assert _has_box(pixels, BOX, 2, circle, left, sheet.HEADER)
             assert not (panel == square).all(2).any()
         else:
             assert _has_box(pixels, [30., 15., 70., 55.], 2, square, left, sheet.HEADER)
             assert not (panel == circle).all(2).any(), 'a box below the threshold is drawn'
-        # Around the box and its label the picture is as it was.
+        # Around the box and its label the image is as it was.
         assert (panel[120:] == GREY).all() and (panel[:, 200:] == GREY).all()
         # The label stands in the panel and is made of the class colour with text.
         assert len(np.unique(panel[:40].reshape(-1, 3), axis=0)) > 3
@@ -158,7 +158,7 @@ def test_boxes(boxes, tmp_path):
     assert _has_box(low, [100., 60., 150., 100.], 2, circle, _corner(1), sheet.HEADER)
 
 
-def test_tall_pictures_and_rows(boxes, tmp_path):
+def test_tall_images_and_rows(boxes, tmp_path):
     model = Known(_two_boxes)
     pixels = _read(prediction_sheet(model, boxes, tmp_path / 'sheet.png', num_images=99))
     assert model.seen == [0, 1, 2, 3, 4]
@@ -166,7 +166,7 @@ def test_tall_pictures_and_rows(boxes, tmp_path):
     assert pixels.shape[0] == sheet.HEADER + 240 + 400 + 240 + 3 * 2 * sheet.GAP
     second = sheet.HEADER + 240 + 2 * sheet.GAP
     assert (pixels[second + 4 * 50 - 1, _corner(0) + 4 * 20:_corner(0) + 199] == drawing.class_colour(0)).all()
-    # The box reaches beyond the picture, which is 200 wide here; the sheet stays white there.
+    # The box reaches beyond the image, which is 200 wide here; the sheet stays white there.
     assert (pixels[second:second + 400, _corner(0) + 200:_corner(1)] == 255).all()
     assert _has_box(pixels, BOX, 2, drawing.class_colour(1), _corner(2), second)
 
@@ -200,11 +200,11 @@ def test_segmentation(maps, tmp_path):
     true, predicted = (pixels[sheet.HEADER:, _corner(column):_corner(column) + 400] for column in range(2))
     thing, ground = np.array([250, 30, 30]), np.array([0, 0, 0])
 
-    def near(region, colour):  # between the picture and the colour, the colour stronger
+    def near(region, colour):  # between the image and the colour, the colour stronger
         return np.abs(region - (.45 * GREY + .55 * colour)).max() <= 1
 
     assert near(predicted[:240], thing)
-    # The loaded map is in the size of the picture: twice that on the sheet.
+    # The loaded map is in the size of the image: twice that on the sheet.
     assert near(true[20:100, 40:80], thing)
     assert (true[20:100, 80:100] == GREY).all(), 'the unlabelled region is tinted'
     assert near(true[110:240], ground) and near(true[:240, 110:], ground)
@@ -233,7 +233,7 @@ def test_classification(labelled, tmp_path):
     assert wrong[2:] == [True, True] and right[2:] == [False, False]
 
 
-def test_pictures_that_lie_in_memory(tmp_path):
+def test_images_that_lie_in_memory(tmp_path):
     """As CIFAR's: RGB arrays in the annotations."""
     class Arrays(mmengine.dataset.BaseDataset):
         METAINFO = dict(classes=NAMES)
@@ -250,10 +250,10 @@ def test_pictures_that_lie_in_memory(tmp_path):
     assert (pixels == sheet.RIGHT).all(2).any()
 
 
-def test_what_cannot_be_drawn_is_told(boxes, tmp_path):
+def test_what_cannot_be_drawn_is_reported(boxes, tmp_path):
     with pytest.raises(InputError, match='DetDataSample.*gt_instances.* is no detection'):
         prediction_sheet(Known(lambda sample: None), boxes, tmp_path / 'sheet.png')
-    with pytest.raises(InputError, match='no picture'):
+    with pytest.raises(InputError, match='no image'):
         prediction_sheet(Known(_two_boxes), boxes.get_subset([]), tmp_path / 'sheet.png')
     assert not (tmp_path / 'sheet.png').exists()
 

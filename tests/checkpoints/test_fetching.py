@@ -70,9 +70,9 @@ def test_code_in_it_is_not_run(server):
     assert os.path.isdir('made')
 
 
-@pytest.mark.parametrize('path, told', [('absent.pth', 'not found'), ('short', 'it broke off')])
-def test_nothing_is_left_of_what_does_not_come_whole(server, path, told):
-    with pytest.raises(InputError, match=f'{path} cannot be fetched .*{told}.*bring the file here by other means'):
+@pytest.mark.parametrize('path, reported', [('absent.pth', 'not found'), ('short', 'it broke off')])
+def test_nothing_is_left_of_what_does_not_come_whole(server, path, reported):
+    with pytest.raises(InputError, match=f'{path} cannot be fetched .*{reported}.*bring the file here by other means'):
         fetch(f'{server.url}/{path}', 'copy')
     assert not os.listdir()
 

@@ -1,7 +1,7 @@
 import pytest
 
-from mobileode_mm.data import images as pictures
-from mobileode_mm.data.images import check_pictures, find_faulty
+from mobileode_mm.data import images
+from mobileode_mm.data.images import check_images, find_faulty
 from mobileode_mm.errors import InputError
 
 
@@ -22,19 +22,19 @@ def test_every_beginning_of_the_order_is_spread_evenly():
 
 
 def test_many_are_sampled_but_all_looked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, 'FEW', 100)
-    monkeypatch.setattr(pictures, 'SAMPLE_SECONDS', -1)
+    monkeypatch.setattr(images, 'FEW', 100)
+    monkeypatch.setattr(images, 'SAMPLE_SECONDS', -1)
     paths = [str(tmp_path / f'{number}.jpg') for number in range(200)]
     for path in paths:
         open(path, 'wb').write(b'x')
-    check_pictures(paths, 'pictures')  # no time to read one
-    with pytest.raises(InputError, match='1 of 201 pictures do not exist: .*/absent.jpg'):
-        check_pictures([*paths, str(tmp_path / 'absent.jpg')], 'pictures')
-    monkeypatch.setattr(pictures, 'SAMPLE_SECONDS', 60)
-    with pytest.raises(InputError, match='some pictures cannot be used: .*/0.jpg .is broken or no.*and 195 more'):
-        check_pictures(paths, 'pictures')
+    check_images(paths, 'images')  # no time to read one
+    with pytest.raises(InputError, match='1 of 201 images do not exist: .*/absent.jpg'):
+        check_images([*paths, str(tmp_path / 'absent.jpg')], 'images')
+    monkeypatch.setattr(images, 'SAMPLE_SECONDS', 60)
+    with pytest.raises(InputError, match='some images cannot be used: .*/0.jpg .is broken or no.*and 195 more'):
+        check_images(paths, 'images')
 
 
 def test_other_storage_is_passed_over():
-    check_pictures(['s3://bucket/picture.jpg'], 'pictures')
-    check_pictures([], 'pictures')
+    check_images(['s3://bucket/image.jpg'], 'images')
+    check_images([], 'images')

@@ -27,7 +27,7 @@ TRAIN, VAL, AUG = ['2007_000032', '2008_000008', '2009_000012'], ['2007_000033',
 WNIDS = ['n01440764', 'n01443537', 'n02105855']
 
 
-def save_picture(path, width=30, height=20, **options):
+def save_image(path, width=30, height=20, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path, **options)
@@ -46,7 +46,7 @@ def make_coco(root):
     for split, first, count in (('train2017', 9, 4), ('val2017', 139, 2)):
         images, annotations = [], []
         for number in range(first, first + count):
-            save_picture(root / f'coco/{split}/{number:012d}.jpg', 30 + number, 40)
+            save_image(root / f'coco/{split}/{number:012d}.jpg', 30 + number, 40)
             images.append({'id': number, 'file_name': f'{number:012d}.jpg', 'width': 30 + number, 'height': 40})
             for category in (1, 90):
                 # The last reaches over the right edge by what rounding does.
@@ -55,7 +55,7 @@ def make_coco(root):
                                     'segmentation': [[1, 1, 9, 1, 9, 9]]})
         annotations[-1]['iscrowd'] = 1
         images.append({'id': 500 + first, 'file_name': 'empty.jpg', 'width': 30, 'height': 20})
-        save_picture(root / f'coco/{split}/empty.jpg')
+        save_image(root / f'coco/{split}/empty.jpg')
         path = root / f'coco/annotations/instances_{split}.json'
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps({'info': {}, 'licenses': [], 'images': images, 'annotations': annotations,
@@ -65,7 +65,7 @@ def make_coco(root):
 def make_voc(root):
     folder = root / 'VOCdevkit/VOC2012'
     for name in (*TRAIN, *VAL, *AUG):
-        save_picture(folder / f'JPEGImages/{name}.jpg')
+        save_image(folder / f'JPEGImages/{name}.jpg')
     labels = np.zeros((20, 30), np.uint8)
     labels[5:9, 5:9], labels[12:, 8:], labels[11] = 1, 20, 255
     for place, names in (('SegmentationClass', TRAIN + VAL), ('SegmentationClassAug', TRAIN + AUG)):
@@ -81,7 +81,7 @@ def make_imagenet(root):
     for split, count in (('train', 3), ('val', 1)):
         for wnid in WNIDS:
             for number in range(count):
-                save_picture(root / f'imagenet/{split}/{wnid}/{wnid}_{number}.JPEG', format='JPEG')
+                save_image(root / f'imagenet/{split}/{wnid}/{wnid}_{number}.JPEG', format='JPEG')
 
 
 def make_cifar10(root):
@@ -120,15 +120,15 @@ def test_whole_data_pass_and_are_counted(originals, kind, capsys):
     rows = {row['split']: row for row in report.rows}
     assert rows == {
         'coco': {
-            'train2017': {'split': 'train2017', 'pictures': 5, 'objects': 7, 'crowds': 1, 'pictures without': 1,
+            'train2017': {'split': 'train2017', 'images': 5, 'objects': 7, 'crowds': 1, 'images without': 1,
                           'classes': 80, 'read': 5},
-            'val2017': {'split': 'val2017', 'pictures': 3, 'objects': 3, 'crowds': 1, 'pictures without': 1,
+            'val2017': {'split': 'val2017', 'images': 3, 'objects': 3, 'crowds': 1, 'images without': 1,
                         'classes': 80, 'read': 3}},
-        'voc': {split: {'split': split, 'pictures': count, 'read': count, 'masks in': folder, 'masks read': count}
+        'voc': {split: {'split': split, 'images': count, 'read': count, 'masks in': folder, 'masks read': count}
                 for split, count, folder in (('train', 3, 'SegmentationClass'), ('val', 2, 'SegmentationClass'),
                                              ('aug', 1, 'SegmentationClassAug'),
                                              ('trainaug', 4, 'SegmentationClassAug'))},
-        'imagenet': {split: {'split': split, 'pictures': 3 * count, 'classes': 3, 'fewest in a class': count,
+        'imagenet': {split: {'split': split, 'images': 3 * count, 'classes': 3, 'fewest in a class': count,
                              'most': count, 'read': 3 * count} for split, count in (('train', 3), ('val', 1))},
     }[kind]
 
@@ -136,7 +136,7 @@ def test_whole_data_pass_and_are_counted(originals, kind, capsys):
 def test_coco_counts_agree_with_pycocotools(originals):
     for row in verify_coco(originals / 'coco', subset=True).rows:
         index = COCO(originals / f'coco/annotations/instances_{row["split"]}.json')
-        assert row['pictures'] == len(index.getImgIds())
+        assert row['images'] == len(index.getImgIds())
         assert row['objects'] == len(index.getAnnIds(iscrowd=False))
         assert row['crowds'] == len(index.getAnnIds(iscrowd=True))
         assert row['classes'] == len(index.getCatIds())
@@ -189,33 +189,33 @@ def edit(path, change):
     path.write_text(json.dumps(document))
 
 
-@case('coco', 'train2017: 1 of 5 pictures do not exist.*000000000010.jpg', 'zips/train2017.zip')
-def picture_missing(root):
+@case('coco', 'train2017: 1 of 5 images do not exist.*000000000010.jpg', 'zips/train2017.zip')
+def image_missing(root):
     (root / 'train2017/000000000010.jpg').unlink()
 
 
-@case('coco', 'train2017: 5 of 5 pictures do not exist', 'val2017: 3 of 3 pictures do not exist')
-def pictures_missing(root):
+@case('coco', 'train2017: 5 of 5 images do not exist', 'val2017: 3 of 3 images do not exist')
+def images_missing(root):
     shutil.rmtree(root / 'train2017')
     shutil.rmtree(root / 'val2017')
 
 
-@case('coco', 'val2017: 1 of 3 pictures are empty files.*000000000139.jpg', '1 problem$')
-def picture_empty(root):
+@case('coco', 'val2017: 1 of 3 images are empty files.*000000000139.jpg', '1 problem$')
+def image_empty(root):
     (root / 'val2017/000000000139.jpg').write_bytes(b'')
 
 
-@case('coco', 'train2017: 2 of 5 pictures that were read cannot be used', '000000000009.jpg .cannot be read: .*trunc',
-      '000000000010.jpg .is broken or no picture')
-def pictures_broken(root):
+@case('coco', 'train2017: 2 of 5 images that were read cannot be used', '000000000009.jpg .cannot be read: .*trunc',
+      '000000000010.jpg .is broken or no image')
+def files_broken(root):
     whole = (root / 'train2017/000000000009.jpg').read_bytes()
     (root / 'train2017/000000000009.jpg').write_bytes(whole[:len(whole) // 2])
     (root / 'train2017/000000000010.jpg').write_bytes(b'<html>Not found</html>')
 
 
 @case('coco', '000000000009.jpg .is 12x13, the annotation file says 39x40')
-def picture_of_other_size(root):
-    save_picture(root / 'train2017/000000000009.jpg', 12, 13)
+def image_of_other_size(root):
+    save_image(root / 'train2017/000000000009.jpg', 12, 13)
 
 
 @case('coco', 'there is no .*instances_val2017.json', 'annotations_trainval2017.zip again')
@@ -288,8 +288,8 @@ def boxes_of_no_size(root):
     edit(annotations(root), change)
 
 
-@case('coco', '1 of 8 boxes lie outside their picture', r'box \[100, 5, 4, 4\], area 150.5, picture 39x40',
-      "1 of 8 boxes cross their picture's edge; training cuts them", r'box \[30, 5, 30, 4\]')
+@case('coco', '1 of 8 boxes lie outside their image', r'box \[100, 5, 4, 4\], area 150.5, image 39x40',
+      "1 of 8 boxes cross their image's edge; training cuts them", r'box \[30, 5, 30, 4\]')
 def boxes_outside(root):
     def change(document):
         document['annotations'][0]['bbox'] = [100, 5, 4, 4]
@@ -333,8 +333,8 @@ def classes_in_another_order(root):
     edit(annotations(root), lambda document: document['categories'].reverse())
 
 
-@case('voc', 'train: 1 of 3 pictures do not exist.*2007_000032.jpg', 'VOCtrainval_11-May-2012.tar')
-def voc_picture_missing(root):
+@case('voc', 'train: 1 of 3 images do not exist.*2007_000032.jpg', 'VOCtrainval_11-May-2012.tar')
+def voc_image_missing(root):
     (root / 'JPEGImages/2007_000032.jpg').unlink()
 
 
@@ -352,7 +352,7 @@ def masks_of_train_missing_beside_those_of_sbd(root):
 
 
 @case('voc', 'val: 1 of 2 masks in SegmentationClass that were read cannot be used.*2007_000033.png .is 29x20, its '
-             'picture 30x20')
+             'image 30x20')
 def mask_of_other_size(root):
     (root / 'SegmentationClass/2007_000033.png').write_bytes(palette_png(np.zeros((20, 29), np.uint8)))
 
@@ -364,14 +364,14 @@ def label_illegal(root):
 
 @case('voc', "2007_000033.png .shows label 1 in another colour than VOC's palette")
 def palette_other(root):
-    picture = Image.open(root / 'SegmentationClass/2007_000033.png')
+    image = Image.open(root / 'SegmentationClass/2007_000033.png')
     palette = bytearray(voc_palette())
     palette[3:6] = 192, 128, 128  # the colour of class 15: the pixels mean a person
-    picture.putpalette(bytes(palette))
-    picture.save(root / 'SegmentationClass/2007_000033.png')
+    image.putpalette(bytes(palette))
+    image.save(root / 'SegmentationClass/2007_000033.png')
 
 
-@case('voc', '2007_000033.png .is no label map but a picture of mode RGB')
+@case('voc', '2007_000033.png .is no label map but an image of mode RGB')
 def mask_in_colours(root):
     path = root / 'SegmentationClass/2007_000033.png'
     Image.open(path).convert('RGB').save(path)
@@ -401,13 +401,13 @@ def list_of_paths(root):
         '/JPEGImages/2007_000033.jpg /SegmentationClass/2007_000033.png\n')
 
 
-@case('voc', 'train.txt names 1 pictures more than once.*2007_000032')
+@case('voc', 'train.txt names 1 images more than once.*2007_000032')
 def name_twice(root):
     with open(root / 'ImageSets/Segmentation/train.txt', 'a') as file:
         file.write('2007_000032\n')
 
 
-@case('voc', '1 pictures of trainaug.txt are in val.txt too.*2007_000033', 'trainaug.txt is not train.txt and aug.txt')
+@case('voc', '1 images of trainaug.txt are in val.txt too.*2007_000033', 'trainaug.txt is not train.txt and aug.txt')
 def val_in_trainaug(root):
     with open(root / 'ImageSets/Segmentation/trainaug.txt', 'a') as file:
         file.write('2007_000033\n')
@@ -424,7 +424,7 @@ def split_missing(root):
 def val_flat(root):
     shutil.rmtree(root / 'val')
     for number in (1, 2):
-        save_picture(root / f'val/ILSVRC2012_val_0000000{number}.JPEG', format='JPEG')
+        save_image(root / f'val/ILSVRC2012_val_0000000{number}.JPEG', format='JPEG')
 
 
 @case('imagenet', 'train: 1 files lie in', 'unpack each archive into a folder of its name')
@@ -432,13 +432,13 @@ def archives_inside(root):
     (root / 'train/n01440764.tar').write_bytes(b'x')
 
 
-@case('imagenet', 'val: 1 class folders hold no picture.*val/n01443537')
+@case('imagenet', 'val: 1 class folders hold no image.*val/n01443537')
 def folder_empty(root):
     for path in (root / 'val/n01443537').iterdir():
         path.unlink()
 
 
-@case('imagenet', 'train: 1 class folders hold no picture.*train/.ipynb_checkpoints',
+@case('imagenet', 'train: 1 class folders hold no image.*train/.ipynb_checkpoints',
       'different class folders.*.ipynb_checkpoints: in train only')
 def folder_hidden(root):
     """mmpretrain takes it for a class."""
@@ -450,20 +450,20 @@ def folder_missing(root):
     shutil.rmtree(root / 'val/n02105855')
 
 
-@case('imagenet', 'train: 2 of 8 pictures that were read cannot be used', 'n01440764_0.JPEG .cannot be read',
-      'n01440764_1.JPEG .is broken or no picture',
-      'train: 1 of 9 pictures are empty files.*n01440764_2.JPEG')
-def imagenet_pictures_broken(root):
+@case('imagenet', 'train: 2 of 8 images that were read cannot be used', 'n01440764_0.JPEG .cannot be read',
+      'n01440764_1.JPEG .is broken or no image',
+      'train: 1 of 9 images are empty files.*n01440764_2.JPEG')
+def imagenet_images_broken(root):
     folder = root / 'train/n01440764'
     whole = (folder / 'n01440764_0.JPEG').read_bytes()
     (folder / 'n01440764_0.JPEG').write_bytes(whole[:-200])
-    (folder / 'n01440764_1.JPEG').write_bytes(b'no picture')
+    (folder / 'n01440764_1.JPEG').write_bytes(b'no image')
     (folder / 'n01440764_2.JPEG').write_bytes(b'')
 
 
 @case('imagenet', '1 lines of .*val.txt have another form.*line 2: n01440764_0.JPEG',
-      'names 1 pictures more than once', 'labels are not 0 to 4.*label 1 is missing.*label 3 is missing',
-      'val: 1 of 3 pictures do not exist.*absent.JPEG')
+      'names 1 images more than once', 'labels are not 0 to 4.*label 1 is missing.*label 3 is missing',
+      'val: 1 of 3 images do not exist.*absent.JPEG')
 def list_broken(root):
     (root / 'meta').mkdir()
     (root / 'meta/val.txt').write_text('n01440764/n01440764_0.JPEG 0\nn01440764_0.JPEG\nabsent.JPEG 2\n'
@@ -577,7 +577,7 @@ def test_imagenet_with_lists_as_mmpretrain_reads_it(data):
     assert not report.problems
     for row in report.rows:
         dataset = ImageNet(data_root=str(root), split=row['split'], pipeline=[], metainfo={'classes': WNIDS})
-        assert len(dataset) == row['pictures']
+        assert len(dataset) == row['images']
         assert len(set(dataset.get_gt_labels().tolist())) == row['classes'] == 3
 
 
@@ -586,12 +586,12 @@ def test_hidden_and_other_files_count_as_mmpretrain_counts_them(data):
     root = data / 'imagenet'
     (root / 'train/.DS_Store').write_bytes(b'x')
     (root / f'train/{WNIDS[0]}/notes.txt').write_text('mine')
-    save_picture(root / f'train/{WNIDS[0]}/deeper/one.png')
+    save_image(root / f'train/{WNIDS[0]}/deeper/one.png')
     report = verify_imagenet(root, subset=True)
     assert not report.problems
     assert [note.names for note in report.notes] == [(str(root / f'train/{WNIDS[0]}/notes.txt'),)]
     dataset = ImageNet(data_root=str(root), split='train', pipeline=[], metainfo={'classes': WNIDS})
-    assert report.rows[0]['pictures'] == len(dataset) == 10
+    assert report.rows[0]['images'] == len(dataset) == 10
 
 
 def test_foreign_folder_shifts_imagenets_labels(data, monkeypatch):
@@ -604,20 +604,20 @@ def test_foreign_folder_shifts_imagenets_labels(data, monkeypatch):
     assert 'train: 1 folders have no name of an ImageNet class, as in n01440764' in said
 
 
-def test_pictures_turned_by_their_camera(data):
+def test_images_turned_by_their_camera(data):
     """Training turns them as EXIF says: the annotation file must give the size after that."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    save_picture(data / 'coco/train2017/000000000009.jpg', 40, 39, exif=exif)
+    save_image(data / 'coco/train2017/000000000009.jpg', 40, 39, exif=exif)
     assert not verify_coco(data / 'coco', subset=True).problems
-    save_picture(data / 'coco/train2017/000000000009.jpg', 39, 40, exif=exif)
+    save_image(data / 'coco/train2017/000000000009.jpg', 39, 40, exif=exif)
     assert 'is 40x39' in verify_coco(data / 'coco', subset=True).problems[0].names[0]
 
 
-def test_unusual_pictures_that_training_reads(data):
+def test_unusual_images_that_training_reads(data):
     folder = data / 'imagenet/train' / WNIDS[0]
     Image.new('CMYK', (9, 9)).save(folder / f'{WNIDS[0]}_0.JPEG')
-    save_picture(folder / f'{WNIDS[0]}_1.JPEG', format='PNG')
+    save_image(folder / f'{WNIDS[0]}_1.JPEG', format='PNG')
     Image.new('L', (9, 9)).save(folder / f'{WNIDS[0]}_2.JPEG', format='BMP')
     assert not verify_imagenet(data / 'imagenet', subset=True).problems
 
@@ -626,7 +626,7 @@ def test_format_that_training_cannot_decode(data):
     path = data / 'imagenet/train' / WNIDS[0] / f'{WNIDS[0]}_0.JPEG'
     Image.new('RGB', (9, 9)).save(path, format='PCX')
     problem = verify_imagenet(data / 'imagenet', subset=True).problems[0]
-    assert problem.names == (f'{path} (is broken or no picture)',)
+    assert problem.names == (f'{path} (is broken or no image)',)
 
 
 def test_sample_and_progress(originals, capsys):
@@ -636,7 +636,7 @@ def test_sample_and_progress(originals, capsys):
         return lambda done, total: calls.append((what, done, total))
 
     verify_imagenet(originals / 'imagenet', subset=True, reading=Reading(progress=progress))
-    assert calls == [('train: pictures', 9, 9), ('val: pictures', 3, 3)]
+    assert calls == [('train: images', 9, 9), ('val: images', 3, 3)]
     report = verify_imagenet(originals / 'imagenet', subset=True, reading=Reading(seconds=-1))
     assert [row['read'] for row in report.rows] == [0, 0]
     assert main(['verify-data', 'imagenet', str(originals / 'imagenet'), '--subset', '--quick']) == 0
@@ -676,7 +676,7 @@ def test_cifar10(data, monkeypatch, capsys):
     monkeypatch.setattr(asked, 'meta', {'filename': 'batches.meta', 'md5': md5('batches.meta')})
     report = verify_cifar10(root)
     assert not report.problems
-    assert [(row['split'], row['whole'], row['pictures']) for row in report.rows] == [
+    assert [(row['split'], row['whole'], row['images']) for row in report.rows] == [
         ('train', 5, 50_000), ('test', 1, 10_000), ('names of the classes', 1, '')]
     (root / 'cifar-10-batches-py/data_batch_3').unlink()
     assert [problem.what for problem in verify_cifar10(root).problems] == [

@@ -175,7 +175,7 @@ def test_mmseg_reads_it_with_its_own_config(data):
 def test_folders_above_and_below_are_understood(data, voc, sbd, capsys):
     root = data[1].parent
     assert command(root / voc, root / sbd, '--subset') == 0
-    assert capsys.readouterr().out == 'aug 5, trainaug 8 pictures; masks: 8 written, 0 were there\n'
+    assert capsys.readouterr().out == 'aug 5, trainaug 8 images; masks: 8 written, 0 were there\n'
 
 
 def test_second_run_changes_nothing(data, capsys):
@@ -226,7 +226,7 @@ def test_list_with_other_names_stops_before_anything_is_written(data, capsys):
     (voc / 'ImageSets/Segmentation/trainaug.txt').write_text('2008_000002\n')
     before = contents(voc)
     assert command(voc, sbd, '--subset') == 2
-    assert 'trainaug.txt exists and names other pictures' in capsys.readouterr().err
+    assert 'trainaug.txt exists and names other images' in capsys.readouterr().err
     assert contents(voc) == before and not (voc / 'SegmentationClassAug').exists()
 
 
@@ -269,7 +269,7 @@ IN_ADVANCE = [
     (lambda voc, sbd: shutil.rmtree(voc / 'SegmentationClass'), '3 of 3 masks are not in'),
     (no_file(f'{V}/ImageSets/Segmentation/val.txt'), f'there is no list {{root}}/{V}/ImageSets/Segmentation/val.txt'),
     (no_file(f'{S}/val.txt'), f'there is no list {{root}}/{S}/val.txt'),
-    (no_file(f'{V}/JPEGImages/{AUG[2]}.jpg'), f'1 of 8 pictures are not in {{root}}/{V}/JPEGImages: {AUG[2]}.jpg'),
+    (no_file(f'{V}/JPEGImages/{AUG[2]}.jpg'), f'1 of 8 images are not in {{root}}/{V}/JPEGImages: {AUG[2]}.jpg'),
     (no_file(f'{V}/SegmentationClass/{TRAIN[0]}.png'), f'1 of 3 masks are not in .*SegmentationClass: {TRAIN[0]}.png'),
     (no_file(f'{S}/cls/{AUG[0]}.mat'), f'1 of 5 label files are not in .*/cls: {AUG[0]}.mat'),
     (write(f'{V}/ImageSets/Segmentation/train.txt', b''), 'train.txt is empty'),
@@ -288,9 +288,9 @@ ON_THE_WAY = [
     (mat(GTcls={'Segmentation': np.zeros((9, 9, 3), np.uint8)}), r'shape \(9, 9, 3\)'),
     (mat(GTcls={'Segmentation': np.zeros((9, 9))}), 'type float64: no label map'),
     (labels_mat(lambda labels: labels + 20), 'labels from 20 to .., not 0 to 20'),
-    (labels_mat(lambda labels: labels[1:]), f'{AUG[0]}.mat is .*, its picture'),
-    (labels_mat(lambda labels: labels[:, :15].T), f'{AUG[0]}.mat is .*, its picture'),
-    (write(f'{V}/JPEGImages/{AUG[0]}.jpg', b'no picture'), f'its picture .*{AUG[0]}.jpg cannot be read'),
+    (labels_mat(lambda labels: labels[1:]), f'{AUG[0]}.mat is .*, its image'),
+    (labels_mat(lambda labels: labels[:, :15].T), f'{AUG[0]}.mat is .*, its image'),
+    (write(f'{V}/JPEGImages/{AUG[0]}.jpg', b'no image'), f'its image .*{AUG[0]}.jpg cannot be read'),
     (write(f'{V}/SegmentationClass/{TRAIN[0]}.png', b'\x89PNG'), f'SegmentationClass/{TRAIN[0]}.png is broken or no'),
     (lambda voc, sbd: Image.new('RGB', (30, 30)).save(voc / f'SegmentationClass/{TRAIN[0]}.png'), 'of mode RGB'),
 ]

@@ -72,7 +72,7 @@ def from_config(name):
 
 @pytest.fixture(scope='module', params=MODELS)
 def model(request):
-    """A toolbox's whole model, its name and pictures for it."""
+    """A toolbox's whole model, its name and images for it."""
     network = from_config(request.param)
     settle(network, lambda: network(torch.randn(4, 3, 320, 320), mode='tensor'))
     return network.eval().double(), request.param, torch.randn(2, 3, 96, 96).double()
@@ -96,7 +96,7 @@ def test_every_registered_model_keeps_its_outputs(name):
 @torch.no_grad()
 @pytest.mark.parametrize('cls', BACKBONES)
 @pytest.mark.parametrize('size', [(64, 64), (33, 70)])
-def test_pictures_of_another_size_than_the_training(cls, size):
+def test_images_of_another_size_than_the_training(cls, size):
     network = trained(small(cls)).double()
     x = torch.randn(2, 3, *size).double()
     expected = network(x)
@@ -139,7 +139,7 @@ def test_a_solver_for_one_size_refuses_others():
 
 
 @torch.no_grad()
-def test_gradients_flow_to_the_picture():
+def test_gradients_flow_to_the_image():
     """Operators take over from the compiled kernel, which has no gradient."""
     deployed = switched(trained(small(MobileODEV1)))
     x = torch.randn(1, 3, SIZE, SIZE)

@@ -63,9 +63,9 @@ def place(tmp_path_factory):
         torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=classes))),
                    folder / f'{task}.pth')
     rng = np.random.default_rng(0)
-    picture = Image.fromarray(rng.integers(0, 256, (6, 9, 3), np.uint8)).resize((150, 100), Image.BICUBIC)
-    picture.save(folder / 'picture.png')
-    (folder / 'text.png').write_text('no picture')
+    image = Image.fromarray(rng.integers(0, 256, (6, 9, 3), np.uint8)).resize((150, 100), Image.BICUBIC)
+    image.save(folder / 'image.png')
+    (folder / 'text.png').write_text('no image')
     return folder
 
 
@@ -93,7 +93,7 @@ def made(place):
 
 def inferencer_of(place, task):
     config, options = config_of(task)
-    return Inferencer(config, place / f'{task}.pth', 'cpu', cfg_options=options)
+    return Inferencer(config, place / f'{task}.pth', 'cpu', cfg_options=options, deploy=False)
 
 
 def run_onnx(place, task, *arguments):
@@ -171,11 +171,11 @@ def test_a_segmentor_takes_any_batch_and_size(place, made):
 
 def test_the_program_for_robots_gives_the_classifiers_class(place, made):
     made('classification')
-    done = run_onnx(place, 'classification', place / 'picture.png')
+    done = run_onnx(place, 'classification', place / 'image.png')
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    # The mini pictures have the network's size; others are stretched to it.
-    pixels = cv2.resize(cv2.imread(str(place / 'picture.png')), (64, 64))
+    # The mini images have the network's size; others are stretched to it.
+    pixels = cv2.resize(cv2.imread(str(place / 'image.png')), (64, 64))
     scores = inferencer_of(place, 'classification')([pixels])[0].scores
     assert found['label'] == CLASSES[scores.argmax()] and found['score'] == pytest.approx(scores.max(), abs=0.02)
 
@@ -183,10 +183,10 @@ def test_the_program_for_robots_gives_the_classifiers_class(place, made):
 @pytest.mark.slow
 def test_the_program_for_robots_finds_the_detectors_boxes(place, made):
     made('detection')
-    done = run_onnx(place, 'detection', place / 'text.png', place / 'picture.png', '--score-thr', 0.02)
+    done = run_onnx(place, 'detection', place / 'text.png', place / 'image.png', '--score-thr', 0.02)
     assert done.returncode == 1 and 'skipped' in done.stderr and 'text.png' in done.stderr
     found = json.loads(done.stdout)['boxes']
-    boxes, labels, scores = inferencer_of(place, 'detection')([place / 'picture.png'])[0]
+    boxes, labels, scores = inferencer_of(place, 'detection')([place / 'image.png'])[0]
     assert len(scores) > 20
     for box, label, score in list(zip(boxes, labels, scores))[:10]:
         same = [one for one in found if one['label'] == CLASSES[label]
@@ -197,12 +197,12 @@ def test_the_program_for_robots_finds_the_detectors_boxes(place, made):
 @pytest.mark.slow
 def test_the_program_for_robots_writes_the_segmentors_mask(place, made, tmp_path):
     made('segmentation')
-    done = run_onnx(place, 'segmentation', place / 'picture.png', '--masks', tmp_path)
+    done = run_onnx(place, 'segmentation', place / 'image.png', '--masks', tmp_path)
     assert done.returncode == 0, done.stderr
-    mask = np.asarray(Image.open(tmp_path / 'picture.png'))
+    mask = np.asarray(Image.open(tmp_path / 'image.png'))
     pixels = json.loads(done.stdout)['pixels']
     assert mask.shape == (100, 150) and sum(pixels.values()) == mask.size
-    expected = inferencer_of(place, 'segmentation')([place / 'picture.png'])[0].labels
+    expected = inferencer_of(place, 'segmentation')([place / 'image.png'])[0].labels
     # It resizes the mask, the toolbox the logits: borders differ.
     assert (mask == expected).mean() > 0.9
 
@@ -237,12 +237,12 @@ def test_suppression_is_torchvisions_in_each_class():
     boxes = torch.cat([corners, corners + 5 + 20 * torch.rand(2, 40, 2, generator=generator)], -1)
     scores = torch.rand(2, 3, 40, generator=generator)
     kept = suppress(boxes, scores, 0.4, 0.3)
-    for picture in range(2):
-        labels, anchors = (scores[picture] > 0.3).nonzero().unbind(1)
-        found = batched_nms(boxes[picture, anchors], scores[picture, labels, anchors], labels, 0.4)
+    for image in range(2):
+        labels, anchors = (scores[image] > 0.3).nonzero().unbind(1)
+        found = batched_nms(boxes[image, anchors], scores[image, labels, anchors], labels, 0.4)
         expected = torch.zeros(3, 40)
-        expected[labels[found], anchors[found]] = scores[picture, labels[found], anchors[found]]
-        assert torch.equal(kept[picture], expected) and 0 < len(found) < len(labels)
+        expected[labels[found], anchors[found]] = scores[image, labels[found], anchors[found]]
+        assert torch.equal(kept[image], expected) and 0 < len(found) < len(labels)
 
 
 def test_suppression_becomes_onnxs_own_operator(tmp_path):

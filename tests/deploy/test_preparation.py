@@ -1,4 +1,4 @@
-"""What a program does to a picture by a file's metadata is what the test pipeline does."""
+"""What a program does to an image by a file's metadata is what the test pipeline does."""
 import importlib.util
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from mobileode_mm.errors import InputError
 from mobileode_mm.runs.checks import config_scope
 
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
-from mobileode_mm.deploy.images import fixed_size, preparation  # noqa: E402
+from mobileode_mm.deploy.inputs import fixed_size, preparation  # noqa: E402
 
 PROGRAM = Path(__file__).parents[2] / 'tools/deployment/run_onnx.py'
 
@@ -79,5 +79,5 @@ def test_what_cannot_be_prepared_is_refused():
         preparation(config('mmdet', dict(type='Resize', scale=(8, 8), interpolation='area')))
     with pytest.raises(InputError, match='--size HEIGHT WIDTH'):
         fixed_size([dict(fit=[512, 40])], None, 64)
-    with pytest.raises(InputError, match='cuts pictures'):
+    with pytest.raises(InputError, match='cuts images'):
         fixed_size([dict(short_side=37), dict(crop=[32, 32])], (64, 64), None)

@@ -123,13 +123,13 @@ def test_the_files(task, format, untrained, tmp_path):
         detection='CocoDataset, data/mini/coco/annotations/instances_train2017.json',
         segmentation='BaseSegDataset, data/mini/VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt',
         classification='CustomDataset, data/mini/classification/train')[task])
-    picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     # The config beside the weights is whole: it needs no other file.
-    mine = Inferencer(weights.with_suffix('.py'), weights, 'cpu')
-    theirs = Inferencer(config, original, 'cpu')
+    mine = Inferencer(weights.with_suffix('.py'), weights, 'cpu', deploy=False)
+    theirs = Inferencer(config, original, 'cpu', deploy=False)
     assert mine.classes == theirs.classes == tuple(card['classes'])
     assert card['parameters'] == sum(parameter.numel() for parameter in theirs.model.parameters())
-    for a, b in zip(mine([picture])[0], theirs([picture])[0], strict=True):
+    for a, b in zip(mine([image])[0], theirs([image])[0], strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -237,7 +237,7 @@ def test_what_is_refused(untrained, tmp_path, monkeypatch, capfd):
     Path('torn.pth').write_bytes(Path(untrained / 'classification.pth').read_bytes()[:100_000])
     Path('text.pth').write_text('no weights')
     torch.save([1, 2], 'foreign.pth')
-    for name, told in (('absent.pth', 'there is no checkpoint file absent.pth'),
+    for name, reported in (('absent.pth', 'there is no checkpoint file absent.pth'),
                        ('torn.pth', 'torn.pth is no checkpoint, or a torn one'),
                        ('text.pth', 'text.pth is no checkpoint, or a torn one'),
                        ('foreign.pth', 'foreign.pth holds no weights'),
@@ -246,7 +246,7 @@ def test_what_is_refused(untrained, tmp_path, monkeypatch, capfd):
                        ('malicious.pth', 'reading such objects can run any code')):
         assert main(['publish', str(name), '--config', str(CONFIGS / 'classify_mobileode_mini.py'),
                      '--out', 'out']) == 2
-        assert told in capfd.readouterr().err
+        assert reported in capfd.readouterr().err
     assert not os.path.exists('out') and not os.path.exists('made')
     assert main(['publish', 'malicious.pth', '--config', str(CONFIGS / 'classify_mobileode_mini.py'), '--out', 'out',
                  '--trust-checkpoint']) == 0

@@ -169,7 +169,7 @@ def test_options(value, options):
     assert compile_options(value) == options
 
 
-@pytest.mark.parametrize('value, told', [
+@pytest.mark.parametrize('value, reported', [
     ('yes', "compile is 'yes'"), (1, 'compile is 1'),
     (dict(backends='inductor'), 'compile.backends: .* it has fullgraph, dynamic, backend'),
     (dict(backend='gcc'), "Invalid backend: 'gcc'"),
@@ -177,6 +177,6 @@ def test_options(value, options):
     (dict(fullgraph='yes'), "compile.fullgraph is 'yes'; legal: True, False"),
     (dict(dynamic=1), 'compile.dynamic is 1; legal: True, False, None'),
 ])
-def test_bad_options(value, told):
-    with pytest.raises(InputError, match=told):
+def test_bad_options(value, reported):
+    with pytest.raises(InputError, match=reported):
         compile_options(value)

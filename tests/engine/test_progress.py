@@ -87,7 +87,7 @@ def _on_terminal(script, columns=120, stderr=None, **environment):
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', 50, columns, 0, 0))
     before = termios.tcgetattr(slave)
-    # What the terminal's size is told by, where it is set: that of the tests, not of this terminal.
+    # What the terminal's size is reported by, where it is set: that of the tests, not of this terminal.
     inherited = {name: value for name, value in os.environ.items() if name not in ('COLUMNS', 'LINES')}
     # Whoever runs the tests in the background has them ignore SIGINT, and their children with them.
     process = subprocess.Popen([sys.executable, script], stdin=slave, stdout=slave, stderr=stderr or slave,
@@ -108,7 +108,7 @@ def _on_terminal(script, columns=120, stderr=None, **environment):
 
 
 def _shown(chunks, columns=120):
-    """The last picture of the screen, and all of them: one before each time that a line is erased."""
+    """The last image of the screen, and all of them: one before each time that a line is erased."""
     screen = Screen(columns)
     frames = []
     for part in re.split(r'(?=\r\x1b\[2K)', ''.join(chunks)):

@@ -20,8 +20,8 @@ CLASSIFIER = dict(
 
 
 @pytest.fixture(scope='module')
-def pictures(tmp_path_factory):
-    root = tmp_path_factory.mktemp('pictures')
+def images(tmp_path_factory):
+    root = tmp_path_factory.mktemp('images')
     for label, value in (('dark', 30), ('light', 220)):
         (root / label).mkdir()
         for index in range(4):
@@ -29,9 +29,9 @@ def pictures(tmp_path_factory):
     return root
 
 
-def _classification(toy, pictures, work_dir, hooks=(), **changes):
+def _classification(toy, images, work_dir, hooks=(), **changes):
     pytest.importorskip('mmpretrain.models', reason='needs mmpretrain')
-    dataset = dict(type='mmpretrain.CustomDataset', data_root=str(pictures), pipeline=[
+    dataset = dict(type='mmpretrain.CustomDataset', data_root=str(images), pipeline=[
         dict(type='LoadImageFromFile'), dict(type='mmpretrain.PackInputs')])
     loader = dict(batch_size=4, dataset=dataset, sampler=dict(type='DefaultSampler', shuffle=True))
     return toy.toy_config(work_dir, hooks=[dict(type='RunReportHook', num_images=4), *hooks], **{
@@ -43,9 +43,9 @@ def _log(work_dir):
     return '\n'.join(path.read_text() for path in work_dir.glob('*/*.log'))
 
 
-def test_report_of_a_training_with_averaged_weights(tmp_path, toy, pictures):
+def test_report_of_a_training_with_averaged_weights(tmp_path, toy, images):
     runner = Runner(**_classification(
-        toy, pictures, tmp_path / 'work', hooks=[dict(type='EMAHook', momentum=.3)], epochs=2))
+        toy, images, tmp_path / 'work', hooks=[dict(type='EMAHook', momentum=.3)], epochs=2))
     used = []
     runner.model.head.register_forward_pre_hook(
         lambda head, inputs: used.append((torch.is_grad_enabled(), head.fc.weight.detach().clone())))
@@ -55,7 +55,7 @@ def test_report_of_a_training_with_averaged_weights(tmp_path, toy, pictures):
     assert Image.open(tmp_path / 'work/curves.png').size == (1600, 480)
     sheet = np.asarray(Image.open(tmp_path / 'work/predictions.png').convert('RGB'))
     assert sheet.shape[1] > 1600
-    assert (sheet == 30).all(2).any() and (sheet == 223).all(2).any(), 'the first and the last picture'
+    assert (sheet == 30).all(2).any() and (sheet == 223).all(2).any(), 'the first and the last image'
     assert f'Curves of loss and metrics: {tmp_path}/work/curves.png' in log
     assert f'Predictions beside ground truth: {tmp_path}/work/predictions.png' in log
     values = [float(value) for value in re.findall(r'Epoch\(val\) .* accuracy/top1: ([\d.]+)', log)]
@@ -81,9 +81,9 @@ def test_report_of_a_training_with_averaged_weights(tmp_path, toy, pictures):
     (dict(type='mmpretrain.EMAHook', evaluate_on_origin=True), True),
     (dict(type='mmpretrain.EMAHook', evaluate_on_ema=False, evaluate_on_origin=True), False),
 ], ids=['mmengine', 'mmpretrain', 'both', 'origin'])
-def test_final_metric_and_sheet_are_of_the_weights_that_are_validated(hook, by_averages, tmp_path, toy, pictures):
+def test_final_metric_and_sheet_are_of_the_weights_that_are_validated(hook, by_averages, tmp_path, toy, images):
     """Weights and statistics of norms of every forward without gradient, against those of the checkpoint."""
-    runner = Runner(**_classification(toy, pictures, tmp_path, hooks=[dict(momentum=.3, **hook)], epochs=2))
+    runner = Runner(**_classification(toy, images, tmp_path, hooks=[dict(momentum=.3, **hook)], epochs=2))
     used = []
 
     def remember(model, inputs):
@@ -99,7 +99,7 @@ def test_final_metric_and_sheet_are_of_the_weights_that_are_validated(hook, by_a
     assert torch.equal(averaged['backbone.bn1.running_mean'], own['backbone.bn1.running_mean']) \
         != hook.get('update_buffers', False)
 
-    # Two batches a validation (mmpretrain's may follow with two of the trained weights), and four pictures.
+    # Two batches a validation (mmpretrain's may follow with two of the trained weights), and four images.
     both = by_averages and hook.get('evaluate_on_origin', False)
     assert len(used) == 2 * (4 if both else 2) + 4
     last_validation = used[-8:-6] if both else used[-6:-4]
@@ -148,6 +148,6 @@ def test_a_run_without_validation(tmp_path, toy):
     assert 'WARNING - The training is complete' not in _log(tmp_path)
 
 
-def test_no_report_of_an_evaluation(tmp_path, toy, pictures):
-    Runner(**_classification(toy, pictures, tmp_path / 'work')).val()
+def test_no_report_of_an_evaluation(tmp_path, toy, images):
+    Runner(**_classification(toy, images, tmp_path / 'work')).val()
     assert not list((tmp_path / 'work').glob('*.png'))

@@ -34,7 +34,7 @@ CATEGORY_IDS = [3 * number + 5 for number in range(10)]
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
-    """Checkpoints of untrained networks, an annotation file with unusual category ids, pictures of every kind."""
+    """Checkpoints of untrained networks, an annotation file with unusual category ids, images of every kind."""
     folder = tmp_path_factory.mktemp('inference')
     for task, name in TASKS.items():
         cfg = load_config(CONFIGS / f'{name}.py')
@@ -43,7 +43,7 @@ def place(tmp_path_factory):
             torch.manual_seed(0)
             preprocessor = {key: cfg[key] for key in ('data_preprocessor', ) if key in cfg}
             model = MODELS.build({**cfg.model, **preprocessor})
-        # Scores that differ, and labels that differ from picture to picture and place to place.
+        # Scores that differ, and labels that differ from image to image and place to place.
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.1) if parameter.dim() > 1 else None
         torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=classes))),
@@ -55,20 +55,20 @@ def place(tmp_path_factory):
         categories=[dict(id=number, name=name) for number, name in zip(CATEGORY_IDS, CLASSES)][::-1])))
     rng = np.random.default_rng(0)
     colours = cv2.resize(rng.integers(0, 256, (8, 12, 3), np.uint8), (96, 64), interpolation=cv2.INTER_CUBIC)
-    picture = Image.fromarray(colours)
-    pictures = folder / 'pictures'
-    pictures.mkdir()
-    picture.save(pictures / 'plain.png')
-    picture.convert('L').save(pictures / 'grey.png')
-    picture.convert('RGBA').save(pictures / 'alpha.png')
-    picture.convert('CMYK').save(pictures / 'cmyk.jpg', quality=95)
-    exif = picture.getexif()
+    image = Image.fromarray(colours)
+    images = folder / 'images'
+    images.mkdir()
+    image.save(images / 'plain.png')
+    image.convert('L').save(images / 'grey.png')
+    image.convert('RGBA').save(images / 'alpha.png')
+    image.convert('CMYK').save(images / 'cmyk.jpg', quality=95)
+    exif = image.getexif()
     exif[0x0112] = 6  # the camera was held upright
-    picture.save(pictures / 'rotated.jpg', exif=exif, quality=95)
-    picture.resize((1, 1)).save(pictures / 'dot.png')
-    picture.resize((5000, 100)).save(pictures / 'long.jpg')
-    (folder / 'text.jpg').write_text('no picture')
-    (folder / 'torn.jpg').write_bytes(pictures.joinpath('rotated.jpg').read_bytes()[:900])
+    image.save(images / 'rotated.jpg', exif=exif, quality=95)
+    image.resize((1, 1)).save(images / 'dot.png')
+    image.resize((5000, 100)).save(images / 'long.jpg')
+    (folder / 'text.jpg').write_text('no image')
+    (folder / 'torn.jpg').write_bytes(images.joinpath('rotated.jpg').read_bytes()[:900])
     video = cv2.VideoWriter(str(folder / 'clip.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 12, (96, 64))
     for shift in range(3):
         video.write(np.roll(colours, 8 * shift, axis=1))
@@ -98,36 +98,36 @@ def result(out='predictions'):
     return json.loads(Path(out, 'predictions.json').read_text())
 
 
-def reference(task, inferencer, pictures):
+def reference(task, inferencer, images):
     """What the toolbox's own functions for inference find."""
     cfg = load_config(CONFIGS / f'{TASKS[task]}.py')
     with config_scope(cfg):
-        return toolbox_s_own(task, cfg, inferencer, pictures)
+        return toolbox_s_own(task, cfg, inferencer, images)
 
 
-def toolbox_s_own(task, cfg, inferencer, pictures):
+def toolbox_s_own(task, cfg, inferencer, images):
     if task == 'detection':
         from mmdet.apis import inference_detector
         inferencer.model.cfg = cfg
-        found = [inference_detector(inferencer.model, str(path)) for path in pictures]
+        found = [inference_detector(inferencer.model, str(path)) for path in images]
         return [(one.pred_instances.bboxes.numpy(), one.pred_instances.labels.numpy(),
                  one.pred_instances.scores.numpy()) for one in found]
     if task == 'segmentation':
         from mmseg.apis import inference_model
         inferencer.model.cfg = cfg
-        return [(inference_model(inferencer.model, str(path)).pred_sem_seg.data[0].numpy(), ) for path in pictures]
+        return [(inference_model(inferencer.model, str(path)).pred_sem_seg.data[0].numpy(), ) for path in images]
     from mmpretrain.apis import ImageClassificationInferencer
     inferencer.model._config, inferencer.model._dataset_meta = cfg, inferencer.metainfo
-    pixels = [cv2.imread(str(path)) for path in pictures]
+    pixels = [cv2.imread(str(path)) for path in images]
     return [(one['pred_scores'], ) for one in ImageClassificationInferencer(inferencer.model)(pixels)]
 
 
 @pytest.mark.parametrize('task', TASKS)
 def test_predictions_are_the_toolbox_s_own_in_any_batch(task, here, inferencers):
-    pictures = [here / 'pictures' / name for name in ('plain.png', 'grey.png', 'rotated.jpg', 'alpha.png')]
-    one_by_one = inferencers[task](pictures)
-    batched = inferencers[task](pictures, batch_size=4)
-    for mine, together, theirs in zip(one_by_one, batched, reference(task, inferencers[task], pictures), strict=True):
+    images = [here / 'images' / name for name in ('plain.png', 'grey.png', 'rotated.jpg', 'alpha.png')]
+    one_by_one = inferencers[task](images)
+    batched = inferencers[task](images, batch_size=4)
+    for mine, together, theirs in zip(one_by_one, batched, reference(task, inferencers[task], images), strict=True):
         assert mine[0].size
         for a, b, c in zip(mine, together, theirs, strict=True):
             np.testing.assert_allclose(a, c, rtol=1e-5, atol=1e-5)
@@ -136,8 +136,8 @@ def test_predictions_are_the_toolbox_s_own_in_any_batch(task, here, inferencers)
 
 
 @pytest.mark.parametrize('task', TASKS)
-def test_pictures_of_every_kind(task, here):
-    folder = here / 'pictures'
+def test_images_of_every_kind(task, here):
+    folder = here / 'images'
     assert command(here, task, folder, '--score-thr', '0') == 0
     found = result()
     sizes = {Path(image['file_name']).name: (image['width'], image['height']) for image in found['images']}
@@ -160,14 +160,14 @@ def test_pictures_of_every_kind(task, here):
 
 def test_what_the_decoder_makes_of_them(here, inferencers):
     read = inferencers['detection'].read
-    plain = read(here / 'pictures/plain.png')
-    grey = read(here / 'pictures/grey.png')
-    assert (read(here / 'pictures/alpha.png') == plain).all()
+    plain = read(here / 'images/plain.png')
+    grey = read(here / 'images/grey.png')
+    assert (read(here / 'images/alpha.png') == plain).all()
     assert (grey[..., 0] == grey[..., 2]).all()
-    upright = read(here / 'pictures/rotated.jpg').astype(int)
+    upright = read(here / 'images/rotated.jpg').astype(int)
     assert abs(upright - np.rot90(plain, -1)).mean() < 5
-    assert abs(read(here / 'pictures/cmyk.jpg').astype(int) - plain).mean() < 5
-    for name, fault in (('text.jpg', 'is broken or no picture'), ('torn.jpg', 'is broken or no picture')):
+    assert abs(read(here / 'images/cmyk.jpg').astype(int) - plain).mean() < 5
+    for name, fault in (('text.jpg', 'is broken or no image'), ('torn.jpg', 'is broken or no image')):
         with pytest.raises(InputError, match=f'{name} {fault}'):
             inferencers['detection']([here / name])
     with pytest.raises(InputError, match='shape .4, 4. and type uint8 is none of'):
@@ -175,7 +175,7 @@ def test_what_the_decoder_makes_of_them(here, inferencers):
 
 
 def test_boxes_are_coco_s_with_the_data_set_s_category_ids(here):
-    assert command(here, 'detection', here / 'pictures/plain.png', '--score-thr', '0.05') == 0
+    assert command(here, 'detection', here / 'images/plain.png', '--score-thr', '0.05') == 0
     with contextlib.redirect_stdout(None):
         coco = COCO('predictions/predictions.json')
     boxes = coco.loadAnns(coco.getAnnIds(imgIds=1))
@@ -184,13 +184,13 @@ def test_boxes_are_coco_s_with_the_data_set_s_category_ids(here):
     scores = [box['score'] for box in boxes]
     assert scores == sorted(scores, reverse=True) and scores[-1] >= 0.05
     inferencer = Inferencer(CONFIGS / f'{TASKS["detection"]}.py', here / 'detection.pth', 'cpu')
-    corners, labels, _ = inferencer([here / 'pictures/plain.png'])[0]
+    corners, labels, _ = inferencer([here / 'images/plain.png'])[0]
     x1, y1, x2, y2 = corners[0]
     assert boxes[0]['bbox'] == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=0.01)
     assert boxes[0]['category_id'] == CATEGORY_IDS[labels[0]]
     # Half of them are under the median, and are left out.
     threshold = str(np.median(scores) + 1e-4)
-    assert command(here, 'detection', here / 'pictures/plain.png', '--score-thr', threshold, '--out', 'fewer') == 0
+    assert command(here, 'detection', here / 'images/plain.png', '--score-thr', threshold, '--out', 'fewer') == 0
     assert 0 < len(result('fewer')['annotations']) <= len(boxes) / 2 + 1
 
 
@@ -206,18 +206,18 @@ def test_without_annotations_the_ids_are_coco_s_or_counted(here, monkeypatch, in
 
 
 def test_unreadable_files_are_named_and_skipped(here, capfd):
-    inputs = [here / 'text.jpg', here / 'pictures/plain.png', here / 'torn.jpg']
+    inputs = [here / 'text.jpg', here / 'images/plain.png', here / 'torn.jpg']
     assert command(here, 'classification', *inputs) == 1
-    told = capfd.readouterr().err
-    assert f'skipped: {inputs[0]} is broken or no picture' in told and f'skipped: {inputs[2]} ' in told
-    assert '1 pictures, 2 inputs skipped' in told
+    reported = capfd.readouterr().err
+    assert f'skipped: {inputs[0]} is broken or no image' in reported and f'skipped: {inputs[2]} ' in reported
+    assert '1 images, 2 inputs skipped' in reported
     assert [image['file_name'] for image in result()['images']] == [str(inputs[1])]
 
 
 def test_nothing_is_written_over(here, capfd):
     Path('predictions').mkdir()
     Path('predictions/mine').write_text('kept')
-    assert command(here, 'classification', here / 'pictures/plain.png') == 2
+    assert command(here, 'classification', here / 'images/plain.png') == 2
     assert 'predictions exists already and is not overwritten' in capfd.readouterr().err
     assert os.listdir('predictions') == ['mine']
 
@@ -225,7 +225,7 @@ def test_nothing_is_written_over(here, capfd):
 @pytest.mark.parametrize('given, message', [
     ('absent.jpg', 'there is no file or folder absent.jpg'),
     ('absent*.jpg', 'no file matches absent'),
-    ('empty', 'the folder empty holds no picture and no video'),
+    ('empty', 'the folder empty holds no image and no video'),
     ('ftp://host/a.jpg', 'of URLs only http and https are'),
     ('http://127.0.0.1:9/a.jpg', 'cannot be fetched .*Is there a network'),
     ('987', 'there is no camera 987'),
@@ -237,9 +237,9 @@ def test_inputs_that_are_refused(given, message, here, capfd):
     assert not os.path.exists('predictions')
 
 
-def test_a_picture_by_url(here):
+def test_a_image_by_url(here):
     handler = type('Handler', (http.server.SimpleHTTPRequestHandler, ), dict(log_message=lambda *_: None))
-    server = http.server.HTTPServer(('127.0.0.1', 0), lambda *args: handler(*args, directory=str(here / 'pictures')))
+    server = http.server.HTTPServer(('127.0.0.1', 0), lambda *args: handler(*args, directory=str(here / 'images')))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         url = f'http://127.0.0.1:{server.server_port}/plain.png'
@@ -253,8 +253,8 @@ def test_a_picture_by_url(here):
 
 def test_names_that_meet_are_numbered(here):
     os.mkdir('other')
-    Image.open(here / 'pictures/plain.png').save('other/plain.jpg')
-    assert command(here, 'classification', here / 'pictures/plain.png', 'other/*.jpg') == 0
+    Image.open(here / 'images/plain.png').save('other/plain.jpg')
+    assert command(here, 'classification', here / 'images/plain.png', 'other/*.jpg') == 0
     assert sorted(os.listdir('predictions/drawn')) == ['plain.jpg', 'plain_2.jpg']
 
 
@@ -282,21 +282,21 @@ def test_an_interrupt_keeps_what_was_found(here, monkeypatch, capfd):
 
 
 def test_what_cannot_be_used(here, capfd):
-    picture = here / 'pictures/plain.png'
+    image = here / 'images/plain.png'
     for arguments, message in (
             (('--device', 'cuda:77'), 'the device cuda:77 cannot be used'),
             (('--batch-size', '0'), '--batch-size 0'),
             (('--score-thr', '30'), '--score-thr 30.0: a number from 0 to 1')):
-        assert command(here, 'classification', picture, *arguments) == 2
+        assert command(here, 'classification', image, *arguments) == 2
         assert message in capfd.readouterr().err
-    assert main(['infer', str(CONFIGS / f'{TASKS["detection"]}.py'), str(here / 'segmentation.pth'), str(picture)]) == 2
+    assert main(['infer', str(CONFIGS / f'{TASKS["detection"]}.py'), str(here / 'segmentation.pth'), str(image)]) == 2
     assert 'is a checkpoint of another network' in capfd.readouterr().err
     Path('torn.pth').write_bytes((here / 'classification.pth').read_bytes()[:100_000])
     Path('text.pth').write_text('no weights')
     for name, message in (('torn.pth', 'is no checkpoint, or a torn one'),
                           ('text.pth', 'is no checkpoint, or a torn one'),
                           ('absent.pth', 'there is no checkpoint file absent.pth')):
-        assert main(['infer', str(CONFIGS / f'{TASKS["classification"]}.py'), name, str(picture)]) == 2
+        assert main(['infer', str(CONFIGS / f'{TASKS["classification"]}.py'), name, str(image)]) == 2
         assert message in capfd.readouterr().err
     assert not os.path.exists('predictions')
 
@@ -310,12 +310,12 @@ class RunsCode:
 def test_a_checkpoint_that_runs_code_needs_trust(here, capfd):
     checkpoint = torch.load(here / 'classification.pth', weights_only=True)
     torch.save(dict(checkpoint, extra=RunsCode()), 'bad.pth')
-    config, picture = str(CONFIGS / f'{TASKS["classification"]}.py'), str(here / 'pictures/plain.png')
-    assert main(['infer', config, 'bad.pth', picture]) == 2
-    told = capfd.readouterr().err
-    assert 'reading such objects can run any code' in told and '--trust-checkpoint' in told
+    config, image = str(CONFIGS / f'{TASKS["classification"]}.py'), str(here / 'images/plain.png')
+    assert main(['infer', config, 'bad.pth', image]) == 2
+    reported = capfd.readouterr().err
+    assert 'reading such objects can run any code' in reported and '--trust-checkpoint' in reported
     assert not os.path.exists('made') and not os.path.exists('predictions')
-    assert main(['infer', config, 'bad.pth', picture, '--trust-checkpoint']) == 0
+    assert main(['infer', config, 'bad.pth', image, '--trust-checkpoint']) == 0
     assert os.path.exists('made')
 
 
@@ -325,7 +325,7 @@ def test_safetensors_are_read_and_a_torn_file_refused(here):
     safetensors.save_file(checkpoint['state_dict'], 'x.safetensors',
                           metadata=dict(meta=json.dumps(checkpoint['meta'])))
     config = CONFIGS / f'{TASKS["classification"]}.py'
-    scores = [Inferencer(config, path, 'cpu')([here / 'pictures/plain.png'])[0].scores
+    scores = [Inferencer(config, path, 'cpu')([here / 'images/plain.png'])[0].scores
               for path in ('x.safetensors', here / 'classification.pth')]
     assert (scores[0] == scores[1]).all()
     assert Inferencer(config, 'x.safetensors', 'cpu').classes == CLASSES

@@ -1,4 +1,4 @@
-"""What cannot be used is told in one message that names it, with exit status 2, before anything is built or
+"""What cannot be used is reported in one message that names it, with exit status 2, before anything is built or
 written."""
 import hashlib
 import importlib
@@ -61,17 +61,17 @@ def test_config_of_the_checkout_is_found_by_its_name(place, capsys):
     assert str(ROOT / 'configs/ssdlite_mobileode.py') in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('line, told', [
+@pytest.mark.parametrize('line, reported', [
     ('model = dict(', 'line 2: '),
     ('work_dir = nowhere', "line 2: NameError: name 'nowhere' is not defined"),
     ("custom_imports = dict(imports=['nowhere'])", 'Failed to import nowhere'),
     ("_base_ = 'nowhere.py'", 'nowhere.py'),
 ])
-def test_config_that_cannot_be_read(line, told, place, refused):
+def test_config_that_cannot_be_read(line, reported, place, refused):
     (place / 'mine.py').write_text(f'# mine\n{line}\n')
     message = refused('train', 'mine.py')
     assert message.startswith('cannot read the config mine.py: ')
-    assert told in message
+    assert reported in message
 
 
 def test_config_without_training(place, refused):
@@ -86,7 +86,7 @@ def test_config_of_a_network_that_cannot_be_built(refused):
     assert 'FPM' in message
 
 
-@pytest.mark.parametrize('options, told', [
+@pytest.mark.parametrize('options, reported', [
     (['nonsense'], "'nonsense' is not of the form KEY=VALUE"),
     (['train_dataloader.batch_size=0'], 'train_dataloader.batch_size is 0: a whole number of at least 1'),
     (['train_dataloader.num_workers=-1'], 'train_dataloader.num_workers is -1'),
@@ -94,8 +94,8 @@ def test_config_of_a_network_that_cannot_be_built(refused):
     (['model.backbone.depth.x=1'], 'does not fit the config detection.py'),
     (['data_root=3'], 'a folder is wanted'),
 ])
-def test_options_that_do_not_fit(options, told, refused):
-    assert told in refuse_training(refused, 'detection', '--cfg-options', *options)
+def test_options_that_do_not_fit(options, reported, refused):
+    assert reported in refuse_training(refused, 'detection', '--cfg-options', *options)
 
 
 def test_flags_that_cannot_be_used(refused, monkeypatch):
@@ -126,7 +126,7 @@ def test_coco_absent(place, refused, monkeypatch):
 def test_mini_data_absent(place, refused, monkeypatch):
     monkeypatch.setenv('MOBILEODE_DATA', str(place / 'mine'))
     message = refused('train', ROOT / 'configs/ssdlite_mobileode_mini.py')
-    assert f'mobileode-mini-data --out {place}/mine/mini\n' in message
+    assert f'mobileode mini-data --out {place}/mine/mini\n' in message
 
 
 @pytest.mark.parametrize('task, path', [
@@ -154,7 +154,7 @@ def cifar10(place, monkeypatch):
 
 def test_cifar10_broken(cifar10, refused):
     config = ROOT / 'configs/classify_mobileode_cifar10.py'
-    # A training reads the test pictures too, and a file of either split spoils both.
+    # A training reads the test images too, and a file of either split spoils both.
     for name in ('data_batch_3', 'test_batch'):
         whole = (cifar10 / name).read_bytes()
         (cifar10 / name).write_bytes(whole[:-3])
@@ -207,10 +207,11 @@ def test_broken_json(place, refused):
     assert f'data/coco/annotations/train.json is broken JSON at line {line}, column ' in message
 
 
-@pytest.mark.parametrize('text, told', [('[]', 'no list "images"'), ('{"images": [{}], "categories": []}', 'classes')])
-def test_json_that_is_no_coco(text, told, place, refused):
+@pytest.mark.parametrize('text, reported', [
+    ('[]', 'no list "images"'), ('{"images": [{}], "categories": []}', 'classes')])
+def test_json_that_is_no_coco(text, reported, place, refused):
     (place / 'data/coco/annotations/train.json').write_text(text)
-    assert told in refuse_training(refused, 'detection')
+    assert reported in refuse_training(refused, 'detection')
 
 
 def test_annotation_entry_without_a_key(place, refused):
@@ -218,25 +219,25 @@ def test_annotation_entry_without_a_key(place, refused):
     assert "an entry lacks 'width'" in refuse_training(refused, 'detection')
 
 
-PICTURES = [('detection', 'coco/train', 'jpg', 'pictures'), ('segmentation', 'voc/JPEGImages', 'jpg', 'pictures'),
-            ('segmentation', 'voc/SegmentationClass', 'png', 'label maps'),
-            ('classification', 'folders/train/red', 'png', 'pictures')]
+IMAGES = [('detection', 'coco/train', 'jpg', 'images'), ('segmentation', 'voc/JPEGImages', 'jpg', 'images'),
+          ('segmentation', 'voc/SegmentationClass', 'png', 'label maps'),
+          ('classification', 'folders/train/red', 'png', 'images')]
 
 
-@pytest.mark.parametrize('task, folder, suffix, what', PICTURES)
-def test_pictures_that_cannot_be_read(task, folder, suffix, what, place, refused):
-    picture = place / 'data' / folder / f'train_3.{suffix}'
-    whole = picture.read_bytes()
-    for content in (whole[:len(whole) // 2], b'no picture at all', b''):
-        picture.write_bytes(content)
+@pytest.mark.parametrize('task, folder, suffix, what', IMAGES)
+def test_images_that_cannot_be_read(task, folder, suffix, what, place, refused):
+    image = place / 'data' / folder / f'train_3.{suffix}'
+    whole = image.read_bytes()
+    for content in (whole[:len(whole) // 2], b'no image at all', b''):
+        image.write_bytes(content)
         message = refuse_training(refused, task)
         assert f'1 of 16 {what} of ' in message
         assert f'data/{folder}/train_3.{suffix}' in message
         assert ('cannot be used' if content else 'empty') in message
 
 
-@pytest.mark.parametrize('task, folder, suffix, what', PICTURES[:3])
-def test_pictures_missing(task, folder, suffix, what, place, refused):
+@pytest.mark.parametrize('task, folder, suffix, what', IMAGES[:3])
+def test_images_missing(task, folder, suffix, what, place, refused):
     for number in range(8):
         (place / 'data' / folder / f'train_{number}.{suffix}').unlink()
     message = refuse_training(refused, task)
@@ -340,13 +341,13 @@ def test_optimizer_unknown(refused):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('option, told', [
+@pytest.mark.parametrize('option, reported', [
     ('optim_wrapper.optimizer.speed=1', "unexpected keyword argument 'speed'"),
     ('param_scheduler.0.type=Steps', 'Steps is not in the')])
-def test_optimizer_and_schedule_that_cannot_be_built(option, told, shared_place, run):
+def test_optimizer_and_schedule_that_cannot_be_built(option, reported, shared_place, run):
     status, _, err = run(shared_place, 'train.py', 'segmentation.py', '--work-dir', 'wrong', '--cfg-options', option)
     assert status == 2
-    assert 'Traceback' not in err and told in err[err.index('error: '):]
+    assert 'Traceback' not in err and reported in err[err.index('error: '):]
 
 
 BREAKER = '''
@@ -369,12 +370,12 @@ class Breaker(Hook):
 '''
 
 
-@pytest.mark.parametrize('path, how, told', [
+@pytest.mark.parametrize('path, how, reported', [
     ('JPEGImages/train_3.jpg', 'truncate', 'became unreadable'),
     ('SegmentationClass/train_3.png', 'truncate', 'became unusable'),
     pytest.param('JPEGImages/train_3.jpg', 'remove', 'vanished', marks=pytest.mark.slow),
 ])
-def test_picture_that_breaks_during_the_run(path, how, told, place, run):
+def test_image_that_breaks_during_the_run(path, how, reported, place, run):
     (place / 'breaker.py').write_text(BREAKER)
     (place / 'mine.py').write_text(
         "_base_ = './segmentation.py'\ncustom_imports = dict(imports=['breaker'])\n"
@@ -383,11 +384,11 @@ def test_picture_that_breaks_during_the_run(path, how, told, place, run):
     assert status == 2
     assert 'Traceback' not in err
     message = err[err.index('error: '):]
-    assert f'data/voc/{path}' in message and told in message
+    assert f'data/voc/{path}' in message and reported in message
     assert message.count('\n') == 1
 
 
-def test_fewer_pictures_than_a_batch(place, capsys):
+def test_fewer_images_than_a_batch(place, capsys):
     """Told by the built loader, so the Runner has made its folder by then."""
     options = ['train_dataloader.batch_size=1000', 'train_dataloader.drop_last=True']
     assert main(['train', 'detection.py', '--cfg-options', *options]) == 2

@@ -46,8 +46,8 @@ def test_two_machines_train(shared_place, start):
     assert (shared_place / 'machines/epoch_1.pth').is_file()
 
 
-def test_bad_input_is_told_once(shared_place, run):
-    status, log, err = run(shared_place, 'dist_train.sh', 'segmentation.py', 2, '--work-dir', 'told_once',
+def test_bad_input_is_reported_once(shared_place, run):
+    status, log, err = run(shared_place, 'dist_train.sh', 'segmentation.py', 2, '--work-dir', 'reported_once',
                            '--cfg-options', 'model.decode_head.num_classes=7')
     assert status == 2
     assert err.count('error: ') == 1 and 'decode_head.num_classes is 7' in err

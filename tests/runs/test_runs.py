@@ -27,7 +27,7 @@ def test_train_then_test(task, shared_place, trained, run):
     predictions = pickle.loads((shared_place / f'{task}.pkl').read_bytes())
     assert len(predictions) == 6
     assert not any('seg_logits' in prediction for prediction in predictions)
-    pictures = sorted((shared_place / f'show_{task}').iterdir())
-    assert len(pictures) == 6
-    assert all(picture.stat().st_size > 1000 for picture in pictures)
+    images = sorted((shared_place / f'show_{task}').iterdir())
+    assert len(images) == 6
+    assert all(image.stat().st_size > 1000 for image in images)
     assert (work_dir / f'{task}.py').read_text() == config, 'the test has written over the config of the training'

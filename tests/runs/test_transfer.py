@@ -47,16 +47,16 @@ def test_a_classifiers_backbone_starts_a_detector(classifier, place, capsys, by)
         torch.testing.assert_close(trained[f'backbone.{name}'], value, msg=name)
 
 
-@pytest.mark.parametrize('change, told', [
+@pytest.mark.parametrize('change, reported', [
     (dict(widen_factor=0.5), 'entries of backbone match'),
     (dict(num_steps=4), 'entries of backbone match'),
 ])
-def test_another_networks_backbone_is_an_error(place, capsys, change, told):
+def test_another_networks_backbone_is_an_error(place, capsys, change, reported):
     (place / 'mine.py').write_text(CONFIG)
     torch.save(create_model('mobileode_v1', **{**SMALL, **change}).state_dict(), 'other.pth')
     assert main(['train', 'mine.py', '--work-dir', 'run', '--load-backbone', 'other.pth']) == 2
     message = capsys.readouterr().err
-    assert told in message and 'of another shape' in message and 'Traceback' not in message
+    assert reported in message and 'of another shape' in message and 'Traceback' not in message
     assert not (place / 'run').exists()
 
 

@@ -50,8 +50,8 @@ def test_code_is_run_on_no_way(way, place, capfd):
         Path('run').mkdir()
         Path('bad.pth').rename('run/epoch_1.pth')
     assert main([command, 'classification.py', *arguments, '--work-dir', 'run']) == 2
-    told = capfd.readouterr().err
-    assert 'reading such objects can run any code' in told and '--trust-checkpoint' in told
+    reported = capfd.readouterr().err
+    assert 'reading such objects can run any code' in reported and '--trust-checkpoint' in reported
     assert not os.path.exists('made')
 
 

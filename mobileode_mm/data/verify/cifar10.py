@@ -9,7 +9,7 @@ from torchvision.datasets import CIFAR10
 from ..places import SOURCES, find_below
 from .report import Report
 
-#: Pictures in each file as published.
+#: Images in each file as published.
 IN_A_FILE = 10_000
 
 
@@ -37,7 +37,7 @@ def verify_cifar10(root: str | os.PathLike) -> Report:
             else:
                 whole += 1
         report.rows.append({'split': split, 'files': len(files), 'whole': whole,
-                            'pictures': whole * IN_A_FILE if files is not meta else ''})
+                            'images': whole * IN_A_FILE if files is not meta else ''})
     return report
 
 

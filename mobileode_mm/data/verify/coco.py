@@ -1,4 +1,4 @@
-"""COCO 2017 for detection: annotation files and pictures."""
+"""COCO 2017 for detection: annotation files and images."""
 
 import math
 import os
@@ -8,10 +8,10 @@ from pathlib import Path
 from ...errors import InputError
 from ..json_file import read_json
 from ..places import find_below
-from .files import READ_ALL, Reading, check_files, read_whole_picture
+from .files import READ_ALL, Reading, check_files, read_whole_image
 from .report import Report
 
-#: Pictures and annotations of each split as published.
+#: Images and annotations of each split as published.
 PUBLISHED = {'train2017': (118_287, 860_001), 'val2017': (5_000, 36_781)}
 ANNOTATIONS = 'http://images.cocodataset.org/annotations/annotations_trainval2017.zip'
 #: COCO itself has a few boxes that training drops (cocodataset/cocoapi issue 355): up to this share is no problem.
@@ -21,12 +21,12 @@ _KEYS = {'images': ('id', 'file_name', 'height', 'width'), 'categories': ('id', 
 
 
 def verify_coco(root: str | os.PathLike, subset: bool = False, reading: Reading = READ_ALL) -> Report:
-    """Check ``annotations/instances_{train,val}2017.json`` and the pictures in ``train2017`` and ``val2017``.
+    """Check ``annotations/instances_{train,val}2017.json`` and the images in ``train2017`` and ``val2017``.
 
     Args:
         root: The folder that holds these three.
         subset: Do not compare numbers and classes with the published ones.
-        reading: How pictures are read.
+        reading: How images are read.
 
     Raises:
         InputError: There is no such folder.
@@ -46,15 +46,15 @@ def verify_coco(root: str | os.PathLike, subset: bool = False, reading: Reading 
         _check_references(report, path, annotations, images, categories)
         _check_boxes(report, path, annotations, images)
         if not subset:
-            report.compare(split, 'pictures', len(images), published[0])
+            report.compare(split, 'images', len(images), published[0])
             report.compare(split, 'annotations', len(annotations), published[1])
-        row = {'split': split, 'pictures': len(images), **({} if subset else {'published': published[0]}),
+        row = {'split': split, 'images': len(images), **({} if subset else {'published': published[0]}),
                'objects': sum(not annotation['iscrowd'] for annotation in annotations),
                'crowds': sum(bool(annotation['iscrowd']) for annotation in annotations),
-               'pictures without': len(images.keys() - {annotation['image_id'] for annotation in annotations}),
+               'images without': len(images.keys() - {annotation['image_id'] for annotation in annotations}),
                'classes': len(categories)}
         report.rows.append(row)
-        row['read'] = _check_pictures(report, split, root / split, images, reading)
+        row['read'] = _check_images(report, split, root / split, images, reading)
     _check_classes(report, classes, subset)
     return report
 
@@ -137,7 +137,7 @@ def _check_references(report: Report, path: Path, annotations, images: dict, cat
 
 
 def _check_boxes(report: Report, path: Path, annotations, images: dict[int, dict]) -> None:
-    """Boxes without size, and boxes that are not inside their picture.
+    """Boxes without size, and boxes that are not inside their image.
 
     Of no size is what mmdet's CocoDataset drops: narrower or lower than one pixel, or without area. Rounding may take a
     box over the edge by less than a pixel.
@@ -155,8 +155,8 @@ def _check_boxes(report: Report, path: Path, annotations, images: dict[int, dict
         elif min(x, y) <= -1 or x + width >= image['width'] + 1 or y + height >= image['height'] + 1:
             across.append(annotation)
     for found, what, consequence in ((empty, 'have no size', 'training drops them'),
-                                     (outside, 'lie outside their picture', 'training drops them'),
-                                     (across, "cross their picture's edge", 'training cuts them')):
+                                     (outside, 'lie outside their image', 'training drops them'),
+                                     (across, "cross their image's edge", 'training cuts them')):
         if not found:
             continue
         names = [_box_name(annotation, images[annotation['image_id']]) for annotation in found]
@@ -164,12 +164,12 @@ def _check_boxes(report: Report, path: Path, annotations, images: dict[int, dict
         if len(names) <= _DROPPED * len(annotations):
             report.note(message, names)
         else:
-            report.problem(message, 'boxes are [left, top, width, height] in pixels: mend or remove them', names)
+            report.problem(message, 'boxes are [left, top, width, height] in pixels: fix or remove them', names)
 
 
 def _box_name(annotation: dict, image: dict) -> str:
     return (f'annotation {annotation["id"]} in {image["file_name"]}: box {annotation["bbox"]}, area '
-            f'{annotation["area"]}, picture {image["width"]}x{image["height"]}')
+            f'{annotation["area"]}, image {image["width"]}x{image["height"]}')
 
 
 def _check_classes(report: Report, classes: dict[str, list[tuple[int, str]]], subset: bool) -> None:
@@ -196,13 +196,13 @@ def _differences(found: list[tuple[int, str]], wanted: list[tuple[int, str]]) ->
     return lacking + more or ['the same classes in another order']
 
 
-def _check_pictures(report: Report, split: str, folder: Path, images: dict[int, dict], reading: Reading) -> int:
+def _check_images(report: Report, split: str, folder: Path, images: dict[int, dict], reading: Reading) -> int:
     sizes = {str(folder / image['file_name']): (image['width'], image['height']) for image in images.values()}
 
     def read(path: str) -> None:
-        height, width = read_whole_picture(path).shape[:2]
+        height, width = read_whole_image(path).shape[:2]
         if (width, height) != sizes[path]:
             raise ValueError(f'is {width}x{height}, the annotation file says {sizes[path][0]}x{sizes[path][1]}')
 
-    return len(check_files(report, split, list(sizes), 'pictures',
+    return len(check_files(report, split, list(sizes), 'images',
                            f'unpack http://images.cocodataset.org/zips/{split}.zip again', reading, read))

@@ -1,4 +1,4 @@
-"""Picture files of a split: are they there, do they hold anything, can they be read?"""
+"""Image files of a split: are they there, do they hold anything, can they be read?"""
 
 import math
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..images import file_sizes, find_faulty, read_picture
+from ..images import file_sizes, find_faulty, read_image
 from .report import Report
 
 _USUAL = (b'\xff\xd8', b'\x89PNG')
@@ -14,7 +14,7 @@ _USUAL = (b'\xff\xd8', b'\x89PNG')
 
 @dataclass(frozen=True)
 class Reading:
-    """How pictures are read.
+    """How images are read.
 
     Attributes:
         seconds: Time for each split; in the time an evenly spread sample is read.
@@ -25,7 +25,7 @@ class Reading:
     progress: Callable[[str], Callable[[int, int], object] | None] = lambda what: None
 
 
-#: Every picture, without a word on the way.
+#: Every image, without a word on the way.
 READ_ALL = Reading()
 
 
@@ -40,7 +40,7 @@ def check_files(report: Report, split: str, paths: list[str], what: str, remedy:
         what: What they are, for the message.
         remedy: How to get them whole.
         reading: How they are read.
-        read: Raises ValueError for a file that is faulty; :func:`read_whole_picture` by default.
+        read: Raises ValueError for a file that is faulty; :func:`read_whole_image` by default.
 
     Returns:
         Those that were read, faulty ones among them.
@@ -55,7 +55,7 @@ def check_files(report: Report, split: str, paths: list[str], what: str, remedy:
 
     def read_one(path: str) -> None:
         done.append(path)
-        (read or read_whole_picture)(path)
+        (read or read_whole_image)(path)
 
     faults = find_faulty(whole, read_one, reading.seconds, reading.progress(f'{split}: {what}')) if whole else {}
     if faults:
@@ -64,18 +64,18 @@ def check_files(report: Report, split: str, paths: list[str], what: str, remedy:
     return set(done)
 
 
-def read_whole_picture(path: str) -> np.ndarray:
-    """Decode a picture, turned as its camera says; (height, width, ...).
+def read_whole_image(path: str) -> np.ndarray:
+    """Decode an image, turned as its camera says; (height, width, ...).
 
-    Pillow tells of a file that breaks off, where some versions of OpenCV fill the rest with grey. A file that is
+    Pillow reports a file that breaks off, where some versions of OpenCV fill the rest with grey. A file that is
     neither JPEG nor PNG must be one that OpenCV, with which training reads, can decode too.
 
     Raises:
         ValueError: It cannot be decoded.
     """
-    picture = read_picture(path, backend='pillow', flag='color')
+    image = read_image(path, backend='pillow', flag='color')
     with open(path, 'rb') as file:
         start = file.read(4)
     if not start.startswith(_USUAL):
-        read_picture(path)
-    return picture
+        read_image(path)
+    return image

@@ -10,9 +10,9 @@ from .files import READ_ALL, Reading, check_files
 from .report import Report
 
 CLASSES = 1000
-#: Pictures of each split as published.
+#: Images of each split as published.
 PUBLISHED = {'train': 1_281_167, 'val': 50_000}
-#: Suffixes, in small letters, that mmpretrain takes for pictures.
+#: Suffixes, in small letters, that mmpretrain takes for images.
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 
 
@@ -23,8 +23,8 @@ def verify_imagenet(root: str | os.PathLike, subset: bool = False, reading: Read
 
     Args:
         root: The folder that holds both.
-        subset: Other numbers of classes and pictures, and other names of classes than ImageNet's, are meant.
-        reading: How pictures are read.
+        subset: Other numbers of classes and images, and other names of classes than ImageNet's, are meant.
+        reading: How images are read.
 
     Raises:
         InputError: There is no such folder.
@@ -45,12 +45,12 @@ def verify_imagenet(root: str | os.PathLike, subset: bool = False, reading: Read
             continue
         paths = [path for files in found.values() for path in files]
         numbers = [len(files) for files in found.values()] or [0]
-        row = {'split': split, 'pictures': len(paths), **({} if subset else {'published': published}),
+        row = {'split': split, 'images': len(paths), **({} if subset else {'published': published}),
                'classes': len(found), 'fewest in a class': min(numbers), 'most': max(numbers)}
         report.rows.append(row)
         if not subset:
-            report.compare(split, 'pictures', len(paths), published)
-        row['read'] = len(check_files(report, split, paths, 'pictures', remedy, reading))
+            report.compare(split, 'images', len(paths), published)
+        row['read'] = len(check_files(report, split, paths, 'images', remedy, reading))
     if len(classes) == 2 and classes['train'] != classes['val']:
         different = set(classes['train']) ^ set(classes['val'])
         report.problem('train and val have different class folders, and labels follow their order',
@@ -61,13 +61,13 @@ def verify_imagenet(root: str | os.PathLike, subset: bool = False, reading: Read
 
 
 def _read_folders(report: Report, split: str, folder: Path, subset: bool) -> dict[str, list[str]]:
-    """Pictures by class folder, in the order of the labels."""
+    """Images by class folder, in the order of the labels."""
     found, strange, loose = {}, [], []
     with os.scandir(folder) as entries:
         entries = sorted(entries, key=lambda entry: entry.name)
     for entry in entries:
         if entry.is_dir():  # a hidden one counts as well
-            found[entry.name], others = _pictures_below(entry.path)
+            found[entry.name], others = _images_below(entry.path)
             strange += others
         elif not entry.name.startswith('.'):
             loose.append(entry.path)
@@ -79,10 +79,10 @@ def _read_folders(report: Report, split: str, folder: Path, subset: bool) -> dic
                        loose)
     empty = [name for name, files in found.items() if not files]
     if empty:
-        report.problem(f'{split}: {len(empty)} class folders hold no picture',
+        report.problem(f'{split}: {len(empty)} class folders hold no image',
                        'fill them, or remove them in all splits', [str(folder / name) for name in empty])
     if strange:
-        report.note(f'{split}: {len(strange)} files have no suffix of a picture and are passed over', strange)
+        report.note(f'{split}: {len(strange)} files have no suffix of an image and are passed over', strange)
     if not subset:
         report.compare(split, 'class folders', len(found), CLASSES)
         foreign = [name for name in found if not re.fullmatch(r'n\d{8}', name)]
@@ -93,18 +93,18 @@ def _read_folders(report: Report, split: str, folder: Path, subset: bool) -> dic
     return found
 
 
-def _pictures_below(folder: str) -> tuple[list[str], list[str]]:
-    """Pictures, and other files, at any depth."""
-    pictures, others = [], []
+def _images_below(folder: str) -> tuple[list[str], list[str]]:
+    """Images, and other files, at any depth."""
+    images, others = [], []
     for place, _, names in os.walk(folder):
         for name in sorted(names):
             if not name.startswith('.'):
-                (pictures if name.lower().endswith(SUFFIXES) else others).append(os.path.join(place, name))
-    return pictures, others
+                (images if name.lower().endswith(SUFFIXES) else others).append(os.path.join(place, name))
+    return images, others
 
 
 def _read_list(report: Report, split: str, folder: Path, listing: Path, subset: bool) -> dict[str, list[str]]:
-    """Pictures by label, as ``listing`` names them: on each line a path below ``folder`` and a label."""
+    """Images by label, as ``listing`` names them: on each line a path below ``folder`` and a label."""
     remedy = 'each line is a path below the folder of the split and a label from 0 on, with a space between'
     try:
         lines = listing.read_text(encoding='utf-8').splitlines()
@@ -122,7 +122,7 @@ def _read_list(report: Report, split: str, folder: Path, listing: Path, subset: 
         report.problem(f'{len(wrong)} lines of {listing} have another form', remedy, wrong)
     twice = [path for path, times in Counter(path for files in found.values() for path in files).items() if times > 1]
     if twice:
-        report.problem(f'{listing} names {len(twice)} pictures more than once', 'leave one line of each', twice)
+        report.problem(f'{listing} names {len(twice)} images more than once', 'leave one line of each', twice)
     labels = max(found, default=-1) + 1
     if not subset:
         labels = CLASSES

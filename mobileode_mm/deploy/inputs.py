@@ -1,4 +1,4 @@
-"""Pictures for an exported network: how they are prepared, of which size, and some to try it on."""
+"""Images for an exported network: how they are prepared, of which size, and some to try it on."""
 
 from collections.abc import Iterator, Sequence
 
@@ -49,12 +49,12 @@ def preparation(cfg: Config) -> list[dict]:
 
 def fixed_size(steps: list[dict], size: Sequence[int] | None, trained: int | Sequence[int] | None,
                ) -> tuple[list[dict], tuple[int, int]]:
-    """Preparation and size of pictures for a network that takes one size alone.
+    """Preparation and size of images for a network that takes one size alone.
 
     Args:
         steps: As :func:`preparation` gives them.
         size: Height and width that are wanted.
-        trained: The backbone's ``input_size``, for pipelines that leave pictures as they are.
+        trained: The backbone's ``input_size``, for pipelines that leave images as they are.
 
     Returns:
         The steps, which end at the size (``letterbox``: the aspect kept, then padded), and the size.
@@ -67,19 +67,19 @@ def fixed_size(steps: list[dict], size: Sequence[int] | None, trained: int | Seq
     if own is None and not steps and trained is not None:
         own = [trained, trained] if isinstance(trained, int) else list(trained)
     if size is None and own is None:
-        raise InputError('the test pipeline does not say which size pictures have; give --size HEIGHT WIDTH, or '
+        raise InputError('the test pipeline does not say which size images have; give --size HEIGHT WIDTH, or '
                          '--dynamic size')
     size = list(own if size is None else size)
     if 'crop' in last:
         if size != own:
-            raise InputError(f'--size {size[0]} {size[1]}: the test pipeline cuts pictures to {own}; change it there')
+            raise InputError(f'--size {size[0]} {size[1]}: the test pipeline cuts images to {own}; change it there')
         return steps, tuple(size)
     keeps_aspect = bool(steps) and 'resize' not in last
     return [dict(letterbox=size) if keeps_aspect else dict(resize=size)], tuple(size)
 
 
-class Pictures:
-    """The pictures of a config's data set, as its test pipeline prepares them.
+class Images:
+    """The images of a config's data set, as its test pipeline prepares them.
 
     Args:
         inferencer: The network's.
@@ -109,14 +109,14 @@ class Pictures:
         return np.ascontiguousarray(pixels if self.takes_rgb else pixels[..., ::-1]), packed['data_samples']
 
     def spread(self, count: int) -> Iterator[np.ndarray]:
-        """Pixels of ``count`` pictures, spread evenly over the set."""
+        """Pixels of ``count`` images, spread evenly over the set."""
         count = min(count, len(self))
         for number in range(count):
             yield self[number * len(self) // count][0]
 
 
 def samples(inferencer: Inferencer, count: int, size: tuple[int, int] | None) -> tuple[list[np.ndarray], str]:
-    """Pictures to try a network on, and what they are.
+    """Images to try a network on, and what they are.
 
     Args:
         inferencer: The network's.
@@ -124,13 +124,13 @@ def samples(inferencer: Inferencer, count: int, size: tuple[int, int] | None) ->
         size: Height and width to stretch them to; None leaves them as the test pipeline gives them.
     """
     try:
-        found, origin = list(Pictures(inferencer, 'test').spread(count)), 'pictures of the test data'
+        found, origin = list(Images(inferencer, 'test').spread(count)), 'images of the test data'
     except FileNotFoundError:
         rng = np.random.default_rng(0)
         height, width = size or (192, 256)
         noise = [rng.integers(0, 256, (6, 8, 3), np.uint8) for _ in range(count)]
         found = [cv2.resize(one, (width, height), interpolation=cv2.INTER_CUBIC) for one in noise]
-        origin = 'random pictures (the test data are not there)'
+        origin = 'random images (the test data are not there)'
     if size is not None:
         found = [cv2.resize(one, size[::-1]) for one in found]
     return found, origin

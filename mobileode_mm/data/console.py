@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 
-def progress_line(what: str = 'picture') -> Callable[[int, int], None] | None:
+def progress_line(what: str = 'image') -> Callable[[int, int], None] | None:
     """``progress(done, total)`` that keeps one line of a terminal up to date; None where there is no terminal."""
     if not sys.stderr.isatty():
         return None
