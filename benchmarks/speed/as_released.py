@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
-from mobileode_mm.backbones.fused import LeanConvModule
 from mobileode_mm.errors import InputError
 from mobileode_mm.ode import ChannelwiseODESolver, PositionNorm
 
@@ -47,8 +46,8 @@ class AsReleasedSolver(nn.Module):
             y = y + step * (-y + drive)
         y = y + start
         if batch == 1 and y.requires_grad:
-            # torch 2.11 on CPUs: of one picture, batch norm's backward pass misreads a gradient in channels_last memory
-            # whose stride over the single picture is not the usual one, as the permutation below gives it.
+            # torch 2.11 on CPUs: for one image, batch norm's backward pass misreads a gradient in channels_last memory
+            # whose stride over the single image is not the usual one, as the permutation below gives it.
             y.register_hook(Tensor.contiguous)
         y = y.view(batch, height, width, self.side ** 2)
         return y.permute(0, 3, 1, 2).contiguous()
@@ -76,7 +75,7 @@ def as_released(module: nn.Module) -> nn.Module:
     """
     if isinstance(module, ChannelwiseODESolver):
         return AsReleasedSolver.of(module)
-    if isinstance(module, LeanConvModule):
+    if type(module).__name__ == 'LeanConvModule':
         module.__class__ = ConvModule
     for name, child in module.named_children():
         setattr(module, name, as_released(child))

@@ -2,7 +2,7 @@
 see ``--help``."""
 import sys
 
-from benchmarks.speed.benchmark import main
+from benchmarks.speed.compare import main
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -2,7 +2,7 @@
 ``--help``."""
 import sys
 
-from benchmarks.complexity.cli import main
+from benchmarks.complexity.flops import main
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -15,21 +15,21 @@ SMALL = ['--cfg-options', 'model.backbone.widen_factor=0.25']
 
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
-    """Checkpoint of an untrained classifier, and a picture."""
+    """Checkpoint of an untrained classifier, and an image."""
     folder = tmp_path_factory.mktemp('inside')
     model = create_model('mobileode_v1', num_classes=10, widen_factor=0.25, input_size=64)
     torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=tuple('abcdefghij')))),
                folder / 'net.pth')
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    Image.fromarray(pixels).save(folder / 'picture.png')
-    return str(folder / 'net.pth'), str(folder / 'picture.png')
+    Image.fromarray(pixels).save(folder / 'image.png')
+    return str(folder / 'net.pth'), str(folder / 'image.png')
 
 
 @pytest.mark.parametrize('what', ['steps', 'trajectory', 'features'])
 def test_draws(what, files, tmp_path, capsys):
-    checkpoint, picture = files
+    checkpoint, image = files
     out = tmp_path / 'new' / 'plot.png'
-    arguments = [what, CONFIG, checkpoint, *([picture] if what != 'steps' else []), '--out', str(out), *SMALL]
+    arguments = [what, CONFIG, checkpoint, *([image] if what != 'steps' else []), '--out', str(out), *SMALL]
     assert main(arguments) == 0
     assert np.asarray(Image.open(out).convert('L')).std() > 5
     assert main(arguments) == 2

@@ -15,7 +15,7 @@ def test_table():
     table = markdown_table(dict(position=[dict(square=10.0, oblong=1.0), dict(square=20.04, oblong=3.0)],
                                 channel=[dict(square=5.0, oblong=2.5), dict(square=6.0, oblong=2.5)]))
     assert table.splitlines() == [
-        '| pictures | `position` | `channel` |',
+        '| images | `position` | `channel` |',
         '| --- | --- | --- |',
         '| square | 15.0 (10.0, 20.0) | 5.5 (5.0, 6.0) |',
         '| oblong | 2.0 (1.0, 3.0) | 2.5 (2.5, 2.5) |']

@@ -1,13 +1,13 @@
-"""Reading suites; those that come with the package."""
+"""Reading suites; those of the project."""
 import re
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
-from benchmarks.suites import load_suite, suite_names
-from benchmarks.suites.cli import main
-from benchmarks.suites.runs import Run
+from benchmarks.suites import execution, load_suite, suite_names
+from benchmarks.suites.execution import main
+from benchmarks.suites.run import Run
 from mobileode_mm.checkpoints.matching import check_checkpoint
 from mobileode_mm.errors import InputError
 from mobileode_mm.runs.checks import build_model, config_scope
@@ -70,6 +70,16 @@ def test_the_suite_of_the_documentation(tmp_path):
     networks = load_suite(tmp_path / 'mine.py').networks
     assert [(network.backbone, network.starts_from) for network in networks] == [
         (backbone, base) for base in (None, 'classification') for backbone in ('V1', 'V1, L = 6', 'V1, lean head')]
+
+
+def test_a_suite_may_start_from_one_of_the_project(tmp_path):
+    (tmp_path / 'text.py').write_text(f"_base_ = {str(Path(execution.__file__).parent / 'configs/mini.py')!r}\n"
+                                      'seeds = [7]\n')
+    (tmp_path / 'lazy.py').write_text('from mmengine.config import read_base\n\nwith read_base():\n'
+                                      '    from benchmarks.suites.configs.mini import *\nseeds = [7]\n')
+    for name in ('text', 'lazy'):
+        suite = load_suite(tmp_path / f'{name}.py')
+        assert suite.networks == SUITES['mini'].networks and suite.seeds == (7, )
 
 
 def test_unknown_suite(capsys):

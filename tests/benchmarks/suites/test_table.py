@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks.suites.page import html_page, pareto_front
-from benchmarks.suites.seal import read_sealed, write_sealed
 from benchmarks.suites.suite import Network, Suite
 from benchmarks.suites.table import latency_note, markdown, summarize
-from mobileode_mm.errors import InputError
 
 AP = 'coco/bbox_mAP'
 
@@ -22,7 +20,7 @@ def make_content(latency=True):
     results = {'<A>': [('done', .30), ('done', .32), ('done', .37)],
                'B|b': [('done', .5), ('diverged', None), ('failed', None)]}
     runs = [dict(task='detection', backbone=name, seed=seed, status=status, metrics={AP: value}, machine='a machine',
-                 reason='' if status == 'done' else f'why {status}', commit='abc', sha256='')
+                 reason='' if status == 'done' else f'why {status}', commit='abc')
             for name, outcomes in results.items() for seed, (status, value) in enumerate(outcomes)]
     latency = dict(rounds=30, device='cpu', threads=1, machine='a machine', times=[
         dict(task='detection', backbone=name, milliseconds=time) for name, time in (('<A>', 4.), ('B|b', 8.))]
@@ -96,16 +94,3 @@ def test_pareto_front():
     beaten = {one for one in points for other in points
               if other != one and other[0] <= one[0] and other[1] >= one[1]}
     assert pareto_front(points) == sorted(set(points) - beaten)
-
-
-def test_sealed_files_tell_of_changes(tmp_path):
-    path = tmp_path / 'a.json'
-    write_sealed(path, dict(b=[1, 0.1], a='ü'))
-    data = read_sealed(path)
-    assert data.pop('sha256') and data == dict(b=[1, 0.1], a='ü')
-    path.write_text(path.read_text().replace('0.1', '0.2'))
-    with pytest.raises(InputError, match='a.json was changed'):
-        read_sealed(path)
-    path.write_text('[]')
-    with pytest.raises(InputError, match='a.json was changed'):
-        read_sealed(path)

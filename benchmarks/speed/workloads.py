@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from mobileode_mm.ode import ChannelwiseODESolver
+#: Types in half precision.
+HALVES = (torch.float16, torch.bfloat16)
 
 
-class Load(ABC):
+class Workload(ABC):
     """A module at work on one batch.
 
     Args:
@@ -54,16 +55,13 @@ class Load(ABC):
         return numbers
 
 
-HALVES = (torch.float16, torch.bfloat16)
-
-
-class NetworkLoad(Load):
+class NetworkWorkload(Workload):
     """A layer or backbone: forward, in training also backward from fixed random gradients of its outputs.
 
     Args:
         module: The network.
         x: Its input.
-        train, dtype: As in :class:`Load`.
+        train, dtype: As in :class:`Workload`.
         input_gradient: Whether the backward pass reaches the input, as inside of a network.
     """
 
@@ -101,7 +99,7 @@ class NetworkLoad(Load):
         return outputs
 
 
-class FloorLoad(Load):
+class FloorWorkload(Workload):
     """What no layer is faster than: a step that leaves its result in ``_out``, without weights or gradients.
 
     Args:
@@ -117,7 +115,7 @@ class FloorLoad(Load):
         return {'output 0': self._out}
 
 
-class CopyLoad(FloorLoad):
+class CopyWorkload(FloorWorkload):
     """One read and one write of as many bytes as a layer's input and output have: the floor of every such layer.
 
     Args:
@@ -134,7 +132,7 @@ class CopyLoad(FloorLoad):
         self._out.copy_(self._source)
 
 
-class ProductLoad(FloorLoad):
+class ProductWorkload(FloorWorkload):
     """A product of two square matrices with as many operations as a layer has: arithmetic is not done faster.
 
     Args:
@@ -151,14 +149,6 @@ class ProductLoad(FloorLoad):
         torch.mm(self._a, self._b, out=self._out)
 
 
-def solver_operations(solver: ChannelwiseODESolver, positions: int) -> int:
-    """Floating-point operations of a solver's forward pass at so many positions of a batch."""
-    p, q = solver.side_in, solver.side
-    resize = 0 if p == q else 2 * (2 * p * q + 2 * q * q)  # two taps on each axis
-    # Scale and shift, clamp and lerp are two, two and three operations a value.
-    return positions * (resize + solver.num_steps * (2 * q ** 3 + 7 * q * q))
-
-
 def as_tuple(outputs) -> tuple[Tensor, ...]:
     """Every tensor of an output, however nested."""
     if isinstance(outputs, Tensor):
@@ -166,7 +156,7 @@ def as_tuple(outputs) -> tuple[Tensor, ...]:
     return tuple(tensor for part in outputs for tensor in as_tuple(part))
 
 
-def settle(module: nn.Module, run: Callable[[], object]) -> None:
+def calibrate_norms(module: nn.Module, run: Callable[[], object]) -> None:
     """Give an untrained network the norms of a trained one, so that no value is trivial and no activation runs away.
 
     Weights around 1, biases around 0, running statistics of one batch.
