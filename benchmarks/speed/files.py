@@ -148,8 +148,7 @@ def as_markdown(result: dict) -> str:
         name, _, kind = variant['label'].rpartition('/')
         ratios = [variant['ratios'].get(f'{base}/{other}') for other in (kind, 'eager')]
         rows.append([name, kind, number(variant['median_ms']), report.spread(variant['quartiles_ms']),
-                     *(f'{number(ratio["median"])} ({report.spread(ratio["quartiles"])})' if ratio else '–'
-                       for ratio in ratios),
+                     *map(report.ratio_text, ratios),
                      f'{variant["bytes"]:,}' if variant['bytes'] else '–'])
     lines = [result['machine'],
              f'batch 1, float32 but for int8 files, {result["threads"]} threads each of torch and onnxruntime, '

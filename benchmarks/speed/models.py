@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from mobileode_mm.errors import InputError
 
+from .. import ROOT
 from .as_released import as_released
 from .variants import NAIVE, Case, Settings, Variant, compile_in_place, is_naive, paths_of, prepared, storage
-from .workloads import Workload, as_tuple, calibrate_norms
+from .workloads import ModuleWorkload, as_tuple, calibrate_norms
 
 CONFIGS = dict(detector=('ssdlite_mobileode', 'ssdlite_mobilenetv2'),
                segmentor=('deeplabv3_mobileode', 'deeplabv3_mobilenetv2'))
@@ -21,14 +22,14 @@ SCOPES = dict(detector='mmdet', segmentor='mmseg')
 CANDIDATES_PER_IMAGE = 300
 
 
-class ModelWorkload(Workload):
+class ModelWorkload(ModuleWorkload):
     """A detector or segmentor: whole prediction with decoding, or losses, backward pass and the optimizer's step.
 
     Args:
         model: The model.
         inputs: (B, 3, H, W), as the data preprocessor gives them.
         samples: The toolbox's data samples, with ground truth.
-        train, dtype: As in :class:`Workload`.
+        train, dtype: As in :class:`ModuleWorkload`.
         optimizer: The config's ``optim_wrapper``; in training only.
     """
 
@@ -63,14 +64,14 @@ class ModelWorkload(Workload):
         return {f'loss {name}': value.detach() for name, value in values.items()} | self._learned()
 
 
-def model_cases(settings: Settings, task: str, configs: Sequence[str] = (),
+def model_cases(settings: Settings, task: str, configs: Sequence[str],
                 size: tuple[int, int] | None = None) -> list[Case]:
     """Whole models, from the configs.
 
     Args:
         settings: Mode, paths, batch, type, device.
         task: ``detector`` or ``segmentor``.
-        configs: Config files; ``FILE:naive`` has the solvers as released. Default: MobileODE V1 and MobileNetV2.
+        configs: Config files; ``FILE:naive`` has the solvers as released.
         size: Height and width of the images; default 320×320 for detectors, 512×512 for segmentors.
 
     Raises:
@@ -80,17 +81,14 @@ def model_cases(settings: Settings, task: str, configs: Sequence[str] = (),
         raise InputError('these models pool to one position, whose batch norm needs two values: train with --batch 2 '
                          'or more')
     size = size or ((320, 320) if task == 'detector' else (512, 512))
-    names = list(configs) or default_configs(task)
-    loaded = {name: _load(name, task, size) for name in names}
+    loaded = {config: _load(config, task, size) for config in configs}
     build = functools.partial(_model_variants, settings, task, loaded, size)
     return [Case('network', f'{size[0]}×{size[1]} px', None, build)]
 
 
 def default_configs(task: str) -> list[str]:
-    from mobileode_mm.runs.config import checkout_root
-    if checkout_root() is None:
-        raise InputError('name the config files to measure: this installation has no configs/ beside it')
-    return [str(checkout_root() / 'configs' / f'{name}.py') for name in CONFIGS[task]]
+    """MobileODE V1 and MobileNetV2."""
+    return [str(ROOT / 'configs' / f'{name}.py') for name in CONFIGS[task]]
 
 
 def model_name(config: str) -> str:

@@ -35,11 +35,6 @@ def write_report(out: Path, texts: dict[str, str]) -> None:
             file.write(text)
 
 
-def baseline_labels(labels: list[str], names: list[str]) -> list[str]:
-    """The measured paths of each named baseline, in the order of ``names``."""
-    return [label for name in names for label in labels if label.rpartition('/')[0] == name or label == name]
-
-
 def add_ratios(case: dict, names: list[str]) -> None:
     """Into each variant: median, quartiles and, to each baseline, those of the ratios taken round by round."""
     samples = {variant['label']: variant['samples_ms'] for variant in case['variants'] if variant['samples_ms']}
@@ -48,7 +43,8 @@ def add_ratios(case: dict, names: list[str]) -> None:
             continue
         low, middle, high = quartiles(variant['samples_ms'])
         variant.update(median_ms=middle, quartiles_ms=[low, high], ratios={})
-        for label in baseline_labels(list(samples), names):
+        # Of each baseline the paths that were measured; a label without a path is a name.
+        for label in (label for name in names for label in samples if name in (label, label.rpartition('/')[0])):
             low, middle, high = quartiles(round_ratios(variant['samples_ms'], samples[label]))
             variant['ratios'][label] = dict(median=middle, quartiles=[low, high])
 
@@ -69,19 +65,21 @@ def as_markdown(result: dict) -> str:
     cases = result['cases']
     labels = list(dict.fromkeys(variant['label'] for case in cases for variant in case['variants']))
     variants = [{variant['label']: variant for variant in case['variants']} for case in cases]
-    titles = [case_title(case) for case in cases]
-    parts = [f'# {result["subject"]}, {result["mode"]}', describe(result)]
+    titles = [case['title'] + (f', L = {case["num_steps"]}' if case['num_steps'] else '') for case in cases]
 
-    def summary(cell, *arguments):
-        return [[title, *(cell(by_label.get(label, {}), *arguments) for label in labels)]
+    def summary(value):
+        return [[title, *(number(value(by_label.get(label, {}))) for label in labels)]
                 for title, by_label in zip(titles, variants)]
 
-    parts += ['## Milliseconds, median',
-              table(['', *labels], summary(lambda variant: number(variant.get('median_ms'))))]
+    parts = [f'# {result["subject"]}, {result["mode"]}',
+             f'- {result["machine"]}\n- batch {result["batch"]}, {result["dtype"]}, {result["device"]}, '
+             f'{result["rounds"]} rounds in which each variant was measured in turn\n'
+             f'- numbers compared with: {result["reference"]}',
+             '## Milliseconds, median', table(['', *labels], summary(lambda variant: variant.get('median_ms')))]
     baselines = list(dict.fromkeys(
         label for case in cases for variant in case['variants'] for label in variant.get('ratios', {})))
     for baseline in baselines:
-        rows = summary(_ratio, baseline)
+        rows = summary(lambda variant, label=baseline: variant.get('ratios', {}).get(label, {}).get('median'))
         if len(cases) > 1:
             means = result['geometric_means']
             rows.append(['**geometric mean**', *(number(means.get(label, {}).get(baseline)) for label in labels)])
@@ -92,22 +90,6 @@ def as_markdown(result: dict) -> str:
     return '\n\n'.join(parts) + '\n'
 
 
-def describe(result: dict) -> str:
-    lines = [result['machine'],
-             f'batch {result["batch"]}, {result["dtype"]}, {result["device"]}, {result["rounds"]} rounds in which each '
-             'variant was measured in turn',
-             f'numbers compared with: {result["reference"]}']
-    return '\n'.join(f'- {line}' for line in lines)
-
-
-def _ratio(variant: dict, baseline: str) -> str:
-    return number(variant.get('ratios', {}).get(baseline, {}).get('median'))
-
-
-def case_title(case: dict) -> str:
-    return case['title'] + (f', L = {case["num_steps"]}' if case['num_steps'] else '')
-
-
 def case_table(case: dict, baselines: list[str]) -> str:
     head = ['variant', 'median ms', 'quartiles', *(f'÷ {label}' for label in baselines), 'saved for backward, MB',
             'peak, MB', 'difference from the reference']
@@ -116,7 +98,7 @@ def case_table(case: dict, baselines: list[str]) -> str:
         ratios = [variant.get('ratios', {}).get(label) for label in baselines]
         rows.append([
             variant['label'], number(variant.get('median_ms')), spread(variant.get('quartiles_ms')),
-            *(f'{number(ratio["median"])} ({spread(ratio["quartiles"])})' if ratio else '–' for ratio in ratios),
+            *map(ratio_text, ratios),
             megabytes(variant['saved_bytes']), megabytes(variant['peak_bytes']), agreement(variant)])
     return table(head, rows)
 
@@ -151,6 +133,11 @@ def agreement(variant: dict) -> str:
 
 def spread(pair: list[float] | None) -> str:
     return '–' if pair is None else f'{number(pair[0])} to {number(pair[1])}'
+
+
+def ratio_text(ratio: dict | None) -> str:
+    """Median and quartiles of a ratio."""
+    return '–' if ratio is None else f'{number(ratio["median"])} ({spread(ratio["quartiles"])})'
 
 
 def megabytes(count: int | None) -> str:

@@ -71,7 +71,7 @@ class Variant:
     Attributes:
         label: ``name/path``.
         build: Makes what is measured.
-        expected: Makes the numbers that ``Workload.probe()`` has to give; None where nothing is computed.
+        expected: Makes the numbers that ``probe()`` of the workload has to give; None where nothing is computed.
     """
     label: str
     build: Callable[[], Workload]

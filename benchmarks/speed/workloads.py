@@ -11,27 +11,30 @@ HALVES = (torch.float16, torch.bfloat16)
 
 
 class Workload(ABC):
+    """What a variant does in one call."""
+
+    is_training = False
+
+    @abstractmethod
+    def step(self) -> None:
+        """One call, to be timed."""
+
+
+class ModuleWorkload(Workload):
     """A module at work on one batch.
 
     Args:
         module: Module with the parameters and buffers.
         train: Whether a call is a training step, or inference without gradients.
         dtype: In training the type of autocast, where it is not float32.
-
-    Attributes:
-        device: Where the module is.
     """
 
     def __init__(self, module: nn.Module, train: bool, dtype: torch.dtype = torch.float32):
         module.train(train)  # a toolbox's returns nothing
         self.module = module
         self.is_training = train
-        self.device = next(module.parameters()).device
-        self._autocast = torch.autocast(self.device.type, dtype, enabled=train and dtype in HALVES)
-
-    @abstractmethod
-    def step(self) -> None:
-        """One call, to be timed."""
+        device = next(module.parameters()).device
+        self._autocast = torch.autocast(device.type, dtype, enabled=train and dtype in HALVES)
 
     @abstractmethod
     def probe(self) -> dict[str, Tensor]:
@@ -55,13 +58,13 @@ class Workload(ABC):
         return numbers
 
 
-class NetworkWorkload(Workload):
+class NetworkWorkload(ModuleWorkload):
     """A layer or backbone: forward, in training also backward from fixed random gradients of its outputs.
 
     Args:
         module: The network.
         x: Its input.
-        train, dtype: As in :class:`Workload`.
+        train, dtype: As in :class:`ModuleWorkload`.
         input_gradient: Whether the backward pass reaches the input, as inside of a network.
     """
 
@@ -99,23 +102,7 @@ class NetworkWorkload(Workload):
         return outputs
 
 
-class FloorWorkload(Workload):
-    """What no layer is faster than: a step that leaves its result in ``_out``, without weights or gradients.
-
-    Args:
-        device: Where it works.
-    """
-
-    def __init__(self, device: torch.device):
-        self.module = nn.Identity()
-        self.device, self.is_training = device, False
-
-    def probe(self) -> dict[str, Tensor]:
-        self.step()
-        return {'output 0': self._out}
-
-
-class CopyWorkload(FloorWorkload):
+class CopyWorkload(Workload):
     """One read and one write of as many bytes as a layer's input and output have: the floor of every such layer.
 
     Args:
@@ -124,7 +111,6 @@ class CopyWorkload(FloorWorkload):
     """
 
     def __init__(self, numel: int, device: torch.device, dtype: torch.dtype):
-        super().__init__(device)
         self._source = torch.zeros(numel // 2, device=device, dtype=dtype)
         self._out = torch.empty_like(self._source)
 
@@ -132,7 +118,7 @@ class CopyWorkload(FloorWorkload):
         self._out.copy_(self._source)
 
 
-class ProductWorkload(FloorWorkload):
+class ProductWorkload(Workload):
     """A product of two square matrices with as many operations as a layer has: arithmetic is not done faster.
 
     Args:
@@ -141,7 +127,6 @@ class ProductWorkload(FloorWorkload):
     """
 
     def __init__(self, operations: int, device: torch.device, dtype: torch.dtype):
-        super().__init__(device)
         side = max(1, round((operations / 2) ** (1 / 3)))
         self._a, self._b, self._out = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(3))
 

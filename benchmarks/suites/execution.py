@@ -13,9 +13,9 @@ from pathlib import Path
 from mobileode_mm.data.json_file import read_json
 from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
 from mobileode_mm.errors import INTERRUPTED, InputError
-from mobileode_mm.runs.config import DATA_VARIABLE, checkout_root, short_path
+from mobileode_mm.runs.config import DATA_VARIABLE, short_path
 
-from .. import command
+from .. import ROOT, command
 from ..output import write_json
 from .page import html_page
 from .processes import WAIT_SECONDS, Processes, share
@@ -249,9 +249,7 @@ def _command(suite: str | Path, processes: int, amp: bool, auto_scale_lr: bool, 
 def _make_mini_data() -> None:
     """The mini data where the configs will look for them, unless something is there."""
     root = os.environ.get(DATA_VARIABLE)
-    places = [Path(root).expanduser() / 'mini'] if root else [Path('data/mini')]
-    if not root and checkout_root():
-        places.append(checkout_root() / 'data/mini')
+    places = [Path(root).expanduser() / 'mini'] if root else [Path('data/mini'), ROOT / 'data/mini']
     if any(place.exists() for place in places):
         return
     from mobileode_mm.data import make_mini_data

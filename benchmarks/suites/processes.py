@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
-import benchmarks
 from mobileode_mm.cores import usable_cores
+
+from .. import ROOT
 
 #: How long processes that are to end may take.
 WAIT_SECONDS = 15
@@ -57,7 +58,7 @@ class Processes:
             KeyboardInterrupt: The context has ended, before the command or while it ran.
         """
         # Workers find this very package; of a crash in compiled code the log shall tell the place.
-        path = [os.environ.get('PYTHONPATH'), str(Path(benchmarks.__file__).parents[1])]
+        path = [os.environ.get('PYTHONPATH'), str(ROOT)]
         environment = {**os.environ, 'PYTHON': sys.executable, 'PYTHONUNBUFFERED': '1', 'PYTHONFAULTHANDLER': '1',
                        'PYTHONPATH': os.pathsep.join(filter(None, path)), **(environment or {})}
         with open(log, 'ab') as out:

@@ -19,8 +19,9 @@ from mobileode_mm.analysis.scalars import read_scalars
 from mobileode_mm.checkpoints.resuming import numbered_checkpoints
 from mobileode_mm.data.json_file import read_json
 from mobileode_mm.errors import INTERRUPTED, InputError
-from mobileode_mm.runs.config import checkout_root, short_path
+from mobileode_mm.runs.config import short_path
 
+from .. import ROOT
 from ..output import write_json
 from .suite import Network
 from .worker import METRICS, SETTINGS
@@ -199,10 +200,8 @@ def _reason(console: Path, begin: int, code: int) -> str:
 
 
 def commit() -> str | None:
-    """Commit of the checkout that the package runs from, with ``+`` where files differ from it."""
-    if checkout_root() is None:
-        return None
-    git = ['git', '-C', str(checkout_root())]
+    """Commit of the checkout, with ``+`` where files differ from it; None where git cannot tell."""
+    git = ['git', '-C', str(ROOT)]
     try:
         head = subprocess.run([*git, 'rev-parse', '--short=12', 'HEAD'], capture_output=True, text=True, check=True)
         changes = subprocess.run([*git, 'status', '--porcelain'], capture_output=True, text=True, check=True)
@@ -212,14 +211,8 @@ def commit() -> str | None:
 
 
 def worker_command(processes: int) -> list[str]:
-    """How a worker is started: by itself, or by ``tools/torchrun.sh`` where processes share a run.
-
-    Raises:
-        InputError: There are no tools beside the package.
-    """
+    """How a worker is started: by itself, or by ``tools/torchrun.sh`` where processes share a run."""
     module = ['-m', 'benchmarks.suites.worker']
     if processes == 1 and os.environ.get('NNODES', '1') == '1':
         return [sys.executable, *module]
-    if checkout_root() is None:
-        raise InputError('several processes are started by tools/torchrun.sh: start the suite from the checkout')
-    return ['bash', str(checkout_root() / 'tools/torchrun.sh'), str(processes), *module]
+    return ['bash', str(ROOT / 'tools/torchrun.sh'), str(processes), *module]

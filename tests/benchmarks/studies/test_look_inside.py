@@ -36,15 +36,15 @@ def test_draws(what, files, tmp_path, capsys):
     assert 'exists already' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('arguments, told', [
+@pytest.mark.parametrize('arguments, message', [
     (['--solver', 'backbone.stem'], 'there is no solver backbone.stem; there are backbone.stage2.1.project.solver'),
     (['--position', '9', '0'], 'position 9 0 is not on the map'),
     (['--out', 'plot.jpg'], 'must end in .png'),
 ])
-def test_bad_input(arguments, told, files, tmp_path, monkeypatch, capsys):
+def test_bad_input(arguments, message, files, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(['trajectory', CONFIG, *files, '--out', 'plot.png', *arguments, *SMALL]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -84,13 +84,13 @@ def test_a_torn_file_is_named_and_nothing_written(name, finished, copied):
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize('spoil, told', [
+@pytest.mark.parametrize('spoil, message', [
     (lambda folder: change('suite.py', "'stop'", "'idle'")(folder), 'with other settings .*idle'),
     (lambda folder: change('tiny_v1.py', 'lr=0.05', 'lr=0.06')(folder), 'with other settings .in its config'),
 ])
-def test_another_suite_in_the_same_folder(spoil, told, finished, copied):
+def test_another_suite_in_the_same_folder(spoil, message, finished, copied):
     spoil(copied(finished[0]))
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         run_suite('suite.py')
 
 

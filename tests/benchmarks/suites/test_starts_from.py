@@ -68,15 +68,15 @@ def test_without_weights_to_start_from_a_run_fails_and_is_fixed_with_them(starte
     assert {outcome for outcome, _ in outcomes(folder).values()} == {'done'}
 
 
-@pytest.mark.parametrize('change, told', [
+@pytest.mark.parametrize('change, message', [
     (lambda folder: shutil.rmtree(folder / COLOURS / 'good'), 'again/good/seed_0 did not start from what is now in '),
     (lambda folder: (folder / 'suite.py').write_text(SUITE.replace("'good': dict(config='v1'", (
         "'good': dict(config='v1', colours={'optim_wrapper.optimizer.lr': .1}"))),
      'again/good/seed_0 is of a run with other settings .in what it starts from'),
 ], ids=['another run', 'other settings'])
-def test_what_it_started_from_is_known(change, told, started, copied):
+def test_what_it_started_from_is_known(change, message, started, copied):
     change(copied(started[0]))
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         run_suite('suite.py')
 
 

@@ -16,7 +16,7 @@ AP = 'coco/bbox_mAP'
 def make_content(latency=True):
     """Of two backbones with three seeds: one is sound, of the other one run diverged and one failed."""
     networks = tuple(Network('detection', name, Path('c.py'), {}, (192, 128), (AP, )) for name in ('<A>', 'B|b'))
-    suite = Suite('some', 'Told.', networks, (0, 1, 2), False)
+    suite = Suite('some', 'Described.', networks, (0, 1, 2), False)
     results = {'<A>': [('done', .30), ('done', .32), ('done', .37)],
                'B|b': [('done', .5), ('diverged', None), ('failed', None)]}
     runs = [dict(task='detection', backbone=name, seed=seed, status=status, metrics={AP: value}, machine='a machine',
@@ -49,14 +49,14 @@ def test_markdown_drops_no_run():
     assert 'latency' not in markdown(make_content(latency=False))
 
 
-@pytest.mark.parametrize('others, threads, told, disturbed', [
+@pytest.mark.parametrize('others, threads, message, disturbed', [
     (-0.001, 2, '0.0 of 2 cores', False), (0.1, 2, '0.1 of 2 cores', False), (0.9, 2, '0.9 of 2 cores', True),
     (0.9, 1, '0.9 of 2 cores', False), (None, 2, None, False)])
-def test_what_ran_beside_the_timings(others, threads, told, disturbed):
+def test_what_ran_beside_the_timings(others, threads, message, disturbed):
     content = make_content()
     content['latency'].update(others=others, threads=threads, cores=2)
     note = latency_note(content)
-    assert ('Meanwhile' in note) == bool(told) and (not told or f'kept {told} busy' in note)
+    assert ('Meanwhile' in note) == bool(message) and (not message or f'kept {message} busy' in note)
     assert ('disturbed' in note) == disturbed and note.endswith('.')
 
 
