@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from mobileode_mm.data.json_file import read_json
 from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
@@ -24,6 +25,7 @@ from .suite import Suite, load_suite, suite_names
 from .table import markdown, summarize
 from .worker import ANSWER, QUESTION
 
+T = TypeVar('T')
 RESULTS, TABLE, PAGE, LATENCY = 'results.json', 'results.md', 'results.html', 'latency.json'
 
 
@@ -78,19 +80,20 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
         def name_of(run: Run) -> str:
             return f'[{runs.index(run) + 1}/{len(runs)}]'
 
-        def execute(run: Run, slot: int) -> float:
-            begin = time.monotonic()
-            run.execute(lambda args, log: workers.run([*worker, *args], log, share(slot, jobs)), facts.get('machine'),
-                        leads)
-            return time.monotonic() - begin
-
-        def started(run: Run) -> None:
-            results[runs.index(run)] = None
+        def start(run: Run) -> None:
             print(f'{name_of(run)} {run.name} (log: {short_path(run.folder)})', flush=True)
-
-        for run, seconds in _ended(waiting, pool, jobs, execute, started):
+            results[runs.index(run)] = None
             if leads:
-                results[runs.index(run)] = result = run.result()
+                run.begin()
+
+        def execute(run: Run, slot: int) -> tuple[str, str, float]:
+            begin = time.monotonic()
+            outcome = run.execute(lambda args, log: workers.run([*worker, *args], log, share(slot, jobs)))
+            return *outcome, time.monotonic() - begin
+
+        for run, (status, reason, seconds) in _ended(waiting, pool, jobs, start, execute):
+            if leads:
+                results[runs.index(run)] = result = run.keep(status, reason, facts['machine'])
                 print(f'    {f"{name_of(run)} " * (jobs > 1)}{_outcome(run, result)}, {seconds:.0f} s', flush=True)
                 _write(folder, suite, runs, results, facts)
         if not leads:
@@ -110,16 +113,19 @@ def _runs(suite: Suite, folder: Path, how: dict) -> list[Run]:
     return list(runs.values())
 
 
-def _ended(runs: list[Run], pool: ThreadPoolExecutor, jobs: int, execute: Callable[[Run, int], float],
-           started: Callable[[Run], None]) -> Iterator[tuple[Run, float]]:
-    """Each run once it has ended, with what ``execute(run, slot)`` returned; ``jobs`` at once, a run after its base."""
+def _ended(runs: list[Run], pool: ThreadPoolExecutor, jobs: int, start: Callable[[Run], None],
+           execute: Callable[[Run, int], T]) -> Iterator[tuple[Run, T]]:
+    """Each run once it has ended, with what ``execute(run, slot)`` returned; ``jobs`` at once, a run after its base.
+
+    ``start(run)`` is called before that, in the caller's thread.
+    """
     waiting, active, slots = list(runs), {}, list(range(jobs))
     while waiting or active:
         unfinished = [*waiting, *(run for run, _ in active.values())]
         ready = [run for run in waiting if run.base not in unfinished]
         for run in ready[:len(slots)]:
             waiting.remove(run)
-            started(run)
+            start(run)
             slot = slots.pop(0)
             active[pool.submit(execute, run, slot)] = run, slot
         for future in wait(active, return_when=FIRST_COMPLETED).done:

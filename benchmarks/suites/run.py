@@ -101,25 +101,28 @@ class Run:
                              f'{short_path(self.base.folder)}')
         return read_json(self.folder / RESULT) if (self.folder / RESULT).is_file() else None
 
-    def execute(self, start: Callable[[list[str], Path], int], machine: str, leads: bool) -> None:
-        """Train and evaluate, go on where the run was stopped; leave the result in the folder.
+    def begin(self) -> None:
+        """Drop the result of an earlier attempt, and write down the settings of this one."""
+        (self.folder / RESULT).unlink(missing_ok=True)
+        # Until its first checkpoint a run has nothing of what it starts from, which may have been run anew since.
+        if not (self.folder / SETTINGS).is_file() or not numbered_checkpoints(self.folder):
+            settings = self.settings()
+            if self.base:
+                settings['starts_from']['weights'] = self._weights()
+            write_json(self.folder / SETTINGS, settings)
+
+    def execute(self, start: Callable[[list[str], Path], int]) -> tuple[str, str]:
+        """Train and evaluate, or go on where that was stopped.
 
         Args:
             start: Runs a worker with these arguments, its output added to a file; returns its exit status.
-            machine: What it runs on, kept with the result.
-            leads: Whether this is the first machine, which writes the files.
+
+        Returns:
+            What came of it, and why.
 
         Raises:
             KeyboardInterrupt: A worker was interrupted.
         """
-        if leads:
-            (self.folder / RESULT).unlink(missing_ok=True)
-            # Until its first checkpoint a run has nothing of what it starts from, which may have been run anew since.
-            if not (self.folder / SETTINGS).is_file() or not numbered_checkpoints(self.folder):
-                settings = self.settings()
-                if self.base:
-                    settings['starts_from']['weights'] = self._weights()
-                write_json(self.folder / SETTINGS, settings)
         for stage in ('train', 'test'):
             begin = (self.folder / CONSOLE).stat().st_size if (self.folder / CONSOLE).is_file() else 0
             code = start([stage, str(self.folder)], self.folder / CONSOLE)
@@ -128,8 +131,17 @@ class Run:
             status, reason = self._outcome(stage, code, begin)
             if status != DONE:
                 break
-        if leads:
-            self._keep(status, reason, machine)
+        return status, reason
+
+    def keep(self, status: str, reason: str, machine: str) -> dict:
+        """Write and return the result; ``machine`` is what it ran on."""
+        result = dict(status=status, reason=reason, metrics=self._tested() if status == DONE else None,
+                      machine=machine, commit=commit())
+        write_json(self.folder / RESULT, result)
+        if status == DONE:  # what a run can go on from is of no more use but for its end
+            for path in numbered_checkpoints(self.folder)[1:]:
+                path.unlink()
+        return result
 
     def _weights(self) -> str | None:
         """Checksum of the result beside the weights that the backbone starts from; None where there are none."""
@@ -155,14 +167,6 @@ class Run:
             return FAILED, reason
         bad = [name for name in self.network.metrics if metrics[name] is None]
         return (DIVERGED, f'{", ".join(bad)} is not finite') if bad else (DONE, '')
-
-    def _keep(self, status: str, reason: str, machine: str) -> None:
-        write_json(self.folder / RESULT, dict(
-            status=status, reason=reason, metrics=self._tested() if status == DONE else None, machine=machine,
-            commit=commit()))
-        if status == DONE:  # what a run can go on from is of no more use but for its end
-            for path in numbered_checkpoints(self.folder)[1:]:
-                path.unlink()
 
     def _tested(self) -> dict[str, float | None]:
         """Metrics that the last test gave; None for what is no finite number."""
