@@ -1,5 +1,5 @@
 """What networks cost: parameters, multiply-adds (MACs), FLOPs, activations; torch and ``ode`` only, but for configs."""
-from .network import Complexity, Stage, count
+from .counting import Complexity, Stage, count
 from .operators import Cost
 from .solver import solver_cost
 

@@ -6,11 +6,10 @@ from functools import cache
 
 from torch import nn
 
-from mobileode_mm.errors import exit_status
 from mobileode_mm.ode import ChannelwiseODESolver, PositionNorm
 from mobileode_mm.zoo import create_model
 
-from ..speed.report import table
+from ..output import table
 
 #: Per cent fewer parameters than the pointwise convolution that a solver replaces (the paper's abstract: "over").
 SOLVER_CLAIM = 98.36
@@ -21,7 +20,7 @@ QUOTED_TOTALS = {'V1': 0.97, 'V2': 1.03}
 CLASSES = (10, 100, 200, 1000)
 STEPS = (1, 3, 10)
 WIDTHS = (0.75, 1.0, 1.25)
-#: Side of the pictures, and the ending of the preset's name.
+#: Side of the images, and the ending of the preset's name.
 SIZES = {256: '', 64: '', 32: '_cifar'}
 
 
@@ -48,7 +47,7 @@ class Claim:
 
 @cache
 def backbone(version: str, size: int = 256, steps: int = 3, width: float = 1.0) -> nn.Module:
-    """A preset's backbone for pictures of ``size`` px."""
+    """A preset's backbone for images of ``size`` px."""
     return create_model(f'mobileode_{version.lower()}{SIZES[size]}', features_only=True, input_size=size,
                         num_steps=steps, widen_factor=width)
 
@@ -167,7 +166,7 @@ def report() -> str:
     claimed, quoted = (abs(values['V2'] - values['V1']) for values in (INTERACTION_CLAIMS, QUOTED_TOTALS))
     ours = [interaction_parameters(backbone(version), with_norm=False) for version in INTERACTION_CLAIMS]
     lines.append(
-        'Unknown are the number of classes, of steps, the size of the pictures, and the widths that the quoted numbers '
+        'Unknown are the number of classes, of steps, the size of the images, and the widths that the quoted numbers '
         f'belong to. By the claims V2 has {claimed / 100 * mobilenet_v1_pointwise():,.0f} interaction parameters more '
         f'than V1, by the review {quoted * 1e6:,.0f} parameters more; here it is {ours[1] - ours[0]:,} interaction '
         'parameters, since the released V2 ends with 1024 channels and V1 with 576. So the two networks behind these '
@@ -175,7 +174,11 @@ def report() -> str:
     return '\n'.join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    argparse.ArgumentParser(description='Check the claims of the paper that need no training.').parse_args(argv)
-    return exit_status(lambda: print(report()))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """There are no arguments."""
+    parser.description = 'Check the claims of the paper that need no training.'
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the report."""
+    print(report())

@@ -8,23 +8,24 @@ from torch import Tensor, nn
 from mobileode_mm.errors import InputError
 from mobileode_mm.runs.checks import build_model, config_scope
 from mobileode_mm.runs.config import load_config
+from mobileode_mm.runs.runner import type_name
 
-from .network import Complexity, count
+from .counting import Complexity, count
 
-#: The least side of a picture, in pixels: the deepest stride of the networks, and CIFAR's pictures.
+#: The least side of an image, in pixels: the deepest stride of the networks, and CIFAR's images.
 LEAST_SIDE = 32
 
 
 def count_config(config: str | Path | Config, shape: Sequence[int] | None = None,
                  cfg_options: dict | None = None) -> tuple[Complexity, tuple[int, int]]:
-    """Count one picture through the network of a config, from the pixels to the heads' maps.
+    """Count one image through the network of a config, from the pixels to the heads' maps.
 
-    What follows the maps (decoding, non-maximum suppression, resizing a segmentation to the picture) is no part of it,
+    What follows the maps (decoding, non-maximum suppression, resizing a segmentation to the image) is no part of it,
     nor are losses. No data and no weights are looked for.
 
     Args:
         config: Config of a detector, segmentor or classifier: a file, or one that was read already.
-        shape: Height and width of the picture; default those that :func:`default_shape` reads off the config.
+        shape: Height and width of the image; default those that :func:`default_shape` reads off the config.
         cfg_options: As for training; of files only.
 
     Returns:
@@ -47,12 +48,12 @@ def count_config(config: str | Path | Config, shape: Sequence[int] | None = None
         try:
             return count(model, (1, 3, *shape), _forward(cfg, shape)), shape
         except (AssertionError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-            raise InputError(f'the network of {cfg.filename} cannot be run on a picture of {shape[0]}x{shape[1]} px, '
+            raise InputError(f'the network of {cfg.filename} cannot be run on an image of {shape[0]}x{shape[1]} px, '
                              f'height x width: {type(error).__name__}: {error}') from error
 
 
 def default_shape(cfg: Config) -> tuple[int, int]:
-    """Height and width of the pictures that a config is made for.
+    """Height and width of the images that a config is made for.
 
     The variable ``crop_size``, as mmseg's configs have it; else the last size that the test pipeline sets, or the
     training pipeline's; else the backbone's ``input_size``.
@@ -69,7 +70,7 @@ def default_shape(cfg: Config) -> tuple[int, int]:
     found.append(_pair(cfg.model.backbone.get('input_size')))
     shape = next(filter(None, found), None)
     if shape is None:
-        raise InputError(f'{cfg.filename} does not say how large its pictures are; give --shape H W')
+        raise InputError(f'{cfg.filename} does not say how large its images are; give --shape H W')
     return shape
 
 
@@ -83,7 +84,7 @@ def _flat(pipeline: Iterable[dict]) -> Iterable[dict]:
 
 
 def _size_of(step: dict) -> tuple[int, int] | None:
-    kind = str(step.get('type')).rpartition('.')[2]
+    kind = type_name(step)
     if kind in ('CenterCrop', 'RandomCrop'):
         return _pair(step.get('crop_size'))
     if kind == 'Resize':
@@ -104,7 +105,7 @@ def _pair(size, reverse: bool = False) -> tuple[int, int] | None:
 def _forward(cfg: Config, shape: tuple[int, int]) -> Callable[[nn.Module, Tensor], object]:
     if cfg.get('default_scope') != 'mmdet':
         return lambda model, x: model(x, mode='tensor')
-    from mmdet.structures import DetDataSample  # two-stage detectors clip their proposals to the picture
+    from mmdet.structures import DetDataSample  # two-stage detectors clip their proposals to the image
     sample = DetDataSample(metainfo=dict(img_shape=shape, ori_shape=shape, pad_shape=shape, batch_input_shape=shape,
                                          scale_factor=(1.0, 1.0)))
     return lambda model, x: model(x, [sample], mode='tensor')

@@ -4,16 +4,15 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from mobileode_mm.ode import SOLVERS
+from mobileode_mm.ode import SOLVERS, ChannelwiseODESolver
 
-from .dispatch import OperatorCounter
-from .operators import ELEMENTWISE, NORM, Cost, matrix_cost
+from .operators import ELEMENTWISE, NORM, Cost, OperatorCounter, matrix_cost
 
 RELU6 = ELEMENTWISE['hardtanh']
 
 
 def solver_cost(side_in: int, side: int, num_steps: int, positions: int, evaluations: int = 1,
-                step_flops: int = ELEMENTWISE['lerp']) -> dict[str, Cost]:
+                step_flops: int = ELEMENTWISE['lerp'], taps: int | None = None) -> dict[str, Cost]:
     """Cost by kind of a solver from p² to q² channels.
 
     Counted are, for each position, L products of a q×q state and a q×q matrix I + K_l, the resize A·Y·Aᵀ as two dense
@@ -27,12 +26,13 @@ def solver_cost(side_in: int, side: int, num_steps: int, positions: int, evaluat
         num_steps: L.
         positions: Batch × height × width.
         evaluations, step_flops: Of the scheme (:func:`scheme`); default Euler's.
+        taps: Entries of a row of A that are counted; default all p.
     """
     values = side ** 2 * positions
     resize = Cost()
     if side_in != side:
-        for macs, outputs in ((side * side_in ** 2, side * side_in), (side ** 2 * side_in, side ** 2)):
-            resize += matrix_cost(macs * positions, outputs * positions)
+        for outputs in (side * side_in * positions, values):
+            resize += matrix_cost((taps or side_in) * outputs, outputs)
     targets = num_steps * evaluations
     return {
         'COS matrix product': matrix_cost(targets * side ** 3 * positions, targets * values),
@@ -60,3 +60,12 @@ def scheme(solver: str) -> tuple[int, int]:
     with OperatorCounter() as counter:
         SOLVERS[solver](target, torch.zeros(values), torch.zeros(()))
     return len(calls), counter.total().flops // values
+
+
+def least_operations(solver: ChannelwiseODESolver, positions: int) -> int:
+    """Floating-point operations that no program for a solver can do without, at so many positions of a batch.
+
+    Those of :func:`solver_cost`, but for the resize: a row of the bilinear A has two entries that are not zero.
+    """
+    costs = solver_cost(solver.side_in, solver.side, solver.num_steps, positions, *scheme(solver.solver), taps=2)
+    return sum(cost.flops for cost in costs.values())

@@ -1,1 +1,1 @@
-"""How fast networks and layers are: sides measured in turn, each checked for its numbers first, ratios, floors."""
+"""How fast networks and layers are: variants measured in turn, each checked for its numbers first, ratios, floors."""

@@ -1,4 +1,4 @@
-"""Trained networks and the files made of them, timed side by side; the command ``tools/deployment/time_files.py``."""
+"""Trained networks and the files made of them, timed side by side; the command ``bench-files``."""
 
 import argparse
 import json
@@ -9,21 +9,20 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from mobileode_mm.deploy.images import samples
 
-from mobileode_mm.deploy import parity
-from mobileode_mm.deploy import tasks as networks
+from mobileode_mm.deploy import parity, tasks
 from mobileode_mm.deploy.exporting import deployed_copy
 from mobileode_mm.deploy.formats import Run, load, needed, onnx_metadata
-from mobileode_mm.deploy.images import samples
 from mobileode_mm.engine.compiling import fault_of_compiler
-from mobileode_mm.errors import InputError, exit_status
+from mobileode_mm.errors import InputError
 from mobileode_mm.inference.inferencer import Inferencer
-from mobileode_mm.memory import keep_freed_memory
 from mobileode_mm.runs.checks import config_scope
 
 from ..machine import describe_machine
+from ..output import json_text, number, table
 from . import report
-from .rounds import sample_in_turn
+from .sampling import sample_in_turn
 
 #: What is timed of each network, in the table's order: ``'compiled'`` is the deploy form, where torch.compile works; an
 #: int8 file is timed where it lies beside the other.
@@ -36,7 +35,7 @@ class Entry(NamedTuple):
     Attributes:
         config: Config file.
         checkpoint: Its weights.
-        file: What ``tools/deployment/export.py`` made of them, with pictures of a fixed size.
+        file: What ``tools/deployment/export.py`` made of them, with images of a fixed size.
     """
     config: str
     checkpoint: str
@@ -45,25 +44,25 @@ class Entry(NamedTuple):
 
 def time_files(entries: Sequence[Entry], threads: int | None = None, rounds: int = 15, seconds: float = 0.02,
                trust: bool = False) -> dict:
-    """Time whole tasks, from the pixels of one picture to boxes, mask or scores, as PyTorch modules and as files.
+    """Time whole tasks, from the pixels of one image to boxes, mask or scores, as PyTorch modules and as files.
 
-    All sides take the same picture of the test data, once each in every round, and each round starts with another.
-    What a side gives is compared with the trained network first, but for int8 files, whose accuracy is measured when
+    All variants take the same image of the test data, once each in every round, and each round starts with another.
+    What a variant gives is compared with the trained network first, but for int8 files, whose accuracy is measured when
     they are made.
 
     Args:
         entries: Networks; the last is what the others are divided by.
         threads: Of torch and of onnxruntime; default: torch's own choice.
-        rounds: Samples of each side.
+        rounds: Samples of each variant.
         seconds: Shortest sample.
         trust: Read checkpoints that can run code when they are read.
 
     Returns:
-        ``machine``, ``threads``, ``rounds``, ``baselines`` and ``sides``: for each its ``label`` (network/kind),
+        ``machine``, ``threads``, ``rounds``, ``baselines`` and ``variants``: for each its ``label`` (network/kind),
         ``bytes`` of a file, ``samples_ms``, ``median_ms``, ``quartiles_ms`` and ``ratios``.
 
     Raises:
-        InputError: Something given cannot be used, or a side does not give what its network gives.
+        InputError: Something given cannot be used, or a variant does not give what its network gives.
     """
     needed('onnx', False)
     if threads:
@@ -72,34 +71,34 @@ def time_files(entries: Sequence[Entry], threads: int | None = None, rounds: int
     names = [Path(entry.config).stem for entry in entries]
     if len(set(names)) < len(names):
         raise InputError(f'{" ".join(names)}: a config is named twice')
-    sides, calls = [], {}
+    variants, calls = [], {}
     for name, entry in zip(names, entries):
-        for kind, (call, size) in _sides(entry, threads, trust).items():
+        for kind, (call, size) in _variants(entry, threads, trust).items():
             label = f'{name}/{kind}'
             calls[label] = call
-            sides.append(dict(label=label, bytes=size))
+            variants.append(dict(label=label, bytes=size))
     found = sample_in_turn(calls, rounds, seconds)
-    for side in sides:
-        side['samples_ms'] = found[side['label']]
+    for variant in variants:
+        variant['samples_ms'] = found[variant['label']]
     machine = f'{describe_machine(torch.device("cpu"))}, onnxruntime {version("onnxruntime")}'
-    result = dict(machine=machine, threads=threads, rounds=rounds, baselines=names[-1:], sides=sides)
+    result = dict(machine=machine, threads=threads, rounds=rounds, baselines=names[-1:], variants=variants)
     report.add_ratios(result, result['baselines'])
     return result
 
 
-def _sides(entry: Entry, threads: int, trust: bool) -> dict[str, tuple[Callable[[], object], int | None]]:
+def _variants(entry: Entry, threads: int, trust: bool) -> dict[str, tuple[Callable[[], object], int | None]]:
     """By kind: a call without arguments, checked, and the bytes of its file."""
     path = Path(entry.file).expanduser()
     metadata = _metadata(path)
     size = json.loads(metadata['size'])
     if size is None:
-        raise InputError(f'{path} takes pictures of any size; to time it against others, export it with a fixed one')
+        raise InputError(f'{path} takes images of any size; to time it against others, export it with a fixed one')
     inferencer = Inferencer(entry.config, entry.checkpoint, 'cpu', trust)
     if (inferencer.task, list(inferencer.classes)) != (metadata['task'], json.loads(metadata['classes'])):
         raise InputError(f'{path} is not of {entry.config}: the task or the classes differ')
-    kind = next(kind for kind in networks.TASKS[inferencer.task] if json.loads(metadata['outputs']) == [*kind.outputs])
-    pictures, _ = samples(inferencer, 1, tuple(size))
-    picture = np.ascontiguousarray(pictures[0][None])
+    kind = next(kind for kind in tasks.TASKS[inferencer.task] if json.loads(metadata['outputs']) == [*kind.outputs])
+    images, _ = samples(inferencer, 1, tuple(size))
+    image = np.ascontiguousarray(images[0][None])
     reference = kind(inferencer.model, inferencer.takes_rgb).eval()
     deployed = kind(deployed_copy(inferencer.model, tuple(size)), inferencer.takes_rgb).eval()
     runs = {'eager': _of_module(reference), 'deploy form': _of_module(deployed)}
@@ -108,7 +107,7 @@ def _sides(entry: Entry, threads: int, trust: bool) -> dict[str, tuple[Callable[
     runs['onnx'] = load(path, 'onnx', threads)
     with config_scope(inferencer.cfg):
         for name, run in runs.items():
-            rows = parity.compare(reference, deployed, run, [picture])
+            rows = parity.compare(reference, deployed, run, [image])
             if not all(row.good for row in rows):
                 raise InputError(f'{entry.config}, {name}: it does not compute what the network computes, and is not '
                                  f'timed\n{parity.table(rows)}')
@@ -116,7 +115,7 @@ def _sides(entry: Entry, threads: int, trust: bool) -> dict[str, tuple[Callable[
     small = path.with_suffix('.int8.onnx')
     if small.is_file():
         runs['onnx int8'], sizes['onnx int8'] = load(small, 'onnx', threads), small.stat().st_size
-    return {name: ((lambda run=run: run(picture)), sizes[name]) for name, run in runs.items()}
+    return {name: ((lambda run=run: run(image)), sizes[name]) for name, run in runs.items()}
 
 
 def _metadata(path: Path) -> dict[str, str]:
@@ -139,48 +138,43 @@ def _of_module(module: Callable) -> Run:
 
 
 def as_markdown(result: dict) -> str:
-    """The table: median and quartiles, and the ratio to the last network's side of the same kind."""
+    """The table: median and quartiles, and the ratio to the last network's variant of the same kind."""
     base = result['baselines'][0]
     head = ['network', 'as', 'median ms', 'quartiles', f'÷ {base} as the same', f'÷ {base} eager', 'file, bytes']
     rows = []
-    for side in result['sides']:
-        name, _, kind = side['label'].rpartition('/')
-        ratios = [side['ratios'].get(f'{base}/{other}') for other in (kind, 'eager')]
-        rows.append([name, kind, report.number(side['median_ms']), report.spread(side['quartiles_ms']),
-                     *(f'{report.number(ratio["median"])} ({report.spread(ratio["quartiles"])})' if ratio else '–'
-                       for ratio in ratios),
-                     f'{side["bytes"]:,}' if side['bytes'] else '–'])
+    for variant in result['variants']:
+        name, _, kind = variant['label'].rpartition('/')
+        ratios = [variant['ratios'].get(f'{base}/{other}') for other in (kind, 'eager')]
+        rows.append([name, kind, number(variant['median_ms']), report.spread(variant['quartiles_ms']),
+                     *map(report.ratio_text, ratios),
+                     f'{variant["bytes"]:,}' if variant['bytes'] else '–'])
     lines = [result['machine'],
              f'batch 1, float32 but for int8 files, {result["threads"]} threads each of torch and onnxruntime, '
-             f'{result["rounds"]} rounds in which each side was measured in turn']
-    return '\n'.join(f'- {line}' for line in lines) + f'\n\n{report.table(head, rows)}\n'
+             f'{result["rounds"]} rounds in which each variant was measured in turn']
+    return '\n'.join(f'- {line}' for line in lines) + f'\n\n{table(head, rows)}\n'
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        'time_files.py', description='Time networks and the files made of them, from pixels to results, in one run.')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what :func:`run` reads."""
+    parser.description = 'Time networks and the files made of them, from pixels to results, in one run.'
     parser.add_argument('--model', nargs=3, action='append', required=True, metavar=('CONFIG', 'CHECKPOINT', 'ONNX'),
                         help='a network and its exported file, whose .int8.onnx is timed too where it lies beside it; '
                         'once for each network, and the others are divided by the last')
     parser.add_argument('--threads', type=int, help="of torch and onnxruntime (default: torch's own choice)")
-    parser.add_argument('--rounds', type=int, default=15, help='samples of each side (default: 15)')
+    parser.add_argument('--rounds', type=int, default=15, help='samples of each variant (default: 15)')
     parser.add_argument('--out', metavar='DIR',
                         help=f'write {report.JSON_NAME} and {report.MARKDOWN_NAME} into this folder')
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='read checkpoints that can run code when they are read')
-    args = parser.parse_args(argv)
-    keep_freed_memory()
 
-    def run() -> None:
-        out = report.free_folder(args.out) if args.out else None
-        if min(args.rounds, args.threads or 1) < 1:
-            raise InputError('--rounds and --threads are numbers of 1 or more')
-        result = time_files([Entry(*model) for model in args.model], args.threads, args.rounds,
-                            trust=args.trust_checkpoint)
-        markdown = as_markdown(result)
-        print(markdown)
-        if out:
-            report.write_report(out, {report.JSON_NAME: report.as_json(result), report.MARKDOWN_NAME: markdown})
 
-    return exit_status(run)
+def run(args: argparse.Namespace) -> None:
+    """Measure and print."""
+    out = report.free_folder(args.out) if args.out else None
+    if min(args.rounds, args.threads or 1) < 1:
+        raise InputError('--rounds and --threads are numbers of 1 or more')
+    result = time_files([Entry(*model) for model in args.model], args.threads, args.rounds, trust=args.trust_checkpoint)
+    markdown = as_markdown(result)
+    print(markdown)
+    if out:
+        report.write_report(out, {report.JSON_NAME: json_text(result), report.MARKDOWN_NAME: markdown})

@@ -1,5 +1,5 @@
-"""Where a network's time goes, part by part, beside the least that each part can take on this machine:
-``tools/analysis_tools/profile_floor.py``."""
+"""Where a network's time goes, part by part, beside the least that each part can take on this machine; the command
+``profile``."""
 
 import argparse
 import copy
@@ -9,19 +9,19 @@ from time import perf_counter
 
 import torch
 from mmcv.cnn import ConvModule
-from mmengine.model import initialize
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from mobileode_mm.backbones.mobileode import SolverModule
-from mobileode_mm.errors import InputError, exit_status
-from mobileode_mm.memory import keep_freed_memory
+from mobileode_mm.errors import InputError
 
+from ..complexity.solver import least_operations
 from ..machine import describe_machine
-from .loads import NetworkLoad, settle, solver_operations
-from .report import MEGABYTE, free_folder, number, table, write_report
-from .rounds import quartiles, sample_in_turn
-from .sides import backbone_config, parse_size, positive
+from ..output import number, table
+from .report import MEGABYTE, free_folder, write_report
+from .sampling import quartiles, sample_in_turn
+from .variants import build_backbone, parse_size, positive
+from .workloads import NetworkWorkload
 
 MARKDOWN_NAME = 'profile_floor.md'
 OPERATORS_LISTED = 12
@@ -40,7 +40,7 @@ class Work:
 
 
 def part_work(part: nn.Module, x: Tensor, y: Tensor, train: bool) -> Work:
-    """Work of a convolution or solver, its norm and activation melted into it.
+    """Work of a convolution or solver, fused with its norm and activation.
 
     Training reads the output's gradient and the input again, writes the input's gradient, and does the arithmetic three
     times: forward, for the input's gradient, for the weights'.
@@ -48,7 +48,7 @@ def part_work(part: nn.Module, x: Tensor, y: Tensor, train: bool) -> Work:
     weights = sum(parameter.numel() for parameter in part.parameters())
     values = x.numel() + y.numel() + weights
     if isinstance(part, SolverModule):
-        operations = solver_operations(part.solver, y.numel() // part.solver.out_channels)
+        operations = least_operations(part.solver, y.numel() // part.solver.out_channels)
     else:
         operations = 2 * y.numel() * part.conv.weight[0].numel()
     return Work(values + (y.numel() + 2 * x.numel() + weights if train else 0), operations * (3 if train else 1))
@@ -141,20 +141,17 @@ def profile_network(name: str, size: tuple[int, int], batch: int, train: bool, r
     Raises:
         InputError: The backbone is not built of mmcv's ConvModules in named stages.
     """
-    torch.manual_seed(0)
-    kind, config = backbone_config(name, size, None)
-    network = kind(**config)
-    initialize(network, network.init_cfg)
-    settle(network, lambda: network(torch.randn(2, 3, *size)))
+    network = build_backbone(name, size, None, torch.device('cpu'))
     network.to(memory_format=torch.channels_last).train(train)
     x = torch.randn(batch, 3, *size).contiguous(memory_format=torch.channels_last)
     parts = parts_of(network, x)
     if not parts:
         raise InputError(f'{name} has no ConvModules to measure')
-    loads = {part: NetworkLoad(copy.deepcopy(module), inputs, train, input_gradient=part != 'stem')
-             for part, (module, inputs, _) in parts.items()}
-    whole = NetworkLoad(network, x, train)
-    samples = sample_in_turn({'': whole.step, **{part: load.step for part, load in loads.items()}}, rounds, 0.005)
+    workloads = {part: NetworkWorkload(copy.deepcopy(module), inputs, train, input_gradient=part != 'stem')
+                 for part, (module, inputs, _) in parts.items()}
+    whole = NetworkWorkload(network, x, train)
+    steps = {'': whole.step, **{part: workload.step for part, workload in workloads.items()}}
+    samples = sample_in_turn(steps, rounds, 0.005)
     groups = {}
     for part, (module, inputs, output) in parts.items():
         row = groups.setdefault((part.split('.')[0], kind_of(module)), dict.fromkeys(
@@ -167,10 +164,10 @@ def profile_network(name: str, size: tuple[int, int], batch: int, train: bool, r
     return dict(whole_ms=quartiles(samples[''])[1], rows=rows, operators=operators(whole))
 
 
-def operators(load: NetworkLoad) -> list[tuple[str, int, float]]:
+def operators(workload: NetworkWorkload) -> list[tuple[str, int, float]]:
     """The profiler's operators with the most time of their own: name, calls, milliseconds."""
     with profile(activities=[ProfilerActivity.CPU], acc_events=True) as record:
-        load.step()
+        workload.step()
     found = sorted(record.key_averages(), key=lambda event: -event.self_cpu_time_total)
     return [(event.key, event.count, event.self_cpu_time_total / 1000) for event in found[:OPERATORS_LISTED]]
 
@@ -204,10 +201,10 @@ def as_markdown(results: dict[tuple[str, str], dict], machine: Machine, size: tu
     return '\n\n'.join(parts) + '\n'
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser('profile_floor.py', description='Time of every part of a network, beside the time '
-                                     'that its bytes and its arithmetic need on this machine. CPU, float32, eager.')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what :func:`run` reads."""
+    parser.description = ('Time of every part of a network, beside the time that its bytes and its arithmetic need on '
+                          'this machine. CPU, float32, eager.')
     parser.add_argument('names', nargs='*', default=['MobileODEV1', 'MobileODEV2'], metavar='NAME',
                         help='backbones of this project')
     parser.add_argument('--modes', nargs='+', choices=('infer', 'train'), default=['infer', 'train'],
@@ -217,12 +214,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--rounds', default='15', metavar='N', help='samples of each part (default: 15)')
     parser.add_argument('--threads', metavar='N', help='threads of torch (default: its own choice)')
     parser.add_argument('--out', metavar='DIR', help=f'write {MARKDOWN_NAME} into this folder')
-    args = parser.parse_args(argv)
-    keep_freed_memory()
-    return exit_status(lambda: _run(args))
 
 
-def _run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
+    """Measure and print."""
     try:
         batch, rounds = positive(args.batch), positive(args.rounds)
         threads = positive(args.threads) if args.threads else None

@@ -1,4 +1,4 @@
-"""The sides of a comparison of whole detectors or segmentors, built from their configs."""
+"""The variants of a comparison of whole detectors or segmentors, built from their configs."""
 
 import copy
 import functools
@@ -10,25 +10,26 @@ from torch import Tensor, nn
 
 from mobileode_mm.errors import InputError
 
+from .. import ROOT
 from .as_released import as_released
-from .loads import Load, as_tuple, settle
-from .sides import NAIVE, Case, Settings, Side, compile_in_place, is_naive, storage
+from .variants import NAIVE, Case, Settings, Variant, compile_in_place, is_naive, paths_of, prepared, storage
+from .workloads import ModuleWorkload, as_tuple, calibrate_norms
 
 CONFIGS = dict(detector=('ssdlite_mobileode', 'peers/ssdlite_mobilenetv2'),
                segmentor=('deeplabv3_mobileode', 'peers/deeplabv3_mobilenetv2'))
 SCOPES = dict(detector='mmdet', segmentor='mmseg')
 # Candidates that reach the non-maximum suppression: untrained scores would give it nothing, or everything, to do.
-CANDIDATES_PER_PICTURE = 300
+CANDIDATES_PER_IMAGE = 300
 
 
-class ModelLoad(Load):
+class ModelWorkload(ModuleWorkload):
     """A detector or segmentor: whole prediction with decoding, or losses, backward pass and the optimizer's step.
 
     Args:
         model: The model.
         inputs: (B, 3, H, W), as the data preprocessor gives them.
         samples: The toolbox's data samples, with ground truth.
-        train, dtype: As in :class:`Load`.
+        train, dtype: As in :class:`ModuleWorkload`.
         optimizer: The config's ``optim_wrapper``; in training only.
     """
 
@@ -63,15 +64,15 @@ class ModelLoad(Load):
         return {f'loss {name}': value.detach() for name, value in values.items()} | self._learned()
 
 
-def model_cases(settings: Settings, task: str, configs: Sequence[str] = (),
+def model_cases(settings: Settings, task: str, configs: Sequence[str],
                 size: tuple[int, int] | None = None) -> list[Case]:
     """Whole models, from the configs.
 
     Args:
         settings: Mode, paths, batch, type, device.
         task: ``detector`` or ``segmentor``.
-        configs: Config files; ``FILE:naive`` has the solvers as released. Default: MobileODE V1 and MobileNetV2.
-        size: Height and width of the pictures; default 320×320 for detectors, 512×512 for segmentors.
+        configs: Config files; ``FILE:naive`` has the solvers as released.
+        size: Height and width of the images; default 320×320 for detectors, 512×512 for segmentors.
 
     Raises:
         InputError: A config cannot be read or is of another task, or a batch is too small to train on.
@@ -80,21 +81,18 @@ def model_cases(settings: Settings, task: str, configs: Sequence[str] = (),
         raise InputError('these models pool to one position, whose batch norm needs two values: train with --batch 2 '
                          'or more')
     size = size or ((320, 320) if task == 'detector' else (512, 512))
-    names = list(configs) or default_configs(task)
-    loaded = {name: _load(name, task, size) for name in names}
-    build = functools.partial(_model_sides, settings, task, loaded, size)
+    loaded = {config: _load(config, task, size) for config in configs}
+    build = functools.partial(_model_variants, settings, task, loaded, size)
     return [Case('network', f'{size[0]}×{size[1]} px', None, build)]
 
 
 def default_configs(task: str) -> list[str]:
-    from mobileode_mm.runs.config import checkout_root
-    if checkout_root() is None:
-        raise InputError('name the config files to measure: this installation has no configs/ beside it')
-    return [str(checkout_root() / 'configs' / f'{name}.py') for name in CONFIGS[task]]
+    """MobileODE V1 and MobileNetV2."""
+    return [str(ROOT / 'configs' / f'{name}.py') for name in CONFIGS[task]]
 
 
 def model_name(config: str) -> str:
-    """Name of a config's sides: the file's stem, and ``:naive``."""
+    """Name of a config's variants: the file's stem, and ``:naive``."""
     path, _, changed = config.partition(':')
     return Path(path).stem + (f':{changed}' if changed else '')
 
@@ -113,42 +111,43 @@ def _load(name: str, task: str, size: tuple[int, int]):
     return cfg
 
 
-def _model_sides(settings: Settings, task: str, configs: dict, size: tuple[int, int]) -> list[Side]:
+def _model_variants(settings: Settings, task: str, configs: dict, size: tuple[int, int]) -> list[Variant]:
     from mmengine.model import revert_sync_batchnorm
     from mmengine.registry import MODELS, init_default_scope
     init_default_scope(SCOPES[task])
     torch.manual_seed(0)
     inputs = torch.randn(settings.batch, 3, *size, device=settings.device)
-    sides = []
+    variants = []
     for config, cfg in configs.items():
         torch.manual_seed(0)
         model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(settings.device)
         for module in model.modules():
             if isinstance(module, nn.Dropout2d | nn.Dropout):
-                module.p = 0.0  # the compiled one draws other numbers than the eager one
-        settle(model, functools.partial(model, torch.randn(2, 3, *size, device=settings.device), mode='tensor'))
+                module.p = 0.0  # the compiled variant draws other numbers than the eager one
+        images = torch.randn(2, 3, *size, device=settings.device)
+        calibrate_norms(model, functools.partial(model, images, mode='tensor'))
         if task == 'detector':
             _spread_scores(model, inputs)
         name = model_name(config)
-        samples = functools.partial(SAMPLES[task], settings.batch, size, settings.device, _classes(model, task))
-        build = functools.partial(_load_of, settings, model, inputs, samples, cfg.optim_wrapper, is_naive(name))
+        classes = (model.bbox_head if task == 'detector' else model.decode_head).num_classes
+        samples = functools.partial(SAMPLES[task], settings.batch, size, settings.device, classes)
+        build = functools.partial(_build, name, model, settings, inputs, samples, cfg.optim_wrapper)
         expected = _reference(settings, model, inputs, samples)
-        paths = ('eager', ) if is_naive(name) else settings.paths
-        sides += [Side(f'{name}/{path}', functools.partial(build, path), expected) for path in paths]
-    return sides
+        variants += [Variant(f'{name}/{path}', functools.partial(build, path), expected)
+                     for path in paths_of(name, settings)]
+    return variants
 
 
-def _load_of(settings: Settings, model: nn.Module, inputs: Tensor, samples: Callable, optimizer: dict, naive: bool,
-             path: str) -> ModelLoad:
-    model = storage(copy.deepcopy(model), settings)
-    model = as_released(model) if naive else model.to(memory_format=torch.channels_last)
+def _build(name: str, model: nn.Module, settings: Settings, inputs: Tensor, samples: Callable, optimizer: dict,
+           path: str) -> ModelWorkload:
+    model = prepared(name, model, path, settings, as_released if is_naive(name) else None)
     if path == 'compiled':
-        for name in ('backbone', 'neck', 'bbox_head', 'decode_head', 'auxiliary_head'):
-            part = getattr(model, name, None)
+        for part_name in ('backbone', 'neck', 'bbox_head', 'decode_head', 'auxiliary_head'):
+            part = getattr(model, part_name, None)
             if part is not None:
                 compile_in_place(part)
     batch = inputs.to(settings.dtype) if not settings.train else inputs
-    return ModelLoad(model, batch, samples(), settings.train, settings.dtype, optimizer)
+    return ModelWorkload(model, batch, samples(), settings.train, settings.dtype, optimizer)
 
 
 def _reference(settings: Settings, model: nn.Module, inputs: Tensor, samples: Callable) -> Callable:
@@ -156,19 +155,15 @@ def _reference(settings: Settings, model: nn.Module, inputs: Tensor, samples: Ca
     @functools.cache
     def expected():
         network = as_released(storage(copy.deepcopy(model), settings)).float()
-        return ModelLoad(network, inputs.to(settings.dtype).float(), samples(), settings.train).probe()
+        return ModelWorkload(network, inputs.to(settings.dtype).float(), samples(), settings.train).probe()
 
     return expected
-
-
-def _classes(model: nn.Module, task: str) -> int:
-    return (model.bbox_head if task == 'detector' else model.decode_head).num_classes
 
 
 @torch.no_grad()
 def _spread_scores(model: nn.Module, inputs: Tensor) -> None:
     """Give the untrained head scores of a trained one's kind: logits of deviation 2, and a background so strong that
-    about ``CANDIDATES_PER_PICTURE`` scores of a picture pass the threshold, the same number for every backbone.
+    about ``CANDIDATES_PER_IMAGE`` scores of an image pass the threshold, the same number for every backbone.
 
     Raises:
         InputError: The head is not an SSD head.
@@ -193,7 +188,7 @@ def _spread_scores(model: nn.Module, inputs: Tensor) -> None:
         middle = (low + high) / 2
         shifted = scores + middle * torch.eye(columns, device=scores.device, dtype=scores.dtype)[-1]
         passing = (shifted.softmax(-1)[:, :-1] > model.test_cfg['score_thr']).sum()
-        low, high = (middle, high) if passing > CANDIDATES_PER_PICTURE * len(inputs) else (low, middle)
+        low, high = (middle, high) if passing > CANDIDATES_PER_IMAGE * len(inputs) else (low, middle)
     for conv in last:
         conv.bias.view(-1, columns)[:, -1] += high
 

@@ -1,4 +1,4 @@
-"""The command line of ``tools/analysis_tools/look_inside.py``."""
+"""What goes on inside a trained network, drawn; the command ``look-inside``."""
 import argparse
 from pathlib import Path
 
@@ -7,13 +7,13 @@ from mmengine.dataset import pseudo_collate
 
 from mobileode_mm.analysis.inside import plot_feature_maps, plot_steps, plot_trajectory
 from mobileode_mm.cli import add_reading_options
-from mobileode_mm.errors import InputError, exit_status
+from mobileode_mm.errors import InputError
 from mobileode_mm.inference.inferencer import Inferencer
 from mobileode_mm.runs.checks import check_new, check_writable
 
 
-def picture_inputs(inferencer: Inferencer, path: str | Path) -> torch.Tensor:
-    """A picture as the backbone takes it, (1, 3, h, w).
+def image_inputs(inferencer: Inferencer, path: str | Path) -> torch.Tensor:
+    """An image as the backbone takes it, (1, 3, h, w).
 
     Raises:
         InputError: It cannot be read.
@@ -22,9 +22,9 @@ def picture_inputs(inferencer: Inferencer, path: str | Path) -> torch.Tensor:
     return inferencer.model.data_preprocessor(data, False)['inputs']
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Draw one of the three; returns the exit status."""
-    parser = argparse.ArgumentParser('look_inside.py', description='Draw what goes on inside a trained network.')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what :func:`run` reads."""
+    parser.description = 'Draw what goes on inside a trained network.'
     kinds = parser.add_subparsers(dest='what', required=True)
     steps = kinds.add_parser('steps', help='learned step lengths of every solver')
     trajectory = kinds.add_parser('trajectory', help="a position's channels over the steps of a solver")
@@ -33,17 +33,16 @@ def main(argv: list[str] | None = None) -> int:
         kind.add_argument('config', help='config file')
         kind.add_argument('checkpoint', help='checkpoint of a training, or a published file')
         if kind is not steps:
-            kind.add_argument('picture', help='picture file')
+            kind.add_argument('image', help='image file')
         kind.add_argument('--out', required=True, metavar='FILE.png', help='one that exists is left alone')
         add_reading_options(kind)
     trajectory.add_argument('--solver', help='its name, as in backbone.stage4.3.project.solver (default: the last)')
     trajectory.add_argument('--position', type=int, nargs=2, metavar=('ROW', 'COLUMN'),
                             help='on the map that the solver is given (default: where that is largest)')
-    args = parser.parse_args(argv)
-    return exit_status(lambda: _draw(args))
 
 
-def _draw(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
+    """Draw one of the three."""
     out = Path(args.out).expanduser()
     if out.suffix != '.png':
         raise InputError(f'--out {out}: the name must end in .png')
@@ -54,7 +53,7 @@ def _draw(args: argparse.Namespace) -> None:
     if args.what == 'steps':
         plot_steps(inferencer.model, out)
     else:
-        inputs = picture_inputs(inferencer, args.picture)
+        inputs = image_inputs(inferencer, args.image)
         if args.what == 'features':
             plot_feature_maps(inferencer.model, inputs, out)
         else:

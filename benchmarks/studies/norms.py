@@ -1,20 +1,20 @@
-"""The solvers' two norms compared on segmentation: the same training with each, then pictures of many sizes."""
+"""The solvers' two norms compared on segmentation: the same training with each, then images of many sizes; the command
+``norms``."""
 import argparse
-import json
 import multiprocessing
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import mean
 
-from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
-from mobileode_mm.errors import InputError, exit_status
+from mobileode_mm.data.json_file import read_json
+from mobileode_mm.errors import InputError
 from mobileode_mm.ode.cos import NORMS
 from mobileode_mm.runs.config import load_config
 from mobileode_mm.runs.training import train
 
 from ..machine import describe_machine
+from ..output import table, write_json
 
 RESULT = 'sizes.json'
 
@@ -49,12 +49,12 @@ def compare_norms(config: str | Path, work_dir: str | Path, seeds: Sequence[int]
                 options = {**(cfg_options or {}), 'model.backbone.solver_norm': norm, 'randomness.seed': seed}
                 # A process each: OpenMMLab's visualizer and log are global.
                 with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
-                    pool.submit(_train_and_evaluate, str(config), str(folder), options).result()
-            results[norm].append(json.loads((folder / RESULT).read_text()))
+                    pool.submit(_train_and_evaluate, config, folder, options).result()
+            results[norm].append(read_json(folder / RESULT))
     return results
 
 
-def _train_and_evaluate(config: str, folder: str, options: dict) -> None:
+def _train_and_evaluate(config: str | Path, folder: Path, options: dict) -> None:
     runner = train(config, folder, cfg_options=options)
     from .sizes import mean_iou, sizes_around  # mmseg is there by now
     cfg = runner.cfg
@@ -64,32 +64,31 @@ def _train_and_evaluate(config: str, folder: str, options: dict) -> None:
                                    if type(step).__name__ in ('LoadImageFromFile', 'LoadAnnotations')]
     found = {name: mean_iou(runner.model, dataset, size)
              for name, size in sizes_around(cfg.crop_size, short_side).items()}
-    AtomicLocalBackend().put_text(json.dumps(found, ensure_ascii=False, indent=1), os.path.join(folder, RESULT))
+    write_json(folder / RESULT, found)
 
 
 def markdown_table(results: dict[str, list[dict[str, float]]]) -> str:
     """Mean mIoU over the seeds, with each seed's in brackets; one row a size, one column a norm."""
-    rows = [['pictures', *(f'`{norm}`' for norm in results)], ['---'] * (1 + len(results))]
+    rows = []
     for name in next(iter(results.values()))[0]:
         row = [name]
         for runs in results.values():
             values = [run[name] for run in runs]
             row.append(f'{mean(values):.1f} ({", ".join(f"{value:.1f}" for value in values)})')
         rows.append(row)
-    return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
+    return table(['images', *(f'`{norm}`' for norm in results)], rows)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description='Train a segmentor with each of the solvers\' norms, evaluate it at '
-                                     'many sizes, and print the table.')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what :func:`run` reads."""
+    parser.description = ("Train a segmentor with each of the solvers' norms, evaluate it at many sizes, and print the "
+                          'table.')
     parser.add_argument('config', help='segmentation config with a MobileODE backbone')
     parser.add_argument('--work-dir', default='work_dirs/compare_norms', help='folder of the runs')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1], help='one run of each norm for each seed')
-    args = parser.parse_args(argv)
 
-    def compare() -> None:
-        results = compare_norms(args.config, args.work_dir, args.seeds)
-        print(f'{markdown_table(results)}\n\n{describe_machine()}')
 
-    return exit_status(compare)
+def run(args: argparse.Namespace) -> None:
+    """Train, evaluate and print."""
+    results = compare_norms(args.config, args.work_dir, args.seeds)
+    print(f'{markdown_table(results)}\n\n{describe_machine()}')

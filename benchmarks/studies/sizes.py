@@ -1,4 +1,4 @@
-"""How good a segmentor is on pictures of other sizes and shapes than those it was trained on."""
+"""How good a segmentor is on images of other sizes and shapes than those it was trained on."""
 import copy
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,12 +13,12 @@ from mobileode_mm.ode import ChannelwiseODESolver
 
 
 class Size(NamedTuple):
-    """How pictures are brought to a network.
+    """How images are brought to a network.
 
     Attributes:
-        short_side: Of the resized picture, in pixels; its aspect is kept.
+        short_side: Of the resized image, in pixels; its aspect is kept.
         crop: Height and width that are cut from its middle; None leaves it whole.
-        batch_statistics: Pictures in a batch from which the solvers' inner norms take their statistics, as in
+        batch_statistics: Images in a batch from which the solvers' inner norms take their statistics, as in
             training; 0 takes the running ones, as in testing. Needs a crop.
     """
     short_side: int
@@ -31,7 +31,7 @@ def sizes_around(crop: Sequence[int], short_side: int) -> dict[str, Size]:
 
     Args:
         crop: Height and width of the training crops, in pixels.
-        short_side: Of the pictures of its test pipeline.
+        short_side: Of the images of its test pipeline.
     """
     height, width = crop
     cut = {f'{h}×{w}{what}': Size(short_side, (h, w)) for h, w, what in (
@@ -44,15 +44,15 @@ def sizes_around(crop: Sequence[int], short_side: int) -> dict[str, Size]:
 
 @torch.no_grad()
 def mean_iou(model: nn.Module, dataset, size: Size) -> float:
-    """mIoU of whole inference on a data set's pictures at one size, in per cent.
+    """mIoU of whole inference on a data set's images at one size, in per cent.
 
-    Labels are resized and cut with the pictures, and compared at that size. Pixels that count for no class (255) are
+    Labels are resized and cut with the images, and compared at that size. Pixels that count for no class (255) are
     left out. The model comes back as it was.
 
     Args:
         model: An mmseg segmentor.
         dataset: mmseg data set whose pipeline loads ``img`` and ``gt_seg_map`` and no more.
-        size: How to bring the pictures to the network.
+        size: How to bring the images to the network.
     """
     model = copy.deepcopy(model).eval()
     if size.batch_statistics:
@@ -62,28 +62,28 @@ def mean_iou(model: nn.Module, dataset, size: Size) -> float:
     step = size.batch_statistics or 1
     areas = 0
     for start in range(0, len(dataset), step):
-        pictures, labels = zip(*(_prepared(dataset[i], size) for i in range(start, min(start + step, len(dataset)))))
-        areas = areas + _areas(model, pictures, labels)
+        images, labels = zip(*(_prepared(dataset[i], size) for i in range(start, min(start + step, len(dataset)))))
+        areas = areas + _areas(model, images, labels)
     intersection, union = areas[0], areas[1]
     # A class that neither the labels nor the predictions have says nothing.
     return float((intersection / union)[union > 0].mean() * 100)
 
 
 def _prepared(sample: dict, size: Size) -> tuple[Tensor, Tensor]:
-    """Picture (3, H, W) and label map (H, W) at a size."""
+    """Image (3, H, W) and label map (H, W) at a size."""
     resize = TRANSFORMS.build(dict(type='mmseg.Resize', scale=(10 ** 6, size.short_side), keep_ratio=True))
     sample = resize(sample)
-    picture, labels = sample['img'], sample['gt_seg_map']
+    image, labels = sample['img'], sample['gt_seg_map']
     if size.crop:
         top, left = ((have - want) // 2 for have, want in zip(labels.shape, size.crop))
         cut = slice(top, top + size.crop[0]), slice(left, left + size.crop[1])
-        picture, labels = picture[cut], labels[cut]
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))), torch.from_numpy(labels.astype(np.int64))
+        image, labels = image[cut], labels[cut]
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), torch.from_numpy(labels.astype(np.int64))
 
 
-def _areas(model: nn.Module, pictures: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+def _areas(model: nn.Module, images: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
     """Intersection and union of each class, in pixels."""
-    inputs = model.data_preprocessor(dict(inputs=list(pictures)))['inputs']
+    inputs = model.data_preprocessor(dict(inputs=list(images)))['inputs']
     logits = model.encode_decode(inputs, [dict(img_shape=tuple(inputs.shape[2:]))] * len(inputs))
     total = 0
     for prediction, truth in zip(logits.argmax(1).cpu(), labels, strict=True):

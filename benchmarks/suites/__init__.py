@@ -1,5 +1,5 @@
 """Suites: trainings of tasks x backbones x seeds, with one table of what came out."""
-from .benchmark import run_suite
+from .execution import run_suite
 from .suite import load_suite, suite_names
 
 __all__ = ['load_suite', 'run_suite', 'suite_names']

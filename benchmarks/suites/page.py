@@ -26,7 +26,7 @@ def pareto_front(points: list[tuple[float, float]]) -> list[tuple[float, float]]
 def html_page(content: dict) -> str:
     """Page with tables and, for each task, the first metric against parameters, multiply-adds and latency."""
     networks = content['networks']
-    parts = [f'<h1>Benchmark {escape(content["suite"])}</h1>', f'<p>{escape(content["description"])}</p>',
+    parts = [f'<h1>Suite {escape(content["suite"])}</h1>', f'<p>{escape(content["description"])}</p>',
              _table(*rows(networks)), *(f'<p>{escape(note)}</p>' for note in notes(content)),
              *(f'<p class="trouble">{escape(line)}</p>' for line in troubles(content))]
     for task in dict.fromkeys(network['task'] for network in networks):

@@ -1,27 +1,28 @@
-"""The processes of a suite: some at once, none that outlives it."""
-import ctypes
+"""The processes of a suite: none of them outlives it."""
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 import torch
-
 from mobileode_mm.cores import usable_cores
 
-#: How long processes that were told to end may take.
-WAIT_SECONDS = 15
-_POLL_SECONDS = .1
+from .. import ROOT
 
-#: Yields the arguments of a worker and where its output goes, and is sent the exit status; or yields None to wait.
-Steps = Generator[tuple[list[str], Path] | None, int | None, None]
+#: How long processes that are to end may take.
+WAIT_SECONDS = 15
+#: Runs a command that ends, on Linux, with the thread that started it: a run must not go on by itself beside the one
+#: that takes its place.
+_TIED = [sys.executable, '-c', 'import ctypes, os, sys\n'
+         'sys.platform == "linux" and ctypes.CDLL(None).prctl(1, 15)  # PR_SET_PDEATHSIG, SIGTERM\n'
+         'os.execvp(sys.argv[1], sys.argv[1:])']
 
 
 class Processes:
-    """Starts commands that hold a lock as long as they live.
+    """Runs commands that hold a lock as long as they live; what ends the context early ends them.
 
     Args:
         lock: File descriptor of the lock.
@@ -29,65 +30,49 @@ class Processes:
 
     def __init__(self, lock: int) -> None:
         self._lock = lock
+        self._living: set[subprocess.Popen] = set()
+        self._is_open, self._guard = True, threading.Lock()
 
-    def run(self, command: list[str], log: Path | None = None, environment: dict[str, str] | None = None) -> int:
-        """Run a command to its end, with its output added to a file; returns its exit status."""
-        process = self._start(command, log, environment or {})
-        try:
-            return process.wait()
-        except BaseException:
-            _stop([process])
-            raise
+    def __enter__(self) -> 'Processes':
+        return self
 
-    def run_all(self, command: list[str], tasks: Iterable[Callable[[], Steps]], jobs: int) -> None:
-        """Run tasks in their order, ``jobs`` of them at once; what one raises, and an interrupt, stops all."""
-        tasks, free, active = iter(tasks), list(range(jobs)), {}
-
-        def go_on(slot: int, steps: Steps, code: int | None) -> None:
+    def __exit__(self, *_) -> None:
+        with self._guard:
+            self._is_open = False
+            living = list(self._living)
+        for process in living:
+            process.send_signal(signal.SIGINT)
+        end = time.monotonic() + WAIT_SECONDS
+        for process in living:
             try:
-                step = steps.send(code)
-            except StopIteration:
-                free.append(slot)
-                return
-            process = None
-            if step:
-                args, log = step
-                process = self._start([*command, *args], log, share(slot, jobs))
-            active[slot] = steps, process
+                process.wait(max(0., end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
-        try:
-            while True:
-                while free and (task := next(tasks, None)):
-                    go_on(free.pop(0), task(), None)
-                if not active:
-                    return
-                time.sleep(_POLL_SECONDS)
-                for slot, (steps, process) in list(active.items()):
-                    if not process or process.poll() is not None:
-                        del active[slot]
-                        go_on(slot, steps, process and process.returncode)
-        except BaseException:
-            _stop([process for _, process in active.values() if process])
-            raise
+    def run(self, command: list[str], log: Path, environment: dict[str, str] | None = None) -> int:
+        """Run a command to its end, with its output added to a file; returns its exit status.
 
-    def _start(self, command: list[str], log: Path | None, environment: dict[str, str]) -> subprocess.Popen:
-        libc = ctypes.CDLL(None)
-
-        def end_with_parent():
-            # A run must not go on by itself beside the one that takes its place.
-            if sys.platform == 'linux':
-                libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-        # Of a crash in compiled code the log shall tell the place.
+        Raises:
+            KeyboardInterrupt: The context has ended, before the command or while it ran.
+        """
+        # Workers find this very package; of a crash in compiled code the log shall tell the place.
+        path = [os.environ.get('PYTHONPATH'), str(ROOT)]
         environment = {**os.environ, 'PYTHON': sys.executable, 'PYTHONUNBUFFERED': '1', 'PYTHONFAULTHANDLER': '1',
-                       **environment}
-        out = open(log, 'ab') if log else None  # noqa: SIM115
-        try:
-            return subprocess.Popen(command, stdout=out, stderr=out and subprocess.STDOUT, env=environment,
-                                    pass_fds=[self._lock], preexec_fn=end_with_parent)
-        finally:
-            if out:
-                out.close()
+                       'PYTHONPATH': os.pathsep.join(filter(None, path)), **(environment or {})}
+        with open(log, 'ab') as out:
+            with self._guard:
+                if not self._is_open:
+                    raise KeyboardInterrupt
+                process = subprocess.Popen([*_TIED, *command], stdout=out, stderr=subprocess.STDOUT, env=environment,
+                                           pass_fds=[self._lock])
+                self._living.add(process)
+            process.wait()
+        with self._guard:
+            if not self._is_open:
+                raise KeyboardInterrupt
+            self._living.remove(process)
+        return process.returncode
 
 
 def share(slot: int, jobs: int) -> dict[str, str]:
@@ -97,20 +82,8 @@ def share(slot: int, jobs: int) -> dict[str, str]:
     environment = {}
     if 'OMP_NUM_THREADS' not in os.environ:
         environment['OMP_NUM_THREADS'] = str(max(1, usable_cores() // jobs))
-    told = os.environ.get('CUDA_VISIBLE_DEVICES')
-    gpus = told.split(',') if told else list(map(str, range(torch.cuda.device_count()))) if told is None else []
+    chosen = os.environ.get('CUDA_VISIBLE_DEVICES')
+    gpus = chosen.split(',') if chosen else list(map(str, range(torch.cuda.device_count()))) if chosen is None else []
     if gpus:
         environment['CUDA_VISIBLE_DEVICES'] = gpus[slot % len(gpus)]
     return environment
-
-
-def _stop(processes: list[subprocess.Popen]) -> None:
-    for process in processes:
-        process.send_signal(signal.SIGINT)
-    end = time.monotonic() + WAIT_SECONDS
-    for process in processes:
-        try:
-            process.wait(max(0., end - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-import mmodeconf
 from mobileode_mm.errors import InputError, listed
 from mobileode_mm.runs.config import checkout_root, short_path
 
-FOLDER = Path(mmodeconf.__file__).parent / 'suites'
+FOLDER = Path(__file__).parent / 'configs'
 
 _SUITE_KEYS = {'tasks', 'backbones', 'seeds', 'mini_data'}
 _TASK_KEYS = {'configs', 'input_size', 'metrics', 'epochs', 'cfg_options', 'starts_from'}
@@ -26,7 +25,7 @@ class Network:
         task, backbone: Names, as the tables show them.
         config: Config file.
         cfg_options: Dotted keys and values that replace the file's.
-        input_size: Height and width that parameters, multiply-adds and latency are told for.
+        input_size: Height and width that parameters, multiply-adds and latency are measured for.
         metrics: Names of the metrics that the tables show, the one for the charts first.
         starts_from: Task whose run with the same backbone and seed leaves the weights that the backbone starts from.
     """

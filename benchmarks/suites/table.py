@@ -3,7 +3,8 @@ from statistics import mean, stdev
 
 from mobileode_mm.errors import listed
 
-from .runs import DONE
+from ..output import table
+from .run import DONE
 from .suite import Suite
 
 # Shown name, and what makes a per cent of it.
@@ -85,7 +86,7 @@ def notes(content: dict) -> list[str]:
         f'`{content["command"]}`; {of} {listed(content["seeds"], 99)}; the last checkpoint of each run, on the test '
         'data of its config.',
         'Parameters that a forward pass reads, and multiply-adds of its convolutions and matrix products, for the '
-        'whole network and one picture of the size given.']
+        'whole network and one image of the size given.']
     lines += [f'Backbones of {task} start from what the run of {base} with the same seed left.'
               for task, base in content['starts_from'].items()]
     if machines:
@@ -100,7 +101,7 @@ def notes(content: dict) -> list[str]:
 def latency_note(content: dict) -> str:
     """How the timings were taken, and whether anything else ran beside them."""
     latency = content['latency']
-    note = (f'Median of {latency["rounds"]} rounds in which the networks of a task take turns, one picture of random '
+    note = (f'Median of {latency["rounds"]} rounds in which the networks of a task take turns, one image of random '
             f'pixels, without decoding and NMS, on the {latency["device"]}, {latency["threads"]} '
             f'thread{"s" * (latency["threads"] > 1)}: {latency["machine"]}.')
     others = latency.get('others')
@@ -119,11 +120,7 @@ def troubles(content: dict) -> list[str]:
 
 def markdown(content: dict) -> str:
     """Page with the tables of a suite."""
-    def table(head, body):
-        lines = [head, ['---'] * len(head), *body]
-        return '\n'.join(f'| {" | ".join(cell.replace("|", "/") for cell in line)} |' for line in lines)
-
-    parts = [f'# Benchmark `{content["suite"]}`', content['description'], table(*rows(content['networks'])),
+    parts = [f'# Suite `{content["suite"]}`', content['description'], table(*rows(content['networks'])),
              *notes(content)]
     if troubles(content):
         parts.append('\n'.join(f'- {line}' for line in troubles(content)))

@@ -30,8 +30,8 @@ from mobileode_mm.runs.runner import settle_dataloaders
 
 from ..complexity import count
 from ..machine import describe_machine, seconds_of_others
-from ..speed.rounds import quartiles, sample_in_turn, synchronizer
-from .seal import read_sealed, write_sealed
+from ..output import write_json
+from ..speed.sampling import quartiles, sample_in_turn, synchronizer
 
 #: Files of a run's folder.
 SETTINGS = 'settings.json'
@@ -45,7 +45,7 @@ ROUNDS = 30
 
 def train_run(folder: Path, launcher: str) -> None:
     """Train the run of a folder, from its last checkpoint on where there is one."""
-    run = read_sealed(folder / SETTINGS)
+    run = read_json(folder / SETTINGS)
     base, weights = run.get('starts_from'), None
     if base:
         if not base['weights']:
@@ -56,13 +56,13 @@ def train_run(folder: Path, launcher: str) -> None:
 
 def test_run(folder: Path, launcher: str) -> None:
     """Evaluate the last checkpoint of a run's folder; None stands for a figure that is not finite."""
-    run = read_sealed(folder / SETTINGS)
+    run = read_json(folder / SETTINGS)
     path, _ = find_resume_checkpoint(folder)
     metrics = test(run['config'], path, folder / TEST, cfg_options=run['cfg_options'], launcher=launcher)
     # Not LoggerHook's JSON, which all processes of a run write at once.
     if int(os.environ.get('RANK', 0)) == 0:
-        write_sealed(folder / METRICS, {name: float(value) if math.isfinite(value) else None
-                                        for name, value in metrics.items() if isinstance(value, Real)})
+        write_json(folder / METRICS, {name: float(value) if math.isfinite(value) else None
+                                      for name, value in metrics.items() if isinstance(value, Real)})
 
 
 def inspect(folder: Path, launcher: str) -> None:
@@ -90,11 +90,11 @@ def inspect(folder: Path, launcher: str) -> None:
                                  f'{task}, {backbone} starts from {base}: what that leaves', 'finetune')
             if task in bases:
                 states[task, backbone] = model.state_dict()
-    write_sealed(folder / ANSWER, dict(costs=costs, machine=describe_machine()))
+    write_json(folder / ANSWER, dict(costs=costs, machine=describe_machine()))
 
 
 def latency(folder: Path, launcher: str) -> None:
-    """Time one picture through every network, those of a task in turn, and tell how busy other programs were."""
+    """Time one image through every network, those of a task in turn, and measure how busy other programs were."""
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     networks = read_json(folder / QUESTION)['networks']
     times, begin, before = [], time.perf_counter(), seconds_of_others()
@@ -110,9 +110,9 @@ def latency(folder: Path, launcher: str) -> None:
                 samples = sample_in_turn(steps, ROUNDS, synchronize=synchronizer(device))
             times += [dict(task=task, backbone=name, milliseconds=quartiles(samples[name])[1]) for name in samples]
     others = None if before is None else (seconds_of_others() - before) / (time.perf_counter() - begin)
-    write_sealed(folder / ANSWER, dict(times=times, rounds=ROUNDS, device=device.type, others=others,
-                                       cores=os.cpu_count(), threads=torch.get_num_threads(),
-                                       machine=describe_machine(device)))
+    write_json(folder / ANSWER, dict(times=times, rounds=ROUNDS, device=device.type, others=others,
+                                     cores=os.cpu_count(), threads=torch.get_num_threads(),
+                                     machine=describe_machine(device)))
 
 
 def _load(network: dict) -> Config:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.speed.loads import settle
 from mmengine.model import revert_sync_batchnorm
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import mobileode_mm
-from benchmarks.speed.loads import settle
 from mobileode_mm.backbones import MobileNetV1, MobileODEV1, MobileODEV2
 from mobileode_mm.ode import SOLVERS, ChannelwiseODESolver, DeployedODESolver, PositionNorm
 from mobileode_mm.runs.checks import build_model, config_scope

@@ -18,8 +18,8 @@ pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
 pytest.importorskip('onnxscript', reason='the extra "deploy" is not installed')
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
-
 from benchmarks.speed.loads import settle  # noqa: E402
+
 from mobileode_mm.apis import Inferencer  # noqa: E402
 from mobileode_mm.cli import main  # noqa: E402
 from mobileode_mm.deploy import export  # noqa: E402

@@ -45,7 +45,7 @@ def with_naive_solvers(model):
     return model
 
 
-# One layer: 2 pictures of 4 channels, 6×10 positions.
+# One layer: 2 images of 4 channels, 6×10 positions.
 POSITIONS = 2 * 6 * 10
 LAYERS = {
     'convolution': (nn.Conv2d(4, 8, 3, padding=1), 'convolution', POSITIONS * 8 * 9 * 4, POSITIONS * 8, 1),

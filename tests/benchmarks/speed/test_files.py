@@ -9,11 +9,17 @@ from mmengine.model import revert_sync_batchnorm
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
 pytest.importorskip('onnxscript', reason='the extra "deploy" is not installed')
 
-from benchmarks.speed.files import KINDS, main  # noqa: E402
-from benchmarks.speed.loads import settle  # noqa: E402
+from benchmarks.speed.files import KINDS  # noqa: E402
+from benchmarks.speed.workloads import calibrate_norms  # noqa: E402
+from mobileode_mm import cli  # noqa: E402
 from mobileode_mm.deploy import export  # noqa: E402
 from mobileode_mm.runs.checks import build_model, config_scope  # noqa: E402
 from mobileode_mm.runs.config import load_config  # noqa: E402
+
+
+def main(arguments):
+    return cli.main(['bench-files', *arguments])
+
 
 ROOT = Path(__file__).parents[3]
 CONFIG = """_base_ = '{base}'
@@ -35,7 +41,7 @@ def place(tmp_path_factory):
             with config_scope(cfg):
                 torch.manual_seed(0)
                 model = revert_sync_batchnorm(build_model(cfg))
-            settle(model, lambda model=model: model(torch.randn(4, 3, 64, 64), mode='tensor'))
+            calibrate_norms(model, lambda model=model: model(torch.randn(4, 3, 64, 64), mode='tensor'))
             torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=tuple('0123456789')))),
                        folder / f'{name}.pth')
             export(folder / f'{name}.py', folder / f'{name}.pth', folder / f'{name}.onnx', size=(64, 64))
@@ -53,16 +59,16 @@ def test_times_both_in_one_run(place, tmp_path, capsys):
     out = tmp_path / 'out'
     assert main([*arguments(place, 'ours', 'twin'), '--rounds', '2', '--threads', '1', '--out', str(out)]) == 0
     printed = capsys.readouterr().out
-    result = json.loads((out / 'benchmark.json').read_text())
-    sides = {side['label']: side for side in result['sides']}
-    assert list(sides) == [f'ours/{kind}' for kind in KINDS] + [f'twin/{kind}' for kind in KINDS[:-1]]
-    for label, side in sides.items():
-        assert side['median_ms'] > 0 and len(side['samples_ms']) == 2
-        assert (side['bytes'] is not None) == ('onnx' in label)
-        assert set(side['ratios']) == {f'twin/{kind}' for kind in KINDS[:-1]}
-    assert sides['twin/eager']['ratios']['twin/eager']['median'] == 1
-    assert sides['ours/onnx']['bytes'] == (place / 'ours.onnx').stat().st_size
-    assert (out / 'benchmark.md').read_text() in printed and '1 threads' in printed
+    result = json.loads((out / 'speed.json').read_text())
+    variants = {variant['label']: variant for variant in result['variants']}
+    assert list(variants) == [f'ours/{kind}' for kind in KINDS] + [f'twin/{kind}' for kind in KINDS[:-1]]
+    for label, variant in variants.items():
+        assert variant['median_ms'] > 0 and len(variant['samples_ms']) == 2
+        assert (variant['bytes'] is not None) == ('onnx' in label)
+        assert set(variant['ratios']) == {f'twin/{kind}' for kind in KINDS[:-1]}
+    assert variants['twin/eager']['ratios']['twin/eager']['median'] == 1
+    assert variants['ours/onnx']['bytes'] == (place / 'ours.onnx').stat().st_size
+    assert (out / 'speed.md').read_text() in printed and '1 threads' in printed
     assert main([*arguments(place, 'ours'), '--out', str(out)]) == 2
     assert 'would be written over' in capsys.readouterr().err
 

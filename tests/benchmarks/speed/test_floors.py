@@ -4,9 +4,14 @@ import pytest
 import torch
 from mmcv.cnn import ConvModule
 
-from benchmarks.speed.floors import main, part_work, parts_of
-from mobileode_mm import MobileODEV2
+from benchmarks.speed.floors import part_work, parts_of
+from mobileode_mm import MobileODEV2, cli
 from mobileode_mm.backbones.mobileode import SolverModule
+
+
+def main(arguments):
+    return cli.main(['profile', *arguments])
+
 
 
 def test_work_of_a_convolution():
@@ -22,17 +27,19 @@ def test_work_of_a_convolution():
 def test_work_of_a_solver():
     x = torch.zeros(2, 16, 6, 5)
     part = SolverModule(16, 16, dict(grid_size=(6, 5)), dict(type='BN'))
-    # at each of 60 positions: three steps of a 4x4 product (two a multiply-add) and seven operations a value
-    assert part_work(part, x, x, train=False).operations == 60 * 3 * (2 * 4 ** 3 + 7 * 16)
+    # at each of 60 positions: three steps of a 4x4 product (two a multiply-add) and seven operations a value, and the
+    # sum with the start
+    assert part_work(part, x, x, train=False).operations == 60 * (3 * (2 * 4 ** 3 + 7 * 16) + 16)
     wider = SolverModule(4, 16, dict(grid_size=(6, 5)), dict(type='BN'))
-    assert part_work(wider, x[:, :4], x, train=False).operations == 60 * (3 * (2 * 64 + 112) + 2 * (2 * 2 * 4 + 2 * 16))
+    assert part_work(wider, x[:, :4], x, train=False).operations == 60 * (
+        3 * (2 * 64 + 112) + 16 + 2 * (2 * 2 * 4 + 2 * 16))
 
 
 def test_every_convolution_and_solver_is_a_part():
     network = MobileODEV2(widen_factor=0.25, input_size=32, out_indices=(5, ))
     parts = parts_of(network, torch.randn(2, 3, 32, 32))
-    kinds = [type(part).__name__ for part, _, _ in parts.values()]
-    assert (kinds.count('SolverModule'), kinds.count('LeanConvModule')) == (16, 1 + 2 * 5 + 8)
+    counts = [sum(isinstance(part, kind) for part, _, _ in parts.values()) for kind in (SolverModule, ConvModule)]
+    assert counts == [16, 1 + 2 * 5 + 8] and sum(counts) == len(parts)
     for part, x, y in parts.values():
         torch.testing.assert_close(part(x).shape, y.shape)
 

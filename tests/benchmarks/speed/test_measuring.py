@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from benchmarks.speed.memory import peak_bytes, saved_bytes
-from benchmarks.speed.parity import worst_difference
+from benchmarks.speed.agreement import worst_difference
+from benchmarks.speed.allocations import peak_bytes, saved_bytes
 from benchmarks.speed.report import add_ratios, mean_ratios
-from benchmarks.speed.rounds import geometric_mean, quartiles, round_ratios, sample_in_turn
+from benchmarks.speed.sampling import quartiles, round_ratios, sample_in_turn
 
 CPU = torch.device('cpu')
 
 
-def test_sides_are_measured_in_turn_and_each_round_starts_with_another():
+def test_variants_are_measured_in_turn_and_each_round_starts_with_another():
     calls = []
     samples = sample_in_turn({name: lambda name=name: calls.append(name) for name in 'abc'}, rounds=3, seconds=0)
     assert {name: len(taken) for name, taken in samples.items()} == dict(a=3, b=3, c=3)
@@ -24,25 +24,24 @@ def test_statistics():
     assert quartiles([4.0, 1.0, 3.0, 2.0, 5.0]) == (2.0, 3.0, 4.0)
     assert quartiles([7.0]) == (7.0, 7.0, 7.0)
     assert round_ratios([1.0, 4.0], [2.0, 2.0]) == [0.5, 2.0]
-    assert geometric_mean([0.5, 8.0]) == pytest.approx(2.0)
     with pytest.raises(ValueError):
         round_ratios([1.0], [1.0, 2.0])
 
 
-def side(label, samples):
+def variant(label, samples):
     return dict(label=label, samples_ms=samples)
 
 
 def test_ratios_are_taken_round_by_round():
     """The machine is ten times slower in the last two rounds; the ratio does not move."""
-    one = dict(sides=[side('a/eager', [1.0, 1.0, 10.0, 10.0]), side('b/eager', [2.0, 2.0, 20.0, 20.0]),
-                      side('b/compiled', [4.0, 4.0, 40.0, 40.0]), side('broken/eager', [])])
-    two = dict(sides=[side('a/eager', [8.0]), side('b/eager', [4.0])])
+    one = dict(variants=[variant('a/eager', [1.0, 1.0, 10.0, 10.0]), variant('b/eager', [2.0, 2.0, 20.0, 20.0]),
+                      variant('b/compiled', [4.0, 4.0, 40.0, 40.0]), variant('broken/eager', [])])
+    two = dict(variants=[variant('a/eager', [8.0]), variant('b/eager', [4.0])])
     for case in (one, two):
         add_ratios(case, ['b'])
-    assert one['sides'][0]['ratios'] == {'b/eager': dict(median=0.5, quartiles=[0.5, 0.5]),
+    assert one['variants'][0]['ratios'] == {'b/eager': dict(median=0.5, quartiles=[0.5, 0.5]),
                                          'b/compiled': dict(median=0.25, quartiles=[0.25, 0.25])}
-    assert one['sides'][0]['median_ms'] == 5.5 and 'ratios' not in one['sides'][3]
+    assert one['variants'][0]['median_ms'] == 5.5 and 'ratios' not in one['variants'][3]
     means = mean_ratios([one, two])
     assert means['a/eager'] == {'b/eager': pytest.approx(1.0)}  # of 0.5 and 2; b/compiled is not in both
 

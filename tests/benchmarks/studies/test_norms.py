@@ -5,8 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.studies.norms import RESULT, compare_norms, describe_machine, main, markdown_table
+from benchmarks.studies.norms import RESULT, compare_norms, describe_machine, markdown_table
+from mobileode_mm import cli
 from mobileode_mm.errors import InputError
+
+
+def main(arguments):
+    return cli.main(['norms', *arguments])
+
 
 CONFIGS = Path(__file__).parents[3] / 'configs'
 
@@ -15,7 +21,7 @@ def test_table():
     table = markdown_table(dict(position=[dict(square=10.0, oblong=1.0), dict(square=20.04, oblong=3.0)],
                                 channel=[dict(square=5.0, oblong=2.5), dict(square=6.0, oblong=2.5)]))
     assert table.splitlines() == [
-        '| pictures | `position` | `channel` |',
+        '| images | `position` | `channel` |',
         '| --- | --- | --- |',
         '| square | 15.0 (10.0, 20.0) | 5.5 (5.0, 6.0) |',
         '| oblong | 2.0 (1.0, 3.0) | 2.5 (2.5, 2.5) |']

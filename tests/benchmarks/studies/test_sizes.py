@@ -22,7 +22,7 @@ class Threshold(nn.Module):
         self.seen = []
 
     def data_preprocessor(self, data):
-        return dict(inputs=torch.stack([picture.float() for picture in data['inputs']]))
+        return dict(inputs=torch.stack([image.float() for image in data['inputs']]))
 
     def encode_decode(self, inputs, metas):
         self.seen += [(tuple(inputs.shape[2:]), metas[0]['img_shape'], len(inputs), self.solver.norm.training)]
@@ -31,13 +31,13 @@ class Threshold(nn.Module):
 
 
 def sample(height, width):
-    picture, labels = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
-    picture[:, width // 2:] = 255
+    image, labels = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
+    image[:, width // 2:] = 255
     # The right half is class 1, but for its lower half, which is class 2; the lowest row counts for no class.
     labels[:, width // 2:] = 1
     labels[height // 2:, width // 2:] = 2
     labels[-height // 4:] = 255
-    return dict(img=picture, gt_seg_map=labels, seg_fields=['gt_seg_map'])
+    return dict(img=image, gt_seg_map=labels, seg_fields=['gt_seg_map'])
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def test_a_class_that_nobody_names_is_left_out():
     assert mean_iou(Threshold(), [one], Size(16)) == pytest.approx(100)
 
 
-def test_pictures_are_brought_to_the_size():
+def test_images_are_brought_to_the_size():
     model = Threshold()
     model.seen = seen = []
     model.__deepcopy__ = lambda memo: model

@@ -56,7 +56,7 @@ class Trouble(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter != 4:
             return
-        if self.kind == 'fail' and not os.path.exists('mended'):
+        if self.kind == 'fail' and not os.path.exists('fixed'):
             raise MemoryError('no room')
         if self.kind == 'diverge':
             with torch.no_grad():
@@ -85,9 +85,9 @@ def _make_place(folder: Path) -> Path:
         for label, colour in enumerate(('blue', 'green', 'red')):
             (folder / 'data' / split / colour).mkdir(parents=True)
             for number in range(count):
-                picture = rng.integers(0, 90, (32, 32, 3), np.uint8)
-                picture[8:24, 8:24, label] = 255
-                assert cv2.imwrite(str(folder / 'data' / split / colour / f'{number}.png'), picture)
+                image = rng.integers(0, 90, (32, 32, 3), np.uint8)
+                image[8:24, 8:24, label] = 255
+                assert cv2.imwrite(str(folder / 'data' / split / colour / f'{number}.png'), image)
     (folder / 'tiny_v1.py').write_text(CONFIG)
     (folder / 'trouble.py').write_text(TROUBLE)
     (folder / 'suite.py').write_text(SUITE)
@@ -133,8 +133,8 @@ def start():
         return subprocess.Popen(
             [sys.executable, str(ROOT / 'tools/benchmark.py'), *map(str, args)], cwd=folder, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(folder),
-                 **environment},
+            env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '',
+                 'PYTHONPATH': f'{folder}{os.pathsep}{ROOT}', **environment},
             # A shell starts what runs in its background with interrupts ignored.
             preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
 

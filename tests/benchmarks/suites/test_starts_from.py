@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from benchmarks.suites.benchmark import run_suite
+from benchmarks.suites.execution import run_suite
 from mobileode_mm.errors import InputError
 
 # Each starts processes of its own.
@@ -23,7 +23,7 @@ backbones = {
 }
 seeds = [0]
 """
-COLOURS, AGAIN = (f'work_dirs/benchmark/suite/runs/{task}' for task in ('colours', 'again'))
+COLOURS, AGAIN = (f'work_dirs/suites/suite/runs/{task}' for task in ('colours', 'again'))
 
 
 @pytest.fixture(scope='module')
@@ -35,7 +35,7 @@ def started(tmp_path_factory, run, make_place):
 
 
 def outcomes(folder):
-    runs = json.loads((folder / 'work_dirs/benchmark/suite/results.json').read_text())['runs']
+    runs = json.loads((folder / 'work_dirs/suites/suite/results.json').read_text())['runs']
     return {(run['task'], run['backbone']): (run['status'], run['reason']) for run in runs}
 
 
@@ -58,25 +58,25 @@ def test_the_backbone_starts_from_the_run_with_the_same_seed(started):
     assert re.search(r'\[1/4\] accuracy.*\[3/4\] again, good', out, re.DOTALL), out
 
 
-def test_without_weights_to_start_from_a_run_fails_and_is_mended_with_them(started, copied, run):
+def test_without_weights_to_start_from_a_run_fails_and_is_fixed_with_them(started, copied, run):
     folder = copied(started[0])
     assert outcomes(folder)['again', 'broken'] == (
         'failed', 'error: colours, broken, seed 0, which it starts from, left no weights')
-    (folder / 'mended').touch()
+    (folder / 'fixed').touch()
     status, _, err = run(folder, 'suite.py')
     assert status == 0, err
     assert {outcome for outcome, _ in outcomes(folder).values()} == {'done'}
 
 
-@pytest.mark.parametrize('change, told', [
+@pytest.mark.parametrize('change, message', [
     (lambda folder: shutil.rmtree(folder / COLOURS / 'good'), 'again/good/seed_0 did not start from what is now in '),
     (lambda folder: (folder / 'suite.py').write_text(SUITE.replace("'good': dict(config='v1'", (
         "'good': dict(config='v1', colours={'optim_wrapper.optimizer.lr': .1}"))),
      'again/good/seed_0 is of a run with other settings .in what it starts from'),
 ], ids=['another run', 'other settings'])
-def test_what_it_started_from_is_known(change, told, started, copied):
+def test_what_it_started_from_is_known(change, message, started, copied):
     change(copied(started[0]))
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         run_suite('suite.py')
 
 

@@ -1,17 +1,22 @@
-"""Reading suites; those that come with the package."""
+"""Reading suites; those of the project."""
 import re
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
-from benchmarks.suites import load_suite, suite_names
-from benchmarks.suites.cli import main
-from benchmarks.suites.runs import Run
+from benchmarks.suites import execution, load_suite, suite_names
+from benchmarks.suites.run import Run
+from mobileode_mm import cli
 from mobileode_mm.checkpoints.matching import check_checkpoint
 from mobileode_mm.errors import InputError
 from mobileode_mm.runs.checks import build_model, config_scope
 from mobileode_mm.runs.config import load_config
+
+
+def main(arguments):
+    return cli.main(['suite', *arguments])
+
 
 SUITES = {name: load_suite(name) for name in suite_names()}
 # Backbones that no config of ours has: named in the suite by their type alone.
@@ -69,7 +74,17 @@ def test_the_suite_of_the_documentation(tmp_path):
     (tmp_path / 'mine.py').write_text(re.search(r'```python\n(.*?)```', text, re.DOTALL)[1])
     networks = load_suite(tmp_path / 'mine.py').networks
     assert [(network.backbone, network.starts_from) for network in networks] == [
-        (backbone, base) for base in (None, 'classification') for backbone in ('V1', 'V1, L = 6', 'V1, lean head')]
+        (backbone, base) for base in (None, 'classification') for backbone in ('V1', 'V1, L = 6', 'V1, narrow head')]
+
+
+def test_a_suite_may_start_from_one_of_the_project(tmp_path):
+    (tmp_path / 'text.py').write_text(f"_base_ = {str(Path(execution.__file__).parent / 'configs/mini.py')!r}\n"
+                                      'seeds = [7]\n')
+    (tmp_path / 'lazy.py').write_text('from mmengine.config import read_base\n\nwith read_base():\n'
+                                      '    from benchmarks.suites.configs.mini import *\nseeds = [7]\n')
+    for name in ('text', 'lazy'):
+        suite = load_suite(tmp_path / f'{name}.py')
+        assert suite.networks == SUITES['mini'].networks and suite.seeds == (7, )
 
 
 def test_unknown_suite(capsys):
@@ -78,7 +93,7 @@ def test_unknown_suite(capsys):
     assert 'there is no suite medium' in error and 'mini' in error and 'coco_ssdlite' in error
 
 
-@pytest.mark.parametrize('old, new, told', [
+@pytest.mark.parametrize('old, new, message', [
     ("'good': dict(config='v1'", "'good': dict(config='v7'", r'wants tiny_v7.py .*exist|Backbones with .*: v1$'),
     ('input_size', 'size', 'the task colours has size; known are'),
     ('seeds = [0]', 'seeds = [0, 0]', r'seeds is \[0, 0\]'),
@@ -89,11 +104,11 @@ def test_unknown_suite(capsys):
     ('input_size', "starts_from='shapes', input_size", "colours starts from 'shapes': a task above it .* is none"),
     ('input_size', "starts_from='colours', input_size", "colours starts from 'colours': a task above it"),
 ])
-def test_faults_in_a_suite(old, new, told, place):
+def test_faults_in_a_suite(old, new, message, place):
     path = place / 'suite.py'
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         load_suite('suite.py')
 
 
@@ -107,7 +122,7 @@ param_scheduler = [
 
 @pytest.fixture
 def six_epochs(place):
-    """Give the suite six epochs, and its config's three what is told; return the suite."""
+    """Give the suite six epochs, and its config's three what is message; return the suite."""
 
     def load(config):
         (place / 'suite.py').write_text((place / 'suite.py').read_text().replace('input_size', 'epochs=6, input_size'))
@@ -129,15 +144,15 @@ def test_another_number_of_epochs(before, after, six_epochs):
     assert cfg.param_scheduler[2].T_max == after
 
 
-@pytest.mark.parametrize('config, told', [
+@pytest.mark.parametrize('config, message', [
     ("param_scheduler = [dict(type='MultiStepLR', milestones=[2], gamma=.1)]", 'has milestones for 3 epochs'),
     ("train_cfg = dict(type='IterBasedTrainLoop', max_iters=9)", r'tiny_v1.py has no train_cfg.max_epochs'),
     ("train_cfg.update(max_epochs=30)\nparam_scheduler = [dict(type='LinearLR', end=7)]", 'tiny_v1.py ends after 7'),
     ("train_cfg.update(max_epochs=30)\nparam_scheduler = [dict(type='CosineAnnealingLR', begin=6, T_max=24)]",
      'tiny_v1.py begins after 6'),
 ])
-def test_epochs_do_not_fit_the_schedule(config, told, six_epochs):
-    with pytest.raises(InputError, match=told):
+def test_epochs_do_not_fit_the_schedule(config, message, six_epochs):
+    with pytest.raises(InputError, match=message):
         six_epochs(config)
 
 

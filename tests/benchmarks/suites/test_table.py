@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks.suites.page import html_page, pareto_front
-from benchmarks.suites.seal import read_sealed, write_sealed
 from benchmarks.suites.suite import Network, Suite
 from benchmarks.suites.table import latency_note, markdown, summarize
-from mobileode_mm.errors import InputError
 
 AP = 'coco/bbox_mAP'
 
@@ -18,11 +16,11 @@ AP = 'coco/bbox_mAP'
 def make_content(latency=True):
     """Of two backbones with three seeds: one is sound, of the other one run diverged and one failed."""
     networks = tuple(Network('detection', name, Path('c.py'), {}, (192, 128), (AP, )) for name in ('<A>', 'B|b'))
-    suite = Suite('some', 'Told.', networks, (0, 1, 2), False)
+    suite = Suite('some', 'Described.', networks, (0, 1, 2), False)
     results = {'<A>': [('done', .30), ('done', .32), ('done', .37)],
                'B|b': [('done', .5), ('diverged', None), ('failed', None)]}
     runs = [dict(task='detection', backbone=name, seed=seed, status=status, metrics={AP: value}, machine='a machine',
-                 reason='' if status == 'done' else f'why {status}', commit='abc', sha256='')
+                 reason='' if status == 'done' else f'why {status}', commit='abc')
             for name, outcomes in results.items() for seed, (status, value) in enumerate(outcomes)]
     latency = dict(rounds=30, device='cpu', threads=1, machine='a machine', times=[
         dict(task='detection', backbone=name, milliseconds=time) for name, time in (('<A>', 4.), ('B|b', 8.))]
@@ -51,14 +49,14 @@ def test_markdown_drops_no_run():
     assert 'latency' not in markdown(make_content(latency=False))
 
 
-@pytest.mark.parametrize('others, threads, told, disturbed', [
+@pytest.mark.parametrize('others, threads, message, disturbed', [
     (-0.001, 2, '0.0 of 2 cores', False), (0.1, 2, '0.1 of 2 cores', False), (0.9, 2, '0.9 of 2 cores', True),
     (0.9, 1, '0.9 of 2 cores', False), (None, 2, None, False)])
-def test_what_ran_beside_the_timings(others, threads, told, disturbed):
+def test_what_ran_beside_the_timings(others, threads, message, disturbed):
     content = make_content()
     content['latency'].update(others=others, threads=threads, cores=2)
     note = latency_note(content)
-    assert ('Meanwhile' in note) == bool(told) and (not told or f'kept {told} busy' in note)
+    assert ('Meanwhile' in note) == bool(message) and (not message or f'kept {message} busy' in note)
     assert ('disturbed' in note) == disturbed and note.endswith('.')
 
 
@@ -96,16 +94,3 @@ def test_pareto_front():
     beaten = {one for one in points for other in points
               if other != one and other[0] <= one[0] and other[1] >= one[1]}
     assert pareto_front(points) == sorted(set(points) - beaten)
-
-
-def test_sealed_files_tell_of_changes(tmp_path):
-    path = tmp_path / 'a.json'
-    write_sealed(path, dict(b=[1, 0.1], a='ü'))
-    data = read_sealed(path)
-    assert data.pop('sha256') and data == dict(b=[1, 0.1], a='ü')
-    path.write_text(path.read_text().replace('0.1', '0.2'))
-    with pytest.raises(InputError, match='a.json was changed'):
-        read_sealed(path)
-    path.write_text('[]')
-    with pytest.raises(InputError, match='a.json was changed'):
-        read_sealed(path)

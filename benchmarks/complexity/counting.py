@@ -11,8 +11,7 @@ from torch._subclasses import FakeTensorMode
 
 from mobileode_mm.ode import ChannelwiseODESolver
 
-from .dispatch import OperatorCounter
-from .operators import Cost
+from .operators import Cost, OperatorCounter
 from .solver import scheme, solver_cost
 
 

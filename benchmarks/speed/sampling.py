@@ -1,4 +1,4 @@
-"""Timing several sides in turn, and what the samples say."""
+"""Timing several variants in turn, and what the samples say."""
 
 import gc
 import math
@@ -11,19 +11,19 @@ import torch
 
 def sample_in_turn(steps: dict[str, Callable[[], object]], rounds: int, seconds: float = 0.02,
                    synchronize: Callable[[], object] = lambda: None) -> dict[str, list[float]]:
-    """Measure every side once a round, each round starting with another side, so that drift hits all alike.
+    """Measure every variant once a round, each round starting with another variant, so that drift hits all alike.
 
     A sample is the mean of as many calls as take ``seconds`` or more, after one call that is not counted: it brings
-    back the caches that the side before has filled.
+    back the caches that the variant before has filled.
 
     Args:
         steps: What is measured, by label.
-        rounds: Samples of each side.
+        rounds: Samples of each variant.
         seconds: Shortest sample; a call that takes longer is a sample by itself.
         synchronize: Waits until the device has done what it was given.
 
     Returns:
-        Milliseconds a call, one sample a round, by label. The n-th samples of all sides belong to one round.
+        Milliseconds a call, one sample a round, by label. The n-th samples of all variants belong to one round.
     """
     def timed(step, calls):
         synchronize()
@@ -60,12 +60,8 @@ def quartiles(samples: list[float]) -> tuple[float, float, float]:
 
 
 def round_ratios(samples: list[float], baseline: list[float]) -> list[float]:
-    """A side's time over the baseline's, round by round: what slows the machine for a round cancels out."""
+    """A variant's time over the baseline's, round by round: what slows the machine for a round cancels out."""
     return [one / other for one, other in zip(samples, baseline, strict=True)]
-
-
-def geometric_mean(values: list[float]) -> float:
-    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def synchronizer(device: torch.device) -> Callable[[], object]:

@@ -6,31 +6,35 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from mobileode_mm.ode import ChannelwiseODESolver
+#: Types in half precision.
+HALVES = (torch.float16, torch.bfloat16)
 
 
-class Load(ABC):
+class Workload(ABC):
+    """What a variant does in one call."""
+
+    is_training = False
+
+    @abstractmethod
+    def step(self) -> None:
+        """One call, to be timed."""
+
+
+class ModuleWorkload(Workload):
     """A module at work on one batch.
 
     Args:
         module: Module with the parameters and buffers.
         train: Whether a call is a training step, or inference without gradients.
         dtype: In training the type of autocast, where it is not float32.
-
-    Attributes:
-        device: Where the module is.
     """
 
     def __init__(self, module: nn.Module, train: bool, dtype: torch.dtype = torch.float32):
         module.train(train)  # a toolbox's returns nothing
         self.module = module
         self.is_training = train
-        self.device = next(module.parameters()).device
-        self._autocast = torch.autocast(self.device.type, dtype, enabled=train and dtype in HALVES)
-
-    @abstractmethod
-    def step(self) -> None:
-        """One call, to be timed."""
+        device = next(module.parameters()).device
+        self._autocast = torch.autocast(device.type, dtype, enabled=train and dtype in HALVES)
 
     @abstractmethod
     def probe(self) -> dict[str, Tensor]:
@@ -54,16 +58,13 @@ class Load(ABC):
         return numbers
 
 
-HALVES = (torch.float16, torch.bfloat16)
-
-
-class NetworkLoad(Load):
+class NetworkWorkload(ModuleWorkload):
     """A layer or backbone: forward, in training also backward from fixed random gradients of its outputs.
 
     Args:
         module: The network.
         x: Its input.
-        train, dtype: As in :class:`Load`.
+        train, dtype: As in :class:`ModuleWorkload`.
         input_gradient: Whether the backward pass reaches the input, as inside of a network.
     """
 
@@ -101,23 +102,7 @@ class NetworkLoad(Load):
         return outputs
 
 
-class FloorLoad(Load):
-    """What no layer is faster than: a step that leaves its result in ``_out``, without weights or gradients.
-
-    Args:
-        device: Where it works.
-    """
-
-    def __init__(self, device: torch.device):
-        self.module = nn.Identity()
-        self.device, self.is_training = device, False
-
-    def probe(self) -> dict[str, Tensor]:
-        self.step()
-        return {'output 0': self._out}
-
-
-class CopyLoad(FloorLoad):
+class CopyWorkload(Workload):
     """One read and one write of as many bytes as a layer's input and output have: the floor of every such layer.
 
     Args:
@@ -126,7 +111,6 @@ class CopyLoad(FloorLoad):
     """
 
     def __init__(self, numel: int, device: torch.device, dtype: torch.dtype):
-        super().__init__(device)
         self._source = torch.zeros(numel // 2, device=device, dtype=dtype)
         self._out = torch.empty_like(self._source)
 
@@ -134,7 +118,7 @@ class CopyLoad(FloorLoad):
         self._out.copy_(self._source)
 
 
-class ProductLoad(FloorLoad):
+class ProductWorkload(Workload):
     """A product of two square matrices with as many operations as a layer has: arithmetic is not done faster.
 
     Args:
@@ -143,20 +127,11 @@ class ProductLoad(FloorLoad):
     """
 
     def __init__(self, operations: int, device: torch.device, dtype: torch.dtype):
-        super().__init__(device)
         side = max(1, round((operations / 2) ** (1 / 3)))
         self._a, self._b, self._out = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(3))
 
     def step(self) -> None:
         torch.mm(self._a, self._b, out=self._out)
-
-
-def solver_operations(solver: ChannelwiseODESolver, positions: int) -> int:
-    """Floating-point operations of a solver's forward pass at so many positions of a batch."""
-    p, q = solver.side_in, solver.side
-    resize = 0 if p == q else 2 * (2 * p * q + 2 * q * q)  # two taps on each axis
-    # Scale and shift, clamp and lerp are two, two and three operations a value.
-    return positions * (resize + solver.num_steps * (2 * q ** 3 + 7 * q * q))
 
 
 def as_tuple(outputs) -> tuple[Tensor, ...]:
@@ -166,7 +141,7 @@ def as_tuple(outputs) -> tuple[Tensor, ...]:
     return tuple(tensor for part in outputs for tensor in as_tuple(part))
 
 
-def settle(module: nn.Module, run: Callable[[], object]) -> None:
+def calibrate_norms(module: nn.Module, run: Callable[[], object]) -> None:
     """Give an untrained network the norms of a trained one, so that no value is trivial and no activation runs away.
 
     Weights around 1, biases around 0, running statistics of one batch.

@@ -1,4 +1,4 @@
-"""The networks of the tables: MobileODE at several widths and steps, and its peers, in three tasks."""
+"""The tables of networks: MobileODE at several widths and steps beside its peers, in three tasks."""
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,10 +11,17 @@ from mmodeconf.models.classifier import model as classifier
 from mmodeconf.models.deeplabv3 import model as deeplabv3
 from mmodeconf.models.ssdlite import model as ssdlite
 
+from ..output import table
+from .counting import Complexity
 from .from_config import count_config
-from .network import Complexity
+from .operators import Cost
 
-#: For each task: toolbox, folder of its parts here, side of the picture, the rest of the model.
+DEFINITIONS = '''\
+MACs: multiply-adds of convolutions and matrix products. FLOPs: floating-point operations, two for each MAC and those of
+everything else (norms, activations, sums, pooling, resizing). Activations: values that convolutions and matrix products
+put out. One image, eval mode, from the pixels to the heads' maps; parameters that this pass does not read (an
+auxiliary head's) are left out.'''
+#: For each task: toolbox, folder of its parts here, side of the image, the rest of the model.
 TASKS = {
     'Classifier, 1000 classes': ('mmpretrain', 'classification', 256, classifier),
     'SSDLite, 80 classes': ('mmdet', 'detection', 320, ssdlite),
@@ -96,3 +103,33 @@ def _peers() -> Iterator[Network]:
         CLASSIFIER: dict(type='mmpretrain.TIMMBackbone', model_name='ghostnet_100'),
         DETECTOR: dict(common, out_indices=(3, 4)),
     }, needs='timm')
+
+
+def tables() -> str:
+    """MobileODE beside its peers, one table a task; a peer whose package is absent is named below them."""
+    parts, left_out = [], []
+    for task, (_, _, side, _) in TASKS.items():
+        rows = []
+        for network in networks():
+            if task not in network.backbones:
+                continue
+            if not network.is_available:
+                left_out.append(f'{network.name} ({task}): {network.needs} is not installed')
+                continue
+            complexity = count_network(network, task)
+            backbone = [stage for stage in complexity.stages if stage.name.startswith('backbone')]
+            cost = sum((stage.cost for stage in backbone), Cost())
+            rows.append([
+                network.name, _millions(sum(stage.parameters for stage in backbone), 3), _millions(cost.macs),
+                _millions(complexity.parameters, 3), _millions(complexity.cost.macs),
+                _millions(complexity.cost.flops), _millions(complexity.cost.activations)])
+            left_out += [f'{network.name} ({task}): operators of unknown cost, {", ".join(complexity.unknown)}'
+                         ] if complexity.unknown else []
+        head = ['network', 'backbone: parameters', 'backbone: MACs', 'parameters', 'MACs', 'FLOPs', 'activations']
+        parts += [f'### {task}, {side}×{side} px', '', 'In millions.', '', table(head, rows), '']
+    parts += [DEFINITIONS, *(f'\nNot counted: {line}.' for line in left_out)]
+    return '\n'.join(parts)
+
+
+def _millions(number: int, digits: int = 1) -> str:
+    return f'{number / 1e6:,.{digits}f}'

@@ -1,4 +1,4 @@
-"""The sides of a comparison: a layer's and a backbone's. Whole models are in ``models.py``."""
+"""The variants of a comparison: a layer's and a backbone's. Whole models are in ``models.py``."""
 
 import copy
 import difflib
@@ -8,18 +8,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from mmcv.cnn.utils import fuse_conv_bn
+from mmengine.model import initialize
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mobileode_mm.backbones.fused import make_lean
+from mobileode_mm.backbones import Deployable
 from mobileode_mm.errors import InputError
 from mobileode_mm.ode import ChannelwiseODESolver
 
+from ..complexity.solver import least_operations
 from .as_released import as_released
-from .loads import HALVES, CopyLoad, Load, NetworkLoad, ProductLoad, settle, solver_operations
+from .workloads import HALVES, CopyWorkload, NetworkWorkload, ProductWorkload, Workload, calibrate_norms
 
-PATHS = ('eager', 'compiled')
-NAIVE, LEAN = 'naive', 'lean'
-LAYER_SIDES = (NAIVE, 'cos', 'pointwise', 'copy', 'product')
+#: How a variant runs: as it is; with its ``forward`` compiled; in its deploy form, for inference alone. A toolbox's
+#: network has no deploy form: of it ``deploy`` is what mmcv's ``fuse_conv_bn`` makes, with batch norms folded into the
+#: convolutions.
+PATHS = ('eager', 'compiled', 'deploy')
+NAIVE = 'naive'
+LAYER_VARIANTS = (NAIVE, 'cos', 'pointwise', 'copy', 'product')
 # The table of the eight layers in MobileODE V1 and V2 at 320 px, and the two of V2's widest stage.
 LAYER_SHAPES = ('144-144-80', '256-256-40', '576-576-20', '1024-1024-10', '144-576-80', '576-144-80', '576-2304-20',
                 '2304-576-20')
@@ -36,12 +43,21 @@ BACKBONES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What all sides of a benchmark share."""
+    """What all variants of a comparison share.
+
+    Raises:
+        InputError: Training in the deploy form.
+    """
     train: bool = False
     paths: tuple[str, ...] = ('eager', )
     batch: int = 1
     dtype: torch.dtype = torch.float32
     device: torch.device = field(default_factory=lambda: torch.device('cpu'))
+
+    def __post_init__(self):
+        if self.train and 'deploy' in self.paths:
+            raise InputError('the deploy form is for inference alone: leave "deploy" out of --paths, or train out of '
+                             '--mode')
 
     @property
     def mode(self) -> str:
@@ -49,53 +65,56 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Side:
-    """One side.
+class Variant:
+    """One variant.
 
     Attributes:
         label: ``name/path``.
         build: Makes what is measured.
-        expected: Makes the numbers that ``Load.probe()`` has to give; None where nothing is computed.
+        expected: Makes the numbers that ``probe()`` of the workload has to give; None where nothing is computed.
     """
     label: str
-    build: Callable[[], Load]
+    build: Callable[[], Workload]
     expected: Callable[[], dict[str, Tensor]] | None
 
 
 @dataclass(frozen=True)
 class Case:
-    """Sides that are compared with each other.
+    """Variants that are compared with each other.
 
     Attributes:
         kind: ``'layer'`` or ``'network'``.
         title: What they work on.
         num_steps: L of the solvers in them; None where each has its own.
-        sides: Makes the sides; weights and input are made on this call, the same for all.
+        variants: Makes the variants; weights and input are made on this call, the same for all.
     """
     kind: str
     title: str
     num_steps: int | None
-    sides: Callable[[], list[Side]]
+    variants: Callable[[], list[Variant]]
 
 
-def layer_cases(settings: Settings, shapes: Sequence[str] = LAYER_SHAPES, sides: Sequence[str] = LAYER_SIDES,
-                num_steps: Sequence[int] = (3, )) -> list[Case]:
+def layer_cases(settings: Settings, shapes: Sequence[str] = LAYER_SHAPES,
+                variants: Sequence[str] = LAYER_VARIANTS, num_steps: Sequence[int] = (3, )) -> list[Case]:
     """The solver beside what it replaces, and beside the copy that no layer can beat.
 
     Args:
         settings: Mode, paths, batch, type, device.
         shapes: ``C_in-C_out-HxW``, or ``C_in-C_out-H`` for a square map.
-        sides: Of ``naive`` (as released), ``cos`` or ``cos:BACKEND`` (the layer), ``pointwise`` (1×1 convolution
+        variants: Of ``naive`` (as released), ``cos`` or ``cos:BACKEND`` (the layer), ``pointwise`` (1×1 convolution
             without bias, channels_last), ``copy`` (reads and writes as many bytes), ``product`` (a square matrix
             product with as many operations as the solver).
         num_steps: L, one case for each.
 
     Raises:
-        InputError: A shape or a side is unknown.
+        InputError: A shape or a variant is unknown, or the deploy form is asked for.
     """
-    for name in sides:
-        if name not in LAYER_SIDES and not name.startswith('cos:'):
-            raise InputError(f'there is no side {name!r} of a layer; there are: {", ".join(LAYER_SIDES)}, cos:BACKEND')
+    if 'deploy' in settings.paths:
+        raise InputError('a layer is measured without a deploy form: --paths deploy is for backbones and whole models')
+    for name in variants:
+        if name not in LAYER_VARIANTS and not name.startswith('cos:'):
+            raise InputError(f'there is no variant {name!r} of a layer; there are: {", ".join(LAYER_VARIANTS)}, '
+                             'cos:BACKEND')
         if name.startswith('cos:'):
             backend_argument(ChannelwiseODESolver, name)
     cases = []
@@ -103,13 +122,14 @@ def layer_cases(settings: Settings, shapes: Sequence[str] = LAYER_SHAPES, sides:
         channels_in, channels_out, size = parse_layer(shape)
         title = f'{channels_in}→{channels_out}, {size[0]}×{size[1]}'
         for steps in num_steps:
-            build = functools.partial(_layer_sides, settings, tuple(sides), channels_in, channels_out, size, steps)
+            build = functools.partial(_layer_variants, settings, tuple(variants), channels_in, channels_out, size,
+                                      steps)
             cases.append(Case('layer', title, steps, build))
     return cases
 
 
-def _layer_sides(settings: Settings, names: Sequence[str], channels_in: int, channels_out: int, size: tuple[int, int],
-                 num_steps: int) -> list[Side]:
+def _layer_variants(settings: Settings, names: Sequence[str], channels_in: int, channels_out: int,
+                    size: tuple[int, int], num_steps: int) -> list[Variant]:
     torch.manual_seed(0)
     x = torch.randn(settings.batch, channels_in, *size, device=settings.device)
     try:
@@ -117,21 +137,22 @@ def _layer_sides(settings: Settings, names: Sequence[str], channels_in: int, cha
     except ValueError as error:
         raise InputError(f'{channels_in}→{channels_out}, L={num_steps}: {error}') from None
     solver.to(settings.device)
-    settle(solver, lambda: solver(x))
+    calibrate_norms(solver, lambda: solver(x))
     pointwise = nn.Conv2d(channels_in, channels_out, 1, bias=False, device=settings.device)
     references = {part: reference(part, x, settings, input_gradient=True) for part in (solver, pointwise)}
-    sides = []
+    variants = []
     for name in names:
         kind, _, backend = name.partition(':')
         if kind == 'copy':
             numel = settings.batch * (channels_in + channels_out) * size[0] * size[1]
             numel *= 3 if settings.train else 1  # backward: output's gradient and input in, input's gradient out
-            sides.append(Side('copy', functools.partial(CopyLoad, numel, settings.device, settings.dtype), None))
+            workload = functools.partial(CopyWorkload, numel, settings.device, settings.dtype)
+            variants.append(Variant('copy', workload, None))
             continue
         if kind == 'product':
-            operations = solver_operations(solver, settings.batch * size[0] * size[1]) * (3 if settings.train else 1)
-            load = functools.partial(ProductLoad, operations, settings.device, settings.dtype)
-            sides.append(Side('product', load, None))
+            operations = least_operations(solver, settings.batch * size[0] * size[1]) * (3 if settings.train else 1)
+            workload = functools.partial(ProductWorkload, operations, settings.device, settings.dtype)
+            variants.append(Variant('product', workload, None))
             continue
         layer = pointwise if kind == 'pointwise' else solver
         changed = None
@@ -140,8 +161,8 @@ def _layer_sides(settings: Settings, names: Sequence[str], channels_in: int, cha
         elif backend:
             changed = functools.partial(_with_backend, name=name, backend=backend, arguments=(
                 channels_in, channels_out, num_steps, size))
-        sides += network_sides(name, layer, x, settings, references[layer], changed, input_gradient=True)
-    return sides
+        variants += network_variants(name, layer, x, settings, references[layer], changed, input_gradient=True)
+    return variants
 
 
 def backbone_cases(settings: Settings, names: Sequence[str] = tuple(BACKBONES), size: tuple[int, int] = (320, 320),
@@ -151,9 +172,8 @@ def backbone_cases(settings: Settings, names: Sequence[str] = tuple(BACKBONES), 
     Args:
         settings: Mode, paths, batch, type, device.
         names: Of the registry, such as ``MobileODEV1`` or ``mmdet.MobileNetV2``. ``NAME:naive`` has the solver as
-            released, ``NAME:BACKEND`` another backend of it; ``NAME:lean`` gives another toolbox's backbone the
-            convolutions that ours have in inference (:func:`mobileode_mm.backbones.fused.make_lean`).
-        size: Height and width of the pictures, and of the solvers' reference grids.
+            released, ``NAME:BACKEND`` another backend of it.
+        size: Height and width of the images, and of the solvers' reference grids.
         num_steps: L of every solver, one case for each; None leaves the networks' own.
 
     Raises:
@@ -162,26 +182,31 @@ def backbone_cases(settings: Settings, names: Sequence[str] = tuple(BACKBONES), 
     title = f'{size[0]}×{size[1]} px'
     for name in names:
         backbone_config(name, size, None)
-    return [Case('network', title, steps, functools.partial(_backbone_sides, settings, tuple(names), size, steps))
+    return [Case('network', title, steps, functools.partial(_backbone_variants, settings, tuple(names), size, steps))
             for steps in num_steps]
 
 
-def _backbone_sides(settings: Settings, names: Sequence[str], size: tuple[int, int],
-                    num_steps: int | None) -> list[Side]:
-    from mmengine.model import initialize
+def _backbone_variants(settings: Settings, names: Sequence[str], size: tuple[int, int],
+                       num_steps: int | None) -> list[Variant]:
     torch.manual_seed(0)
     x = torch.randn(settings.batch, 3, *size, device=settings.device)
-    sides = []
+    variants = []
     for name in names:
-        kind, config = backbone_config(name, size, num_steps)
-        torch.manual_seed(0)
-        network = kind(**config)
-        initialize(network, network.init_cfg)  # not init_weights(), which prints a line for every parameter
-        network.to(settings.device)
-        settle(network, functools.partial(network, torch.randn(2, 3, *size, device=settings.device)))
-        changed = {NAIVE: as_released, LEAN: make_lean}.get(name.rpartition(':')[2])
-        sides += network_sides(name, network, x, settings, reference(network, x, settings), changed)
-    return sides
+        network = build_backbone(name, size, num_steps, settings.device)
+        changed = as_released if is_naive(name) else None
+        variants += network_variants(name, network, x, settings, reference(network, x, settings), changed)
+    return variants
+
+
+def build_backbone(name: str, size: tuple[int, int], num_steps: int | None, device: torch.device) -> nn.Module:
+    """A backbone by name, with norms as of a trained one and the same weights on each call."""
+    kind, config = backbone_config(name, size, num_steps)
+    torch.manual_seed(0)
+    network = kind(**config)
+    initialize(network, network.init_cfg)  # not init_weights(), which prints a line for every parameter
+    network.to(device)
+    calibrate_norms(network, functools.partial(network, torch.randn(2, 3, *size, device=device)))
+    return network
 
 
 def backbone_config(name: str, size: tuple[int, int], num_steps: int | None) -> tuple[type[nn.Module], dict]:
@@ -190,9 +215,6 @@ def backbone_config(name: str, size: tuple[int, int], num_steps: int | None) -> 
     Raises:
         InputError: There is none of that name, or it has no solver whose backend could be chosen.
     """
-    from mmengine.registry import MODELS
-
-    from mobileode_mm import backbones  # noqa: F401  ours enter the registry
     registered, _, backend = name.partition(':')
     kind = MODELS.get(registered)
     if kind is None:
@@ -205,21 +227,22 @@ def backbone_config(name: str, size: tuple[int, int], num_steps: int | None) -> 
         config['input_size'] = size
     if num_steps is not None and 'num_steps' in takes:
         config['num_steps'] = num_steps
-    if backend and backend not in (NAIVE, LEAN):
+    if backend and backend != NAIVE:
         config[backend_argument(kind, name)] = backend
     elif backend == NAIVE and 'num_steps' not in takes:
         raise InputError(f'{name}: {registered} has no solver that the released one could replace')
     return kind, config
 
 
-def network_sides(name: str, network: nn.Module, x: Tensor, settings: Settings,
-                  expected: Callable[[], dict[str, Tensor]], changed: Callable[[nn.Module], nn.Module] | None = None,
-                  input_gradient: bool = False) -> list[Side]:
-    """A network's sides, one a path; the solver as released is measured eager only, as it was released.
+def network_variants(name: str, network: nn.Module, x: Tensor, settings: Settings,
+                     expected: Callable[[], dict[str, Tensor]],
+                     changed: Callable[[nn.Module], nn.Module] | None = None,
+                     input_gradient: bool = False) -> list[Variant]:
+    """A layer's or backbone's variants, one a path.
 
     Args:
         name: Their name.
-        network: Copied, so that no side moves another's weights and statistics.
+        network: Copied, so that no variant moves another's weights and statistics.
         x: Its input.
         settings: Mode, paths, type.
         expected: The numbers that it has to give.
@@ -227,17 +250,36 @@ def network_sides(name: str, network: nn.Module, x: Tensor, settings: Settings,
         input_gradient: Whether training asks for the input's gradient.
     """
     def build(path):
-        module = copy.deepcopy(network)
-        layout = torch.contiguous_format if is_naive(name) else torch.channels_last
-        module = changed(module) if changed else module
-        module = storage(module, settings).to(memory_format=layout)
-        batch = x.to(dtype=settings.dtype, memory_format=layout)
+        module = prepared(name, network, path, settings, changed)
         if path == 'compiled':
             compile_in_place(module)
-        return NetworkLoad(module, batch, settings.train, settings.dtype, input_gradient)
+        batch = x.to(dtype=settings.dtype, memory_format=layout_of(name))
+        return NetworkWorkload(module, batch, settings.train, settings.dtype, input_gradient)
 
-    paths = ('eager', ) if is_naive(name) else settings.paths
-    return [Side(f'{name}/{path}', functools.partial(build, path), expected) for path in paths]
+    return [Variant(f'{name}/{path}', functools.partial(build, path), expected) for path in paths_of(name, settings)]
+
+
+def prepared(name: str, network: nn.Module, path: str, settings: Settings,
+             changed: Callable[[nn.Module], nn.Module] | None = None) -> nn.Module:
+    """A copy of a network, changed, in its deploy form where ``path`` is that, in the variant's type and layout."""
+    module = copy.deepcopy(network)
+    if changed is not None:
+        module = changed(module)
+    if path == 'deploy':
+        module.eval()  # which in mmdet returns nothing
+        for part in [part for part in module.modules() if isinstance(part, Deployable)]:
+            part.switch_to_deploy()
+        fuse_conv_bn(module)
+    return storage(module, settings).to(memory_format=layout_of(name))
+
+
+def paths_of(name: str, settings: Settings) -> tuple[str, ...]:
+    """The paths of a variant: the solver as released is measured eager only, as it was released."""
+    return ('eager', ) if is_naive(name) else settings.paths
+
+
+def layout_of(name: str) -> torch.memory_format:
+    return torch.contiguous_format if is_naive(name) else torch.channels_last
 
 
 def reference(network: nn.Module, x: Tensor, settings: Settings,
@@ -247,7 +289,7 @@ def reference(network: nn.Module, x: Tensor, settings: Settings,
     def expected():
         module = as_released(storage(copy.deepcopy(network), settings)).double().to('cpu')
         batch = x.to(settings.dtype).to('cpu').double()
-        numbers = NetworkLoad(module, batch, settings.train, input_gradient=input_gradient).probe()
+        numbers = NetworkWorkload(module, batch, settings.train, input_gradient=input_gradient).probe()
         return {name: value.clone() for name, value in numbers.items()}
 
     return expected
@@ -271,7 +313,7 @@ def is_naive(name: str) -> bool:
 
 
 def backend_argument(kind: type, name: str) -> str:
-    """The argument by which ``kind`` is told its backend.
+    """The argument of ``kind`` that chooses its backend.
 
     Raises:
         InputError: It has none.
@@ -300,8 +342,8 @@ def parse_layer(shape: str) -> tuple[int, int, tuple[int, int]]:
 def parse_size(size: str) -> tuple[int, int]:
     """Height and width of ``HxW``, or of one number for both."""
     try:
-        sides = [positive(side) for side in size.split('x')]
-        height, width = sides * 2 if len(sides) == 1 else sides
+        lengths = [positive(length) for length in size.split('x')]
+        height, width = lengths * 2 if len(lengths) == 1 else lengths
     except ValueError:
         raise InputError(f'{size!r} is no size: HxW is wanted, as in 320 or 320x480') from None
     return height, width

@@ -1,12 +1,14 @@
-"""Whether a side computes what it should, before anyone asks how fast it is."""
+"""Whether a variant computes what it should, before anyone asks how fast it is."""
 
 from statistics import median
 
 import torch
 from torch import Tensor
 
+from .workloads import HALVES
+
 # Largest difference, relative to the reference's norm. Training is looser: rounding puts a few values on the other side
-# of a ReLU6's kink; of the twenty million of one layer (144→576 at 80×80, 2 pictures) some move a gradient by 6e-4,
+# of a ReLU6's kink; of the twenty million of one layer (144→576 at 80×80, 2 images) some move a gradient by 6e-4,
 # and the solver as released, at L = 12, by 4e-4. In a network they add up, and torch's batch norm sums float32 roughly
 # in channels_last memory: at 320 px a gradient of MobileNetV1 was seen to differ by a tenth in float32 and by 1e-13 in
 # float64. A wrong formula differs by far more.
@@ -18,11 +20,11 @@ TOLERANCES = {
 
 
 def compared(numbers: dict[str, Tensor], kind: str, dtype: torch.dtype) -> dict[str, Tensor]:
-    """What of a load's numbers is compared: all, but of a network in half precision the outputs and losses alone.
+    """What of a workload's numbers is compared: all, but of a network in half precision the outputs and losses alone.
 
     Some gradients of an untrained network are all rounding there (bfloat16: differences above the gradient itself).
     """
-    if kind == 'layer' or dtype not in (torch.float16, torch.bfloat16):
+    if kind == 'layer' or dtype not in HALVES:
         return numbers
     return {name: value for name, value in numbers.items() if name.startswith(('output', 'loss'))}
 

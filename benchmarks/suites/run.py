@@ -1,5 +1,6 @@
-"""One run of a suite: its folder, its state, its result and whether that is still what the run left."""
+"""One run of a suite: its folder, its settings, its state and its result."""
 import copy
+import hashlib
 import json
 import math
 import os
@@ -7,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -15,18 +17,17 @@ from mmengine.config import Config
 
 from mobileode_mm.analysis.scalars import read_scalars
 from mobileode_mm.checkpoints.resuming import numbered_checkpoints
+from mobileode_mm.data.json_file import read_json
 from mobileode_mm.errors import INTERRUPTED, InputError
-from mobileode_mm.runs.config import checkout_root, short_path
+from mobileode_mm.runs.config import short_path
 
-from .processes import Steps
-from .seal import digest, file_digest, read_sealed, write_sealed
+from .. import ROOT
+from ..output import write_json
 from .suite import Network
-from .worker import METRICS, SETTINGS, TEST
+from .worker import METRICS, SETTINGS
 
 RESULT = 'result.json'
 CONSOLE = 'console.log'
-#: Logs and configs that a run leaves, as patterns below its folder.
-_EVIDENCE = (SETTINGS, CONSOLE, '*.py', '*/*.log', '*/vis_data/*', METRICS, f'{TEST}/*/*.log')
 #: What can come of a run. Only a failed one is tried again.
 DONE, DIVERGED, FAILED = 'done', 'diverged', 'failed'
 # The final checkpoint is what counts: the best one by the metric is not kept.
@@ -58,7 +59,7 @@ class Run:
         return f'{self.network.task}, {self.network.backbone}, seed {self.seed}'
 
     def settings(self) -> dict:
-        """Everything that the figures follow from, and a digest of it that knows the config's content."""
+        """Everything that the figures follow from, and a checksum of it that covers the config's content."""
         network = self.network
         options = {**_OPTIONS, **network.cfg_options, 'randomness.seed': self.seed}
         settings = dict(task=network.task, backbone=network.backbone, seed=self.seed, config=str(network.config),
@@ -73,23 +74,20 @@ class Run:
         except Exception as error:
             raise InputError(f'cfg_options of the suite do not fit the config {network.config}: {error}') from error
         effective = json.loads(json.dumps(cfg.to_dict(), default=str))
-        told = {key: value for key, value in settings.items() if key not in ('config', 'metrics')}
-        settings['identity'] = digest(dict(told, config=effective))
+        given = {key: value for key, value in settings.items() if key not in ('config', 'metrics')}
+        settings['identity'] = checksum(dict(given, config=effective))
         return json.loads(json.dumps(settings))
 
     def result(self) -> dict | None:
         """What came of the run; None where it has not ended.
 
         Raises:
-            InputError: The folder holds a run with other settings, or the result is not what the run left.
+            InputError: The folder holds a run with other settings, or with weights that its base has since replaced; or
+                a file in it is broken.
         """
         if not (self.folder / SETTINGS).is_file():
-            if (self.folder / RESULT).is_file():
-                raise InputError(f'{short_path(self.folder / SETTINGS)} is gone, without which the result beside it is '
-                                 'none')
             return None
-        kept = read_sealed(self.folder / SETTINGS)
-        wanted = self.settings()
+        kept, wanted = read_json(self.folder / SETTINGS), self.settings()
         if kept['identity'] != wanted['identity']:
             keys = ('cfg_options', 'processes', 'amp', 'auto_scale_lr')
             differing = [f'{key}: {kept[key]}, now {wanted[key]}' for key in keys if kept[key] != wanted[key]]
@@ -101,59 +99,54 @@ class Run:
         if weights and weights != self._weights():
             raise InputError(f'{short_path(self.folder)} did not start from what is now in '
                              f'{short_path(self.base.folder)}')
-        if not (self.folder / RESULT).is_file():
-            return None
-        result = read_sealed(self.folder / RESULT)
-        path = short_path(self.folder / RESULT)
-        if result['settings'] != kept['sha256']:
-            raise InputError(f'{path} belongs to other settings than those beside it')
-        if result['status'] == FAILED:
-            return result
-        found = self._evidence()
-        changed = sorted(name for name in found.keys() | result['files'].keys()
-                         if found.get(name) != result['files'].get(name))
-        if changed:
-            raise InputError(f'{path} does not match the log of its run: {", ".join(changed)} changed since')
-        if result['status'] == DONE:
-            if result['metrics'] != self._tested():
-                raise InputError(f'{path} does not match the log of its run: the test gave {self._tested()}')
-            for name, logged in self._logged().items():
-                if f'{result["metrics"][name]:.4f}' != logged:
-                    raise InputError(f'{path} does not match the log of its run: {name} was {logged} there')
-        return result
+        return read_json(self.folder / RESULT) if (self.folder / RESULT).is_file() else None
 
-    def execute(self, machine: str, leads: bool) -> Steps:
-        """Train and evaluate, go on where the run was stopped; leave the result in the folder.
+    def begin(self) -> None:
+        """Drop the result of an earlier attempt, and write down the settings of this one."""
+        (self.folder / RESULT).unlink(missing_ok=True)
+        # Until its first checkpoint a run has nothing of what it starts from, which may have been run anew since.
+        if not (self.folder / SETTINGS).is_file() or not numbered_checkpoints(self.folder):
+            settings = self.settings()
+            if self.base:
+                settings['starts_from']['weights'] = self._weights()
+            write_json(self.folder / SETTINGS, settings)
 
-        The workers' commands are yielded, and their exit statuses wanted.
+    def execute(self, start: Callable[[list[str], Path], int]) -> tuple[str, str]:
+        """Train and evaluate, or go on where that was stopped.
 
         Args:
-            machine: What it runs on, kept with the result.
-            leads: Whether this is the first machine, which writes the files.
+            start: Runs a worker with these arguments, its output added to a file; returns its exit status.
+
+        Returns:
+            What came of it, and why.
+
+        Raises:
+            KeyboardInterrupt: A worker was interrupted.
         """
-        if leads:
-            (self.folder / RESULT).unlink(missing_ok=True)
-            # Until its first checkpoint a run has nothing of what it starts from, which may have been mended since.
-            if not (self.folder / SETTINGS).is_file() or not numbered_checkpoints(self.folder):
-                settings = self.settings()
-                if self.base:
-                    settings['starts_from']['weights'] = self._weights()
-                write_sealed(self.folder / SETTINGS, settings)
         for stage in ('train', 'test'):
             begin = (self.folder / CONSOLE).stat().st_size if (self.folder / CONSOLE).is_file() else 0
-            code = yield [stage, str(self.folder)], self.folder / CONSOLE
+            code = start([stage, str(self.folder)], self.folder / CONSOLE)
             if code in (INTERRUPTED, -signal.SIGINT):
                 raise KeyboardInterrupt
             status, reason = self._outcome(stage, code, begin)
             if status != DONE:
                 break
-        if leads:
-            self._keep(status, reason, machine)
+        return status, reason
+
+    def keep(self, status: str, reason: str, machine: str) -> dict:
+        """Write and return the result; ``machine`` is what it ran on."""
+        result = dict(status=status, reason=reason, metrics=self._tested() if status == DONE else None,
+                      machine=machine, commit=commit())
+        write_json(self.folder / RESULT, result)
+        if status == DONE:  # what a run can go on from is of no more use but for its end
+            for path in numbered_checkpoints(self.folder)[1:]:
+                path.unlink()
+        return result
 
     def _weights(self) -> str | None:
-        """Digest of the result beside the weights that the backbone starts from; None where there are none."""
+        """Checksum of the result beside the weights that the backbone starts from; None where there are none."""
         result = self.base.result()
-        return result['sha256'] if result and result['status'] == DONE else None
+        return checksum(result) if result and result['status'] == DONE else None
 
     def _outcome(self, stage: str, code: int, begin: int) -> tuple[str, str]:
         diverged = self._non_finite_loss()
@@ -170,34 +163,14 @@ class Run:
             if metrics:
                 reason += f', but {", ".join(metrics)}'
             elif 'coco/bbox_mAP' in missing:
-                reason += '; mmdet gives none where nothing is detected in any picture'
+                reason += '; mmdet gives none where nothing is detected in any image'
             return FAILED, reason
         bad = [name for name in self.network.metrics if metrics[name] is None]
         return (DIVERGED, f'{", ".join(bad)} is not finite') if bad else (DONE, '')
 
-    def _keep(self, status: str, reason: str, machine: str) -> None:
-        write_sealed(self.folder / RESULT, dict(
-            settings=read_sealed(self.folder / SETTINGS)['sha256'], status=status, reason=reason,
-            metrics=self._tested() if status == DONE else None, machine=machine, commit=commit(),
-            files=self._evidence()))
-        if status == DONE:  # what a run can go on from is of no more use but for its end
-            for path in numbered_checkpoints(self.folder)[1:]:
-                path.unlink()
-
-    def _evidence(self) -> dict[str, str]:
-        paths = {path for pattern in _EVIDENCE for path in self.folder.glob(pattern) if path.is_file()}
-        return {str(path.relative_to(self.folder)): file_digest(path) for path in sorted(paths)}
-
     def _tested(self) -> dict[str, float | None]:
         """Metrics that the last test gave; None for what is no finite number."""
-        return {name: value for name, value in read_sealed(self.folder / METRICS).items() if name != 'sha256'}
-
-    def _logged(self) -> dict[str, str]:
-        """Of the metrics that the tables show, what the log of the last test says, with four decimals."""
-        text = max(self.folder.glob(f'{TEST}/*/*.log')).read_text()
-        line = [line for line in text.splitlines() if 'Epoch(test)' in line][-1]
-        found = dict(re.findall(r'(\S+): (\S+)', line))
-        return {name: found.get(name, 'not told') for name in self.network.metrics}
+        return read_json(self.folder / METRICS)
 
     def _non_finite_loss(self) -> str:
         try:
@@ -211,6 +184,11 @@ class Run:
         return ''
 
 
+def checksum(data) -> str:
+    """SHA-256 of what can be written as JSON; the order of keys does not count."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
 def _reason(console: Path, begin: int, code: int) -> str:
     """The line of the output that says why a run ended, from ``begin`` on."""
     if code < 0:
@@ -220,16 +198,14 @@ def _reason(console: Path, begin: int, code: int) -> str:
         file.seek(begin)
         text = file.read().decode(errors='replace')
     lines = [re.sub(r'^\[rank\d+\]: ?', '', line) for line in text.splitlines()]  # torch marks whose line it is
-    told = [line for line in lines if re.match(r'error: |[\w.]*(Error|Exception|Exit)\b', line)
-            and 'ChildFailedError' not in line]
-    return (told or [line for line in lines if line.strip()] or [f'ended with status {code}'])[-1][:300]
+    errors = [line for line in lines if re.match(r'error: |[\w.]*(Error|Exception|Exit)\b', line)
+              and 'ChildFailedError' not in line]
+    return (errors or [line for line in lines if line.strip()] or [f'ended with status {code}'])[-1][:300]
 
 
 def commit() -> str | None:
-    """Commit of the checkout that the package runs from, with ``+`` where files differ from it."""
-    if checkout_root() is None:
-        return None
-    git = ['git', '-C', str(checkout_root())]
+    """Commit of the checkout, with ``+`` where files differ from it; None where git cannot tell."""
+    git = ['git', '-C', str(ROOT)]
     try:
         head = subprocess.run([*git, 'rev-parse', '--short=12', 'HEAD'], capture_output=True, text=True, check=True)
         changes = subprocess.run([*git, 'status', '--porcelain'], capture_output=True, text=True, check=True)
@@ -239,14 +215,8 @@ def commit() -> str | None:
 
 
 def worker_command(processes: int) -> list[str]:
-    """How a worker is started: by itself, or by ``tools/torchrun.sh`` where processes share a run.
-
-    Raises:
-        InputError: There are no tools beside the package.
-    """
+    """How a worker is started: by itself, or by ``tools/torchrun.sh`` where processes share a run."""
     module = ['-m', 'benchmarks.suites.worker']
     if processes == 1 and os.environ.get('NNODES', '1') == '1':
         return [sys.executable, *module]
-    if checkout_root() is None:
-        raise InputError('several processes are started by tools/torchrun.sh: start the suite from the checkout')
-    return ['bash', str(checkout_root() / 'tools/torchrun.sh'), str(processes), *module]
+    return ['bash', str(ROOT / 'tools/torchrun.sh'), str(processes), *module]

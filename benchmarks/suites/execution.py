@@ -1,25 +1,30 @@
-"""A suite from its start, or from where it was stopped, to its table."""
+"""A suite from its start, or from where it was stopped, to its table; the command ``suite``."""
+import argparse
 import contextlib
 import fcntl
-import json
 import os
+import sys
 import time
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import TypeVar
 
+from mobileode_mm.data.json_file import read_json
 from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
 from mobileode_mm.errors import INTERRUPTED, InputError
-from mobileode_mm.runs.config import DATA_VARIABLE, checkout_root, short_path
+from mobileode_mm.runs.config import DATA_VARIABLE, short_path
 
+from .. import ROOT
+from ..output import write_json
 from .page import html_page
-from .processes import WAIT_SECONDS, Processes, Steps, share
-from .runs import DIVERGED, DONE, FAILED, RESULT, Run, commit, worker_command
-from .seal import digest, file_digest, read_sealed, write_sealed
-from .suite import Suite, load_suite
+from .processes import WAIT_SECONDS, Processes, share
+from .run import DONE, FAILED, Run, checksum, commit, worker_command
+from .suite import Suite, load_suite, suite_names
 from .table import markdown, summarize
 from .worker import ANSWER, QUESTION
 
+T = TypeVar('T')
 RESULTS, TABLE, PAGE, LATENCY = 'results.json', 'results.md', 'results.html', 'latency.json'
 
 
@@ -29,14 +34,13 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
 
     Runs that are done are skipped, one that was stopped goes on from its last checkpoint with the figures of a run that
     was not, and one that failed is tried again. Each run has a folder with its config, log, seed and versions; beside
-    them stand ``results.json``, ``results.md`` and ``results.html``, brought up to date after each run. A result that
-    is not what its run left stops everything before anything is written.
+    them stand ``results.json``, ``results.md`` and ``results.html``, brought up to date after each run.
 
     On several machines, start it on each with NNODES, NODE_RANK, MASTER_ADDR and PORT set, and one work dir for all.
 
     Args:
         suite: Name of a suite, or a file; see :func:`load_suite`.
-        work_dir: Folder of the runs; default ``./work_dirs/benchmark/<suite>``.
+        work_dir: Folder of the runs; default ``./work_dirs/suites/<suite>``.
         processes: Of this machine, for each run: GPUs, or processes of a CPU.
         amp, auto_scale_lr: As for :func:`mobileode_mm.apis.train`.
         jobs: Runs at once, each with its part of the cores, and where there are GPUs with one of them.
@@ -45,22 +49,22 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
         The content of ``results.json``, and its ``folder``; None on machines other than the first.
 
     Raises:
-        InputError: The suite cannot be used, its data are not there, or results were changed.
+        InputError: The suite cannot be used, its data are not there, or the folder holds runs with other settings;
+            nothing is run then and nothing written.
     """
-    told, suite = suite, load_suite(suite)
+    given, suite = suite, load_suite(suite)
     for number, what in ((processes, 'processes'), (jobs, 'jobs')):
         if number < 1:
             raise InputError(f'{number} {what}: a whole number of at least 1 is wanted')
-    folder = Path(work_dir or Path('work_dirs/benchmark', suite.name)).expanduser().absolute()
+    folder = Path(work_dir or Path('work_dirs/suites', suite.name)).expanduser().absolute()
     machines, leads = int(os.environ.get('NNODES', 1)), os.environ.get('NODE_RANK', '0') == '0'
     if jobs > 1 and processes * machines > 1:
         raise InputError(f'{jobs} runs at once, and {processes * machines} processes for each: one of the two is '
                          'possible (--jobs without --nproc and NNODES)')
     runs = _runs(suite, folder, dict(processes=processes * machines, amp=amp, auto_scale_lr=auto_scale_lr))
-    command = worker_command(processes)
-    with _alone(folder) as lock:
-        workers = Processes(lock)
-        results = verify(folder, suite, runs)
+    worker = worker_command(processes)
+    with _alone(folder) as lock, ThreadPoolExecutor(jobs) as pool, Processes(lock) as workers:
+        results = earlier_results(folder, suite, runs)
         waiting = [run for run, result in zip(runs, results) if result is None or result['status'] == FAILED]
         if suite.mini_data and waiting and leads:
             _make_mini_data()
@@ -70,31 +74,31 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
         facts = {}
         if leads:
             facts = dict(_ask('inspect', question, folder, workers, share(0, jobs)), commit=commit(),
-                         command=_command(told, processes, amp, auto_scale_lr, jobs))
+                         command=_command(given, processes, amp, auto_scale_lr, jobs))
 
-        unfinished = {run.folder for run in waiting}
+        def name_of(run: Run) -> str:
+            return f'[{runs.index(run) + 1}/{len(runs)}]'
 
-        def execute(run: Run) -> Steps:
-            while run.base and run.base.folder in unfinished:
-                yield None
-            number = runs.index(run)
-            which = f'[{number + 1}/{len(runs)}]'
-            print(f'{which} {run.name} (log: {short_path(run.folder)})', flush=True)
-            begin, results[number] = time.monotonic(), None
-            yield from run.execute(facts.get('machine'), leads)
-            unfinished.remove(run.folder)
+        def start(run: Run) -> None:
+            print(f'{name_of(run)} {run.name} (log: {short_path(run.folder)})', flush=True)
+            results[runs.index(run)] = None
             if leads:
-                results[number] = run.result()
-                print(f'    {f"{which} " * (jobs > 1)}{_told(run, results[number])}, {time.monotonic() - begin:.0f} s',
-                      flush=True)
-                _write(folder, suite, runs, results, facts)
+                run.begin()
 
-        workers.run_all(command, (partial(execute, run) for run in waiting), jobs)
+        def execute(run: Run, slot: int) -> tuple[str, str, float]:
+            begin = time.monotonic()
+            outcome = run.execute(lambda args, log: workers.run([*worker, *args], log, share(slot, jobs)))
+            return *outcome, time.monotonic() - begin
+
+        for run, (status, reason, seconds) in _ended(waiting, pool, jobs, start, execute):
+            if leads:
+                results[runs.index(run)] = result = run.keep(status, reason, facts['machine'])
+                print(f'    {f"{name_of(run)} " * (jobs > 1)}{_outcome(run, result)}, {seconds:.0f} s', flush=True)
+                _write(folder, suite, runs, results, facts)
         if not leads:
             return None
         _measure_latency(folder, question, facts['machine'], workers)
-        _write(folder, suite, runs, results, facts)
-        return dict(read_sealed(folder / RESULTS), folder=str(folder))
+        return dict(_write(folder, suite, runs, results, facts), folder=str(folder))
 
 
 def _runs(suite: Suite, folder: Path, how: dict) -> list[Run]:
@@ -108,13 +112,35 @@ def _runs(suite: Suite, folder: Path, how: dict) -> list[Run]:
     return list(runs.values())
 
 
-def verify(folder: Path, suite: Suite, runs: list[Run]) -> list[dict | None]:
+def _ended(runs: list[Run], pool: ThreadPoolExecutor, jobs: int, start: Callable[[Run], None],
+           execute: Callable[[Run, int], T]) -> Iterator[tuple[Run, T]]:
+    """Each run once it has ended, with what ``execute(run, slot)`` returned; ``jobs`` at once, a run after its base.
+
+    ``start(run)`` is called before that, in the caller's thread.
+    """
+    waiting, active, slots = list(runs), {}, list(range(jobs))
+    while waiting or active:
+        unfinished = [*waiting, *(run for run, _ in active.values())]
+        ready = [run for run in waiting if run.base not in unfinished]
+        for run in ready[:len(slots)]:
+            waiting.remove(run)
+            start(run)
+            slot = slots.pop(0)
+            active[pool.submit(execute, run, slot)] = run, slot
+        for future in wait(active, return_when=FIRST_COMPLETED).done:
+            run, slot = active.pop(future)
+            slots.append(slot)
+            yield run, future.result()
+
+
+def earlier_results(folder: Path, suite: Suite, runs: list[Run]) -> list[dict | None]:
     """Results of the runs so far, None for a run that has not ended.
 
     Raises:
-        InputError: Something in the folder is not as this program left it; names all of it.
+        InputError: A run of the folder has other settings, the folder is another suite's, or a file in it is broken;
+            names all of it.
     """
-    results, problems, listed_runs = [], [], {}
+    problems = []
 
     def attempt(read):
         try:
@@ -122,25 +148,15 @@ def verify(folder: Path, suite: Suite, runs: list[Run]) -> list[dict | None]:
         except InputError as error:
             problems.append(str(error))
 
-    for run in runs:
-        results.append(attempt(run.result))
+    results = [attempt(run.result) for run in runs]
     for name in (LATENCY, RESULTS):
-        kept = attempt(lambda name=name: read_sealed(folder / name)) if (folder / name).is_file() else None
-    if kept is not None:
-        if kept['suite'] != suite.name:
-            problems.append(f'{short_path(folder)} holds the suite {kept["suite"]}, not {suite.name}')
-        for name, known in kept['files'].items():
-            if (folder / name).is_file() and file_digest(folder / name) not in known:
-                problems.append(f'{short_path(folder / name)} was changed since it was written')
-        listed_runs = {run['folder']: run for run in kept['runs']}
-    for run, result in zip(runs, results):
-        told = listed_runs.get(str(run.folder.relative_to(folder)))
-        if result and told and told['status'] in (DONE, DIVERGED) and told['sha256'] != result['sha256']:
-            problems.append(f'{short_path(run.folder / RESULT)} is another result than that in {RESULTS}')
+        kept = attempt(lambda name=name: read_json(folder / name)) if (folder / name).is_file() else None
+    if kept is not None and kept['suite'] != suite.name:
+        problems.append(f'{short_path(folder)} holds the suite {kept["suite"]}, not {suite.name}')
     if problems:
         raise InputError('\n'.join([
-            *dict.fromkeys(problems), f'Nothing was run and nothing written. To repeat a run, remove its folder and '
-            f'{short_path(folder)}/results.*; or choose another --work-dir']))
+            *dict.fromkeys(problems), f'Nothing was run and nothing written. To repeat a run, remove its folder; to '
+            f'measure latency again, remove {LATENCY}; or choose another --work-dir']))
     return results
 
 
@@ -161,14 +177,14 @@ def _alone(folder: Path) -> Iterator[int]:
             except BlockingIOError:
                 time.sleep(.1)
         else:
-            raise InputError(f'another benchmark is at work in {folder}; wait for it, or choose another --work-dir')
+            raise InputError(f'another suite is at work in {folder}; wait for it, or choose another --work-dir')
         yield file.fileno()
 
 
 def _ask(task: str, question: dict, folder: Path, workers: Processes,
          environment: dict[str, str] | None = None) -> dict:
     """Answer of a worker that looks at networks of the suite."""
-    AtomicLocalBackend().put_text(json.dumps(question), folder / QUESTION)
+    write_json(folder / QUESTION, question)
     (folder / ANSWER).unlink(missing_ok=True)
     log = folder / f'.{task}.log'
     log.unlink(missing_ok=True)
@@ -179,7 +195,7 @@ def _ask(task: str, question: dict, folder: Path, workers: Processes,
         text = log.read_text(errors='replace')
         raise InputError(text.split('error: ', 1)[1].strip() if 'error: ' in text and code == 2 else
                          f'looking at the networks of the suite failed:\n{text.strip()}')
-    answer = read_sealed(folder / ANSWER)
+    answer = read_json(folder / ANSWER)
     for path in (folder / QUESTION, folder / ANSWER, log):
         path.unlink()
     return answer
@@ -194,17 +210,16 @@ def _question(suite: Suite, trains: bool) -> dict:
 
 def _measure_latency(folder: Path, question: dict, machine: str, workers: Processes) -> None:
     """Time all networks side by side, unless that was done for the same ones on the same machine."""
-    of = digest(dict(networks=question['networks'], machine=machine))
-    if (folder / LATENCY).is_file() and read_sealed(folder / LATENCY)['of'] == of:
+    of = checksum(dict(networks=question['networks'], machine=machine))
+    if (folder / LATENCY).is_file() and read_json(folder / LATENCY)['of'] == of:
         return
     print('measuring latency', flush=True)
-    measured = _ask('latency', question, folder, workers)
-    measured.pop('sha256')
-    write_sealed(folder / LATENCY, dict(of=of, **measured))
+    write_json(folder / LATENCY, dict(of=of, **_ask('latency', question, folder, workers)))
 
 
-def _write(folder: Path, suite: Suite, runs: list[Run], results: list[dict | None], facts: dict) -> None:
-    latency = read_sealed(folder / LATENCY) if (folder / LATENCY).is_file() else None
+def _write(folder: Path, suite: Suite, runs: list[Run], results: list[dict | None], facts: dict) -> dict:
+    """Write table, page and results; returns what ``results.json`` then holds."""
+    latency = read_json(folder / LATENCY) if (folder / LATENCY).is_file() else None
     entries = []
     for run, result in zip(runs, results):
         result = result or {}
@@ -212,25 +227,19 @@ def _write(folder: Path, suite: Suite, runs: list[Run], results: list[dict | Non
             task=run.network.task, backbone=run.network.backbone, seed=run.seed,
             folder=str(run.folder.relative_to(folder)), config=str(short_path(run.network.config)),
             status=result.get('status', 'not run yet'), reason=result.get('reason', ''), metrics=result.get('metrics'),
-            machine=result.get('machine'), commit=result.get('commit'), sha256=result.get('sha256')))
+            machine=result.get('machine'), commit=result.get('commit')))
     content = dict(suite=suite.name, description=suite.description, seeds=list(suite.seeds),
                    starts_from={network.task: network.starts_from for network in suite.networks if network.starts_from},
                    processes=runs[0].processes, runs=entries,
                    **{key: facts[key] for key in ('command', 'machine', 'commit')},
                    networks=summarize(suite, entries, facts['costs'], latency), latency=latency)
-    texts = {TABLE: markdown(content), PAGE: html_page(content)}
-    known = {}
-    for name, text in texts.items():
-        # Killed between two files, the one before is known as well as the new one.
-        before = [file_digest(folder / name)] if (folder / name).is_file() else []
-        AtomicLocalBackend().put_text(text, folder / f'.{name}')
-        known[name] = list(dict.fromkeys([file_digest(folder / f'.{name}'), *before]))
-    write_sealed(folder / RESULTS, dict(content, files=known))
-    for name in texts:
-        os.replace(folder / f'.{name}', folder / name)
+    AtomicLocalBackend().put_text(markdown(content), folder / TABLE)
+    AtomicLocalBackend().put_text(html_page(content), folder / PAGE)
+    write_json(folder / RESULTS, content)
+    return content
 
 
-def _told(run: Run, result: dict) -> str:
+def _outcome(run: Run, result: dict) -> str:
     if result['status'] == DONE:
         return ', '.join(f'{name} {result["metrics"][name]:g}' for name in run.network.metrics)
     return f'{result["status"]}: {result["reason"]}'
@@ -239,17 +248,48 @@ def _told(run: Run, result: dict) -> str:
 def _command(suite: str | Path, processes: int, amp: bool, auto_scale_lr: bool, jobs: int) -> str:
     flags = [f'--nproc {processes}'] * (processes > 1) + ['--amp'] * amp + ['--auto-scale-lr'] * auto_scale_lr
     flags += [f'--jobs {jobs}'] * (jobs > 1)
-    return ' '.join(['python tools/benchmark.py', str(suite), *flags])
+    return ' '.join(['mobileode suite', str(suite), *flags])
 
 
 def _make_mini_data() -> None:
     """The mini data where the configs will look for them, unless something is there."""
     root = os.environ.get(DATA_VARIABLE)
-    places = [Path(root).expanduser() / 'mini'] if root else [Path('data/mini')]
-    if not root and checkout_root():
-        places.append(checkout_root() / 'data/mini')
+    places = [Path(root).expanduser() / 'mini'] if root else [Path('data/mini'), ROOT / 'data/mini']
     if any(place.exists() for place in places):
         return
     from mobileode_mm.data import make_mini_data
     print(f'making mini data in {places[-1]}', flush=True)
     make_mini_data(places[-1])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what :func:`run` reads."""
+    listing = '\n'.join(f'  {name:<22}{line}' for name, line in suite_names().items())
+    parser.description = ('Train and evaluate every network of a suite, and write a table and a page of the results. A '
+                          'suite that was stopped goes on when it is started again.')
+    parser.epilog = f'suites:\n{listing}'
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument('suite', help='name of a suite, or a file')
+    parser.add_argument('--work-dir', help='folder of the runs (default: ./work_dirs/suites/<suite>)')
+    parser.add_argument('--nproc', type=int, default=1, metavar='N',
+                        help='GPUs, or processes of a CPU, that share each run (default: 1)')
+    parser.add_argument('--jobs', type=int, default=1, metavar='N',
+                        help='runs at once, each with its part of the cores and, where there are any, one GPU '
+                        '(default: 1)')
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rates by the batch size')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run a suite and print its table; returns the exit status, which is 1 where a run failed."""
+    try:
+        results = run_suite(args.suite, args.work_dir, args.nproc, args.amp, args.auto_scale_lr, args.jobs)
+    except KeyboardInterrupt:
+        print('the same command goes on', file=sys.stderr)
+        raise
+    if results is None:
+        return 0
+    folder = Path(results['folder'])
+    print(f'\n{(folder / TABLE).read_text()}')
+    print(', '.join(short_path(folder / name) for name in (RESULTS, TABLE, PAGE)))
+    return int(any(run['status'] == FAILED for run in results['runs']))

@@ -5,11 +5,16 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from benchmarks.complexity import report
-from benchmarks.complexity.cli import main
+from benchmarks.complexity import tables
 from benchmarks.complexity.from_config import count_config, default_shape
-from benchmarks.complexity.networks import TASKS, networks
+from benchmarks.complexity.tables import TASKS, networks
+from mobileode_mm import cli
 from mobileode_mm.errors import InputError
+
+
+def main(arguments):
+    return cli.main(['flops', *arguments])
+
 
 CONFIGS = Path(__file__).parents[3] / 'configs'
 
@@ -72,7 +77,7 @@ model = dict(type='SemiBaseDetector', detector=dict(backbone=dict(type='MobileNe
     ([str(CONFIGS / 'ssdlite_mobileode.py'), '--shape', '320', '-1'], '--shape'),
     ([str(CONFIGS / 'ssdlite_mobileode.py'), '--shape', '3e2', '320'], '--shape 3e2 320: two whole numbers'),
     ([str(CONFIGS / 'peers/classify_mobilenetv1_mini.py')],
-     'does not say how large its pictures are; give --shape H W'),
+     'does not say how large its images are; give --shape H W'),
     ([str(CONFIGS / 'ssdlite_mobileode.py'), '--cfg-options', 'model.backbone.out_indices=(2,3)'],
      'Set model.backbone'),
     ([str(CONFIGS / 'ssdlite_mobileode.py'), '--cfg-options', 'model.backbone.num_steps=0'], 'nearest legal: 1'),
@@ -98,7 +103,7 @@ def test_a_shape_that_the_network_refuses():
     cfg = Config(dict(default_scope='mmpretrain', model=dict(
         type='ImageClassifier', backbone=dict(type='AlexNet', num_classes=2))))
     assert count_config(cfg, (224, 224))[0].cost.macs > 0
-    with pytest.raises(InputError, match='cannot be run on a picture of 64x64 px'):
+    with pytest.raises(InputError, match='cannot be run on an image of 64x64 px'):
         count_config(cfg, (64, 64))
 
 
@@ -107,8 +112,8 @@ def test_table(monkeypatch):
     rows = [network for network in networks() if network.name in wanted]
     assert len(rows) == 3
     monkeypatch.setattr(type(rows[0]), 'is_available', property(lambda self: self.needs == 'mmengine'))
-    monkeypatch.setattr(report, 'networks', lambda: rows)
-    text = report.tables()
+    monkeypatch.setattr(tables, 'networks', lambda: rows)
+    text = tables.tables()
     assert text.count('| MobileODE V2, width 0.5, L = 3 |') == 3 and text.count('| ShuffleNetV2 0.5x |') == 2
     assert text.count('timm is not installed') == 2 and text.count('### ') == len(TASKS) == 3
     # arXiv:1807.11164: 1.4 million parameters, 41 million multiply-adds at 224 px.

@@ -1,4 +1,4 @@
-"""Layers, backbones, detectors and segmentors measured side by side: ``tools/analysis_tools/benchmark.py``."""
+"""Layers, backbones, detectors and segmentors measured side by side; the command ``bench``."""
 
 import argparse
 import gc
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 
 import torch
 
-from mobileode_mm.errors import InputError, exit_status
-from mobileode_mm.memory import keep_freed_memory
+from mobileode_mm.errors import InputError
 
 from ..machine import describe_machine
-from . import sides
-from .memory import peak_bytes, saved_bytes
-from .parity import TOLERANCES, compared, worst_difference
-from .report import JSON_NAME, MARKDOWN_NAME, add_ratios, as_json, as_markdown, free_folder, mean_ratios, write_report
-from .rounds import sample_in_turn, synchronizer
-from .sides import PATHS, Case, Settings
+from ..output import json_text
+from . import variants
+from .agreement import TOLERANCES, compared, worst_difference
+from .allocations import peak_bytes, saved_bytes
+from .report import JSON_NAME, MARKDOWN_NAME, add_ratios, as_markdown, free_folder, mean_ratios, write_report
+from .sampling import sample_in_turn, synchronizer
+from .variants import PATHS, Case, Settings
 
 DTYPES = dict(float32=torch.float32, float16=torch.float16, bfloat16=torch.bfloat16)
-#: Exit status where a side gave wrong numbers or broke: its speed is not reported.
+#: Exit status where a variant gave wrong numbers or broke: its speed is not reported.
 FAILED = 1
 
 
@@ -29,59 +29,61 @@ def tolerance_of(kind: str, settings: Settings) -> float:
 
 
 def measure(case: Case, settings: Settings, rounds: int, seconds: float) -> dict:
-    """Check the numbers of a case's sides, time those that are right in turn, then take their memory.
+    """Check the numbers of a case's variants, time those that are right in turn, then take their memory.
 
     Returns:
-        ``title``, ``num_steps`` and ``sides``: for each ``label``, ``difference`` from the reference and the ``worst``
-        tensor, ``error`` (None where all is well), ``samples_ms``, ``saved_bytes`` (training), ``peak_bytes``.
+        ``title``, ``num_steps`` and ``variants``: for each ``label``, ``difference`` from the reference and the
+        ``worst`` tensor, ``error`` (None where all is well), ``samples_ms``, ``saved_bytes`` (training) and
+        ``peak_bytes``.
     """
-    results, loads = [], {}
-    for side in case.sides():
-        result = dict(label=side.label, difference=None, worst=None, error=None, samples_ms=[], saved_bytes=None,
+    results, workloads = [], {}
+    for variant in case.variants():
+        result = dict(label=variant.label, difference=None, worst=None, error=None, samples_ms=[], saved_bytes=None,
                       peak_bytes=None)
         results.append(result)
         try:
-            load = side.build()
-            if side.expected is not None:
+            workload = variant.build()
+            if variant.expected is not None:
                 result['difference'], result['worst'] = worst_difference(*(
-                    compared(numbers, case.kind, settings.dtype) for numbers in (load.probe(), side.expected())))
+                    compared(numbers, case.kind, settings.dtype)
+                    for numbers in (workload.probe(), variant.expected())))
                 tolerance = tolerance_of(case.kind, settings)
                 if not result['difference'] <= tolerance:
                     result['error'] = (f'{result["worst"]} differs by {result["difference"]:.1e}, more than '
                                        f'{tolerance:.0e}')
                     continue
-            load.step()
-            loads[side.label] = load
+            workload.step()
+            workloads[variant.label] = workload
         except InputError:
             raise
-        except Exception as error:  # one side that breaks (no compiler, no kernel) must not lose the others
+        except Exception as error:  # one variant that breaks (no compiler, no kernel) must not lose the others
             lines = str(error).strip().splitlines() or ['']
-            result['error'] = f'{type(error).__name__}: {lines[0][:200]}'.replace('|', '/')
-    samples = sample_in_turn({label: load.step for label, load in loads.items()}, rounds, seconds,
+            result['error'] = f'{type(error).__name__}: {lines[0][:200]}'
+    samples = sample_in_turn({label: workload.step for label, workload in workloads.items()}, rounds, seconds,
                              synchronizer(settings.device))
     for result in results:
-        load = loads.get(result['label'])
-        if load is not None:
+        workload = workloads.get(result['label'])
+        if workload is not None:
             result['samples_ms'] = samples[result['label']]
-            result['peak_bytes'] = peak_bytes(load.step, settings.device)
-            if load.is_training:
-                result['saved_bytes'] = saved_bytes(load.step, load.owned())
-    loads.clear()
+            result['peak_bytes'] = peak_bytes(workload.step, settings.device)
+            if workload.is_training:
+                result['saved_bytes'] = saved_bytes(workload.step, workload.owned())
+    workloads.clear()
     torch._dynamo.reset()  # graphs of this case must not count as recompilations of the next
     gc.collect()
-    return dict(title=case.title, num_steps=case.num_steps, sides=results)
+    return dict(title=case.title, num_steps=case.num_steps, variants=results)
 
 
-def benchmark(subject: str, cases: Sequence[Case], settings: Settings, baselines: Sequence[str], rounds: int = 15,
-              seconds: float = 0.02) -> dict:
+def compare(subject: str, cases: Sequence[Case], settings: Settings, baselines: Sequence[str], rounds: int = 15,
+            seconds: float = 0.02) -> dict:
     """Measure every case; returns what the report holds.
 
     Args:
         subject: For the title.
         cases: What is compared with what.
         settings: Mode, paths, batch, type, device.
-        baselines: Names of sides; each of their paths is a column of ratios.
-        rounds: Samples of each side.
+        baselines: Names of variants; each of their paths is a column of ratios.
+        rounds: Samples of each variant.
         seconds: Shortest sample.
     """
     measured = []
@@ -99,14 +101,8 @@ def benchmark(subject: str, cases: Sequence[Case], settings: Settings, baselines
         cases=measured, geometric_means=mean_ratios(measured))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit status: 1 where a side failed, 2 after bad input."""
-    args = _parser().parse_args(argv)
-    keep_freed_memory()
-    return exit_status(lambda: _run(args))
-
-
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Measure and print; returns the exit status, 1 where a variant failed."""
     out = free_folder(args.out) if args.out else None
     if args.device == 'cuda' and not torch.cuda.is_available():
         raise InputError('--device cuda: torch finds no GPU here')
@@ -122,58 +118,62 @@ def _run(args: argparse.Namespace) -> int:
     for name in baselines:
         if name.partition('/')[0] not in names:
             raise InputError(f'--baseline {name}: it is not measured; measured are {", ".join(names)}')
-    result = benchmark(args.subject, cases, settings, baselines, args.rounds, args.seconds)
+    result = compare(args.subject, cases, settings, baselines, args.rounds, args.seconds)
     markdown = as_markdown(result)
     print(markdown)
     if out:
-        write_report(out, {JSON_NAME: as_json(result), MARKDOWN_NAME: markdown})
-    failed = [f'{case["title"]}: {side["label"]}: {side["error"]}' for case in result['cases']
-              for side in case['sides'] if side['error']]
+        write_report(out, {JSON_NAME: json_text(result), MARKDOWN_NAME: markdown})
+    failed = [f'{case["title"]}: {variant["label"]}: {variant["error"]}' for case in result['cases']
+              for variant in case['variants'] if variant['error']]
     for line in failed:
         print(f'failed: {line}', file=sys.stderr)
     return FAILED if failed else 0
 
 
 def _cases(args: argparse.Namespace, settings: Settings) -> tuple[list[Case], list[str]]:
-    """The cases, and the names of their sides."""
+    """The cases, and the names of their variants."""
     if args.subject == 'layer':
-        return sides.layer_cases(settings, args.shapes, args.sides, args.num_steps or (3, )), list(args.sides)
-    size = sides.parse_size(args.shape) if args.shape else None
+        cases = variants.layer_cases(settings, args.shapes, args.variants, args.num_steps or (3, ))
+        return cases, list(args.variants)
+    size = variants.parse_size(args.shape) if args.shape else None
     if args.subject == 'backbone':
-        cases = sides.backbone_cases(settings, args.names, size or (320, 320), args.num_steps or (None, ))
+        cases = variants.backbone_cases(settings, args.names, size or (320, 320), args.num_steps or (None, ))
         return cases, list(args.names)
     from .models import default_configs, model_cases, model_name
     configs = args.configs or default_configs(args.subject)
     return model_cases(settings, args.subject, configs, size), [model_name(config) for config in configs]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser('benchmark.py', description='Measure layers or networks side by side, in turn, '
-                                     'after a check of their numbers; print medians, spread and ratios.')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what :func:`run` reads."""
+    parser.description = ('Measure layers or networks side by side, in turn, after a check of their numbers; print '
+                          'medians, spread and ratios.')
     subjects = parser.add_subparsers(dest='subject', required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument('--mode', choices=('infer', 'train'), default='infer',
                         help='train: forward and backward; for whole models also the step of the optimizer')
-    common.add_argument('--paths', nargs='+', choices=PATHS, default=['eager'], help='default: eager')
+    common.add_argument('--paths', nargs='+', choices=PATHS, default=['eager'],
+                        help='default: eager; deploy: the deploy form of backbones and whole models, in inference (of '
+                        "a toolbox's, which has none, with batch norms folded into the convolutions by mmcv)")
     common.add_argument('--threads', type=_positive, help='threads of torch (default: its own choice)')
     common.add_argument('--dtype', choices=DTYPES, default='float32',
-                        help='type of weights and pictures; in training that of autocast')
+                        help='type of weights and images; in training that of autocast')
     common.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
-    common.add_argument('--batch', type=_positive, help='pictures (default: 1; 2 to train whole models)')
-    common.add_argument('--rounds', type=_positive, default=15, help='samples of each side (default: 15)')
+    common.add_argument('--batch', type=_positive, help='images (default: 1; 2 to train whole models)')
+    common.add_argument('--rounds', type=_positive, default=15, help='samples of each variant (default: 15)')
     common.add_argument('--seconds', type=float, default=0.02, help='shortest sample (default: 0.02)')
-    common.add_argument('--baseline', nargs='+', metavar='NAME', help='sides that the others are divided by (default: '
-                        'naive and pointwise for layers, else the last one named)')
+    common.add_argument('--baseline', nargs='+', metavar='NAME',
+                        help='variants that the others are divided by (default: naive and pointwise for layers, else '
+                        'the last one named)')
     common.add_argument('--out', metavar='DIR', help=f'write {JSON_NAME} and {MARKDOWN_NAME} into this folder')
     layer = subjects.add_parser('layer', parents=[common], help='the solver beside a 1x1 convolution')
-    layer.add_argument('--shapes', nargs='+', default=sides.LAYER_SHAPES, metavar='C_IN-C_OUT-HxW')
-    layer.add_argument('--sides', nargs='+', default=sides.LAYER_SIDES, metavar='SIDE',
+    layer.add_argument('--shapes', nargs='+', default=variants.LAYER_SHAPES, metavar='C_IN-C_OUT-HxW')
+    layer.add_argument('--variants', nargs='+', default=variants.LAYER_VARIANTS, metavar='VARIANT',
                        help='naive, cos, cos:BACKEND, pointwise, copy, product')
     backbone = subjects.add_parser('backbone', parents=[common], help='backbones by name')
-    backbone.add_argument('names', nargs='*', default=list(sides.BACKBONES), metavar='NAME',
+    backbone.add_argument('names', nargs='*', default=list(variants.BACKBONES), metavar='NAME',
                           help='as in a config, such as MobileODEV1 or mmdet.MobileNetV2; NAME:naive for the solver as '
-                          'released, NAME:BACKEND for another backend of it, NAME:lean for a backbone of a toolbox '
-                          'with the convolutions of ours')
+                          'released, NAME:BACKEND for another backend of it')
     for name in ('layer', 'backbone'):
         subjects.choices[name].add_argument('--num-steps', type=_positive, nargs='+', metavar='L',
                                             help='steps of the solvers; each number given is a case')
@@ -182,12 +182,11 @@ def _parser() -> argparse.ArgumentParser:
         model.add_argument('configs', nargs='*', metavar='CONFIG', help='config files; FILE:naive for the solver as '
                            'released (default: MobileODE V1 and MobileNetV2)')
     for name in ('backbone', 'detector', 'segmentor'):
-        subjects.choices[name].add_argument('--shape', metavar='HxW', help='size of the pictures')
-    return parser
+        subjects.choices[name].add_argument('--shape', metavar='HxW', help='size of the images')
 
 
 def _positive(text: str) -> int:
     try:
-        return sides.positive(text)
+        return variants.positive(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f'{text!r} is no number of 1 or more') from None

@@ -1,4 +1,4 @@
-"""Classification on CIFAR-10: the released recipe at 32 px; stock peers see the pictures enlarged to 128 px."""
+"""Classification on CIFAR-10: the released recipe at 32 px; stock peers see the images enlarged to 128 px."""
 
 seeds = [0, 1, 2]
 tasks = dict(classification=dict(

@@ -1,0 +1,27 @@
+"""What results are written as: tables in Markdown, JSON files."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; a ``|`` inside a cell, which would end it, becomes ``/``."""
+    lines = [head, ['---'] * len(head), *rows]
+    return '\n'.join(f'| {" | ".join(cell.replace("|", "/") for cell in line)} |' for line in lines)
+
+
+def number(value: float | None) -> str:
+    """Three digits, or all before the point; a dash for None."""
+    return '–' if value is None else f'{value:.3g}' if value < 100 else f'{value:.0f}'
+
+
+def json_text(data) -> str:
+    return json.dumps(data, ensure_ascii=False, indent=1) + '\n'
+
+
+def write_json(path: Path, data) -> None:
+    """Write a JSON file, whole or not at all."""
+    AtomicLocalBackend().put_text(json_text(data), path)
