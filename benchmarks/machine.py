@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from mobileode_mm.cores import usable_cores
 from mobileode_mm.doctor import DISTRIBUTIONS, installed, version_of
+from mobileode_mm.runs.processes import usable_cores
 
 
 def describe_machine(device: torch.device | None = None) -> str:

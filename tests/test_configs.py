@@ -30,7 +30,7 @@ FULL = [name for name in NAMES if not name.endswith('_mini')]
 MINI = [name for name in NAMES if name.endswith('_mini')]
 SSDLITE = [name for name in NAMES if name.startswith('ssdlite_')]
 MODULES = sorted('.'.join(('mmodeconf', *path.relative_to(BASES).with_suffix('').parts))
-                 for path in BASES.glob('*/*.py') if path.stem != '__init__' and path.parent.name != 'suites')
+                 for path in BASES.glob('*/*.py') if path.stem != '__init__')
 
 
 @pytest.fixture(scope='module')

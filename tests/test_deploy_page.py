@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.speed.loads import settle
+from benchmarks.speed.workloads import calibrate_norms
 from mobileode_mm.data.mini import make_mini_data
 from mobileode_mm.runs.checks import build_model, config_scope
 from mobileode_mm.runs.config import load_config
@@ -38,7 +38,7 @@ def checkout(tmp_path_factory):
     with config_scope(cfg):
         torch.manual_seed(0)
         model = build_model(cfg)
-    settle(model, lambda: model(torch.randn(4, 3, 192, 192), mode='tensor'))
+    calibrate_norms(model, lambda: model(torch.randn(4, 3, 192, 192), mode='tensor'))
     work = folder / 'work_dirs/demo'
     work.mkdir(parents=True)
     classes = tuple('0123456789')

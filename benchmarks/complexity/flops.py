@@ -3,7 +3,7 @@ import argparse
 import contextlib
 import sys
 
-from mobileode_mm.cli import Options
+from mobileode_mm.commands.options import Options
 from mobileode_mm.errors import InputError
 
 from ..output import table

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from mobileode_mm.errors import InputError
 from mobileode_mm.runs.checks import build_model, config_scope
-from mobileode_mm.runs.config import load_config
-from mobileode_mm.runs.runner import type_name
+from mobileode_mm.runs.config import load_config, type_name
 
 from .counting import Complexity, count
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from mobileode_mm.deploy.images import samples
 
 from mobileode_mm.deploy import parity, tasks
 from mobileode_mm.deploy.exporting import deployed_copy
 from mobileode_mm.deploy.formats import Run, load, needed, onnx_metadata
+from mobileode_mm.deploy.inputs import samples
 from mobileode_mm.engine.compiling import fault_of_compiler
 from mobileode_mm.errors import InputError
 from mobileode_mm.inference.inferencer import Inferencer
@@ -93,7 +93,7 @@ def _variants(entry: Entry, threads: int, trust: bool) -> dict[str, tuple[Callab
     size = json.loads(metadata['size'])
     if size is None:
         raise InputError(f'{path} takes images of any size; to time it against others, export it with a fixed one')
-    inferencer = Inferencer(entry.config, entry.checkpoint, 'cpu', trust)
+    inferencer = Inferencer(entry.config, entry.checkpoint, 'cpu', trust, deploy=False)
     if (inferencer.task, list(inferencer.classes)) != (metadata['task'], json.loads(metadata['classes'])):
         raise InputError(f'{path} is not of {entry.config}: the task or the classes differ')
     kind = next(kind for kind in tasks.TASKS[inferencer.task] if json.loads(metadata['outputs']) == [*kind.outputs])

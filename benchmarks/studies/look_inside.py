@@ -6,7 +6,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 
 from mobileode_mm.analysis.inside import plot_feature_maps, plot_steps, plot_trajectory
-from mobileode_mm.cli import add_reading_options
+from mobileode_mm.commands.options import add_reading_options
 from mobileode_mm.errors import InputError
 from mobileode_mm.inference.inferencer import Inferencer
 from mobileode_mm.runs.checks import check_new, check_writable
@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f'--out {out}: the name must end in .png')
     check_new(str(out), '--out')
     check_writable(str(out.parent), 'folder', '--out')
-    inferencer = Inferencer(args.config, args.checkpoint, 'cpu', args.trust_checkpoint, args.cfg_options)
+    inferencer = Inferencer(args.config, args.checkpoint, 'cpu', args.trust_checkpoint, args.cfg_options,
+                            deploy=False)
     out.parent.mkdir(parents=True, exist_ok=True)
     if args.what == 'steps':
         plot_steps(inferencer.model, out)

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import torch
-from mobileode_mm.cores import usable_cores
+
+from mobileode_mm.runs.processes import usable_cores
 
 from .. import ROOT
 

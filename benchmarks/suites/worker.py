@@ -26,7 +26,7 @@ from mobileode_mm.memory import keep_freed_memory
 from mobileode_mm.runs.checks import build_model, check_parts, check_run, config_scope
 from mobileode_mm.runs.config import load_config
 from mobileode_mm.runs.processes import ReportedElsewhere
-from mobileode_mm.runs.runner import settle_dataloaders
+from mobileode_mm.runs.runner import fix_dataloaders
 
 from ..complexity import count
 from ..machine import describe_machine, seconds_of_others
@@ -117,7 +117,7 @@ def latency(folder: Path, launcher: str) -> None:
 
 def _load(network: dict) -> Config:
     cfg = load_config(network['config'], network['cfg_options'])
-    settle_dataloaders(cfg)
+    fix_dataloaders(cfg)
     return cfg
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.speed.loads import settle
 from mmengine.model import revert_sync_batchnorm
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import mobileode_mm
+from benchmarks.speed.workloads import calibrate_norms
 from mobileode_mm.backbones import MobileNetV1, MobileODEV1, MobileODEV2
 from mobileode_mm.ode import SOLVERS, ChannelwiseODESolver, DeployedODESolver, PositionNorm
 from mobileode_mm.runs.checks import build_model, config_scope
@@ -50,7 +50,7 @@ def trained(network, size=SIZE):
     torch.manual_seed(0)
     network = revert_sync_batchnorm(network)
     # Large enough that no variance is one of a few values: near zero it would enlarge every rounding.
-    settle(network, lambda: network(torch.randn(8, 3, 2 * size, 2 * size)))
+    calibrate_norms(network, lambda: network(torch.randn(8, 3, 2 * size, 2 * size)))
     return network.eval()
 
 
@@ -74,7 +74,7 @@ def from_config(name):
 def model(request):
     """A toolbox's whole model, its name and images for it."""
     network = from_config(request.param)
-    settle(network, lambda: network(torch.randn(4, 3, 320, 320), mode='tensor'))
+    calibrate_norms(network, lambda: network(torch.randn(4, 3, 320, 320), mode='tensor'))
     return network.eval().double(), request.param, torch.randn(2, 3, 96, 96).double()
 
 
@@ -123,7 +123,7 @@ def test_options_of_the_backbone(kwargs):
 def test_one_solver(widths, norm, solver, backend, dtype):
     torch.manual_seed(0)
     cos = ChannelwiseODESolver(*widths, grid_size=(5, 4), norm=norm, solver=solver, backend=backend).to(dtype)
-    settle(cos, lambda: cos(torch.randn(4, widths[0], 5, 4, dtype=dtype)))
+    calibrate_norms(cos, lambda: cos(torch.randn(4, widths[0], 5, 4, dtype=dtype)))
     cos.delta_t.data[0] = 0.1  # under 1/L: clamped
     x = torch.randn(2, widths[0], 5, 4, dtype=dtype)
     cos.eval()

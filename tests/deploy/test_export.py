@@ -18,8 +18,8 @@ pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
 pytest.importorskip('onnxscript', reason='the extra "deploy" is not installed')
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
-from benchmarks.speed.loads import settle  # noqa: E402
 
+from benchmarks.speed.workloads import calibrate_norms  # noqa: E402
 from mobileode_mm.apis import Inferencer  # noqa: E402
 from mobileode_mm.cli import main  # noqa: E402
 from mobileode_mm.deploy import export  # noqa: E402
@@ -58,7 +58,7 @@ def place(tmp_path_factory):
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=0.1)
-        settle(model, lambda model=model: model(torch.randn(4, 3, 192, 192), mode='tensor'))
+        calibrate_norms(model, lambda model=model: model(torch.randn(4, 3, 192, 192), mode='tensor'))
         classes = ('ground', *CLASSES) if task == 'segmentation' else CLASSES
         torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=classes))),
                    folder / f'{task}.pth')
