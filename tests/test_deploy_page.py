@@ -59,7 +59,7 @@ def test_the_six_commands_run_in_order(checkout):
     assert len(list((device / 'predictions/drawn').glob('*.jpg'))) == 4
     assert len(list((device / 'weights').glob('*.pth'))) == 1
     assert (device / 'detector.int8.onnx').stat().st_size < 0.4 * (device / 'detector.onnx').stat().st_size
-    pictures = [json.loads(line)['image'] for line in done.stdout.splitlines() if line.startswith('{"image"')]
-    assert len(pictures) == 4
+    images = [json.loads(line)['image'] for line in done.stdout.splitlines() if line.startswith('{"image"')]
+    assert len(images) == 4
     table = [line for line in done.stdout.splitlines() if line.startswith('| ssdlite_mobileode_mini | ')]
     assert [line.split(' | ')[1] for line in table] == ['eager', 'deploy form', 'compiled', 'onnx', 'onnx int8']

@@ -23,11 +23,11 @@ def checkout(tmp_path):
     (tmp_path / 'demo').mkdir()
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')
     (tmp_path / 'mmodeconf').symlink_to(ROOT / 'mmodeconf')
-    pictures = tmp_path / 'data/mini/coco/val2017'
-    pictures.mkdir(parents=True)
+    images = tmp_path / 'data/mini/coco/val2017'
+    images.mkdir(parents=True)
     for number in range(3):
         pixels = np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8)
-        Image.fromarray(pixels).save(pictures / f'{number}.jpg')
+        Image.fromarray(pixels).save(images / f'{number}.jpg')
     return tmp_path
 
 

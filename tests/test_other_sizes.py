@@ -69,7 +69,7 @@ def test_sensible_predictions_at_another_size(trained, digits, size):
     model, path = trained
     _, (images, labels) = digits(size)
     loaded = create_model('mobileode_v1', path, input_size=size, **SMALL).eval()
-    # Grids resampled once, on load, and for every picture are the same grids.
+    # Grids resampled once, on load, and for every image are the same grids.
     torch.testing.assert_close(logits(loaded, images), logits(model, images), rtol=1e-4, atol=1e-4)
     # Chance is 0.1. Measured: 0.94 at the training's size, 0.73, 0.74 and 0.78 at these.
     assert accuracy(loaded, images, labels) > 0.6

@@ -45,8 +45,8 @@ class AsReleasedSolver(nn.Module):
             y = y + step * (-y + drive)
         y = y + start
         if batch == 1 and y.requires_grad:
-            # torch 2.11 on CPUs: of one picture, batch norm's backward pass misreads a gradient in channels_last memory
-            # whose stride over the single picture is not the usual one, as the permutation below gives it.
+            # torch 2.11 on CPUs: of one image, batch norm's backward pass misreads a gradient in channels_last memory
+            # whose stride over the single image is not the usual one, as the permutation below gives it.
             y.register_hook(Tensor.contiguous)
         y = y.view(batch, height, width, self.side ** 2)
         return y.permute(0, 3, 1, 2).contiguous()

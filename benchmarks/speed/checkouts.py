@@ -62,6 +62,8 @@ def _ask(worker: subprocess.Popen, question: str):
 
 def _work() -> None:
     """Answer with the machine, or with the milliseconds of a call, for each line of the input."""
+    from mobileode_mm.memory import keep_freed_memory
+    keep_freed_memory()  # as the commands do
     steps = _steps()
     for step in steps.values():
         for _ in range(3):

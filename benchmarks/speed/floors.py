@@ -129,7 +129,7 @@ def profile_network(name: str, size: tuple[int, int], batch: int, train: bool, r
     Args:
         name: Backbone by name, one of this project's.
         size: Height and width.
-        batch: Pictures.
+        batch: Images.
         train: Forward and backward, else forward.
         rounds: Samples of each part.
         machine: For the floors.

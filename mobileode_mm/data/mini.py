@@ -7,8 +7,8 @@ from pathlib import Path
 from ..errors import InputError
 from .finished import finished_folder
 from .layouts import SPLITS, TASKS, Writer, write_class_folders, write_coco, write_voc
+from .originals import load_sources
 from .scenes import MINI_CLASSES
-from .sources import load_sources
 
 #: Numbers of train and val images.
 COUNTS = {'detection': (800, 100), 'segmentation': (400, 60), 'classification': (12000, 500)}

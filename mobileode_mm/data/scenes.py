@@ -75,7 +75,7 @@ def paint_scene(rng, sources, size, count):
 
     Args:
         rng: ``numpy.random.Generator``.
-        sources: :class:`~mobileode_mm.data.sources.Sources` of the split.
+        sources: :class:`~mobileode_mm.data.originals.Sources` of the split.
         size: (height, width) of the image, at least 200 each.
         count: number of digits.
 

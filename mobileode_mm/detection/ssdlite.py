@@ -63,7 +63,7 @@ class SSDLite(Deployable, SingleStageDetector):
             if abs(height / stride_h - rows) >= 1 or abs(width / stride_w - columns) >= 1:
                 raise InputError(
                     f'{type(self.backbone).__name__} gives maps of {[tuple(x.shape[2:]) for x in features]} '
-                    f'for a image of {(height, width)}, but the anchors have the strides {strides}. Set '
+                    f'for an image of {(height, width)}, but the anchors have the strides {strides}. Set '
                     'model.backbone.out_indices to the stages of these strides.')
         return self.neck(features)
 

@@ -21,7 +21,7 @@ class SSDLiteHead(SSDHead):
       the processes, as in mmdet's other heads. In one process the two are the same to the last digit;
     - a wrong number of maps: the stock head drops the surplus silently.
 
-    As in the stock head, a image without objects has no loss of its own: hard negatives are taken 3 to each
+    As in the stock head, an image without objects has no loss of its own: hard negatives are taken 3 to each
     positive, and there are none.
 
     Args:

@@ -1,4 +1,5 @@
 """What training and testing share: a config made ready, its Runner, the first lines of the log, faults in the run."""
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,11 +115,16 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
     """Around ``runner.train()`` or ``runner.test()``.
 
     A file that fails to load becomes one message, and so does what the config names wrongly and is built only now
-    (schedules). The progress bar goes away.
+    (schedules). The progress bar goes away. What the package logs of itself, such as who computes the solvers and
+    why, is in the run's log.
 
     Raises:
         InputError: In the place of such an error.
     """
+    log = logging.getLogger('mobileode_mm')
+    before = log.handlers, log.level, log.propagate
+    log.handlers, log.propagate = list(runner.logger.handlers), False
+    log.setLevel(logging.INFO)
     try:
         yield
     except Exception as error:
@@ -128,6 +134,8 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
             raise
         raise InputError(fault) from error
     finally:
+        log.handlers, level, log.propagate = before
+        log.setLevel(level)
         for hook in runner.hooks:
             if isinstance(hook, ProgressBarHook):
                 hook.close()

@@ -86,22 +86,22 @@ def test_predictions_are_those_of_mmpretrain_s_classifier(small):
         backbone=dict(type='MobileODEV1', widen_factor=0.5, input_size=32), neck=dict(type='GlobalAveragePooling'),
         head=dict(type='LinearClsHead', num_classes=10, in_channels=small.head.in_channels))
     assert stock.load_state_dict(small.state_dict(), strict=True)
-    pictures = torch.randn(3, 3, 32, 32)
+    images = torch.randn(3, 3, 32, 32)
     with torch.no_grad():
-        expected = stock.eval().predict(pictures)
-        found = small.eval().predict(pictures)
+        expected = stock.eval().predict(images)
+        found = small.eval().predict(images)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one.pred_score, other.pred_score)
         assert one.pred_label == other.pred_label
 
 
 def test_loss_is_label_smoothed_cross_entropy(small):
-    pictures, labels = torch.randn(4, 3, 32, 32), torch.tensor([3, 0, 9, 3])
+    images, labels = torch.randn(4, 3, 32, 32), torch.tensor([3, 0, 9, 3])
     samples = [DataSample().set_gt_label(label) for label in labels]
     with torch.no_grad():
         small.eval()
-        loss = small.loss(pictures, samples)['loss']
-        expected = F.cross_entropy(small(pictures), labels, label_smoothing=0.1)
+        loss = small.loss(images, samples)['loss']
+        expected = F.cross_entropy(small(images), labels, label_smoothing=0.1)
     torch.testing.assert_close(loss, expected)
 
 

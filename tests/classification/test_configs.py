@@ -15,7 +15,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from mobileode_mm.cli import train_main
+from mobileode_mm.cli import main
 from mobileode_mm.data import MINI_CLASSES
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -257,7 +257,7 @@ def test_cifar_images(name, configs, cifar):
 def test_absent_data_is_said_in_one_message(name, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('MOBILEODE_DATA', str(tmp_path / 'nowhere'))
-    assert train_main([str(PATHS[name]), '--work-dir', str(tmp_path / 'work')]) == 2
+    assert main(['train', str(PATHS[name]), '--work-dir', str(tmp_path / 'work')]) == 2
     message = capsys.readouterr().err
     assert f'there is no {tmp_path}/nowhere/{folder}' in message
     assert f'{name}_mini.py' in message

@@ -28,7 +28,7 @@ def detector():
 
 
 def batch(sizes, *truths):
-    """What a dataloader gives: pictures of these sizes and their samples."""
+    """What a dataloader gives: images of these sizes and their samples."""
     inputs, samples = [], []
     generator = torch.Generator().manual_seed(0)
     for size, boxes in zip(sizes, truths, strict=True):
@@ -75,13 +75,13 @@ def test_predicts_in_mmdets_format(detector, size):
         assert set(found.keys()) == {'bboxes', 'scores', 'labels'}
         assert found.bboxes.shape == (len(found), 4) and 0 < len(found) <= 200
         assert found.bboxes.min() >= 0
-        # In the pixels of the original picture, which was twice as large.
+        # In the pixels of the original image, which was twice as large.
         assert found.bboxes[:, 2].max() <= 2 * size[1] and found.bboxes[:, 3].max() <= 2 * size[0]
         assert (found.scores.diff() <= 0).all() and found.labels.max() < 10
 
 
 def test_learns_one_batch():
-    """The loss of one picture with two boxes falls to a small part, and the boxes are found."""
+    """The loss of one image with two boxes falls to a small part, and the boxes are found."""
     detector = build(**{'model.backbone.widen_factor': 0.25})
     detector.train()
     boxes = [(20, 20, 60, 60), (90, 70, 150, 150)]
@@ -139,7 +139,7 @@ def test_agreeing_widths_may_be_typed():
 
 @pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
 def test_one_image_a_batch(norm):
-    """In a single process a synchronised norm sees one picture too."""
+    """In a single process a synchronised norm sees one image too."""
     detector = build(**{'model.bbox_head.norm_cfg': dict(type=norm)}).train()
     with pytest.raises(InputError, match=r'train_dataloader\.batch_size to 2 or more'):
         loss(detector, batch([(96, 96)], []))

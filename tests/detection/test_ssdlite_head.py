@@ -8,6 +8,7 @@ import torch
 from mmdet.models.dense_heads import SSDHead
 from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
 from mobileode_mm.detection import SSDLiteHead
@@ -35,6 +36,13 @@ SETTINGS = dict(
         nms_pre=1000, nms=dict(type='nms', iou_threshold=0.45), min_bbox_size=0, score_thr=0.02,
         max_per_img=20))
 META = dict(img_shape=SIZE, pad_shape=SIZE, ori_shape=(256, 240), scale_factor=(0.5, 0.5))
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    """The head's parts are found in mmdet, whatever ran in this process before."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
 
 
 @pytest.fixture
@@ -81,7 +89,7 @@ def test_loss_and_gradients_are_the_stock_ones(heads, targets):
         assert losses[name].isfinite().all()
     for ours, stock in zip(gradients, stock_gradients, strict=True):
         assert torch.equal(ours, stock)
-    # Hard negatives are counted by the positives: a picture without objects weighs, and breaks, nothing.
+    # Hard negatives are counted by the positives: an image without objects weighs, and breaks, nothing.
     for image, target in enumerate(targets):
         assert (losses['loss_cls'][image] > 0) == (len(target) > 0)
 

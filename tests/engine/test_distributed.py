@@ -106,10 +106,10 @@ def test_only_a_network_that_asks_is_synchronised():
 
 
 def test_which_norms_need_more_than_one_picture(two_processes):
-    """By the norms themselves: in one process all batch norms raise; in two, those that see one picture only."""
-    def raises(norm, pictures=1):
+    """By the norms themselves: in one process all batch norms raise; in two, those that see one image only."""
+    def raises(norm, images=1):
         try:
-            norm(torch.randn(pictures, 2, 1, 1))
+            norm(torch.randn(images, 2, 1, 1))
         except ValueError:
             return True
         return False

@@ -3,6 +3,7 @@ import pickle
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 from mobileode_mm.apis import Inferencer
 from mobileode_mm.apis import test as evaluate
@@ -17,16 +18,26 @@ model = dict(
     backbone=dict(_delete_=True, type='mobileode_mm.MobileODEV1', widen_factor=0.125, input_size=64),
     head=dict(in_channels=9))
 train_cfg = dict(max_epochs=1)
+train_dataloader = val_dataloader = test_dataloader = dict(num_workers=0, persistent_workers=False)
 custom_hooks = [dict(type='EMAHook', momentum=0.1)]
 '''
 SAYS = 'FittedClassifier is tested in its deploy form'
 
 
-@pytest.fixture
-def checkpoint(place):
-    (place / 'ours.py').write_text(CONFIG)
-    assert main(['train', 'ours.py', '--work-dir', 'run']) == 0
-    return 'run/epoch_1.pth'
+@pytest.fixture(scope='module')
+def place(shared_place, run):
+    """A folder with a config and its checkpoint."""
+    (shared_place / 'ours.py').write_text(CONFIG)
+    status, _, errors = run(shared_place, 'train.py', 'ours.py', '--work-dir', 'run')
+    assert status == 0, errors
+    return shared_place
+
+
+@pytest.fixture(autouse=True)
+def checkpoint(place, monkeypatch):
+    monkeypatch.chdir(place)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield 'run/epoch_1.pth'
 
 
 def log_of(folder):
@@ -53,6 +64,14 @@ def test_same_metrics_in_either_form(checkpoint, place):
 def test_the_flag_leaves_the_network_as_it_was_trained(checkpoint, place):
     assert main(['test', 'ours.py', checkpoint, '--work-dir', 'whole', '--no-deploy']) == 0
     assert SAYS not in log_of(place / 'whole')
+
+
+def test_the_log_says_once_why_a_backend_declines(checkpoint, place, run):
+    status, _, errors = run(place, 'test.py', 'ours.py', checkpoint, '--work-dir', 'declined', '--no-deploy',
+                            '--cfg-options', 'model.backbone.solver=heun')
+    assert status == 0, errors
+    reason = "ChannelwiseODESolver runs by operators: cpu: the kernels take Euler steps, and the solver is 'heun'"
+    assert log_of(place / 'declined').count(reason) == 1
 
 
 def test_the_inferencer_has_either_form(checkpoint, place):

@@ -1,4 +1,4 @@
-"""The segmentor: widths that follow, dilation, training, whole inference on pictures of any size."""
+"""The segmentor: widths that follow, dilation, training, whole inference on images of any size."""
 from pathlib import Path
 
 import pytest
@@ -56,7 +56,7 @@ def segmentor():
 
 
 def batch(count, size, label=None):
-    """What a dataloader gives: pictures and label maps of one size."""
+    """What a dataloader gives: images and label maps of one size."""
     generator = torch.Generator().manual_seed(0)
     inputs, samples = [], []
     for _ in range(count):
@@ -128,9 +128,9 @@ def test_dilation_keeps_the_strided_network_s_values(strides, dilations):
     strided = MODELS.build(common).eval()
     dilated = MODELS.build(dict(common, strides=strides, dilations=dilations)).eval()
     dilated.load_state_dict(strided.state_dict())
-    picture = torch.randn(1, 3, 256, 256)
+    image = torch.randn(1, 3, 256, 256)
     with torch.no_grad():
-        coarse, fine = strided(picture)[0], dilated(picture)[0]
+        coarse, fine = strided(image)[0], dilated(image)[0]
     step = fine.shape[-1] // coarse.shape[-1]
     assert step == (4 if strides[4] == 1 else 2)
     torch.testing.assert_close(fine[..., ::step, ::step], coarse, rtol=1e-4, atol=1e-5)
@@ -185,7 +185,7 @@ def test_whole_inference_of_any_size(size, norm):
 
 
 def test_whole_inference_scales_back_to_the_picture(segmentor):
-    """A picture that the pipeline has resized: predictions have the size of the file."""
+    """A image that the pipeline has resized: predictions have the size of the file."""
     data = batch(1, (120, 150))
     data['data_samples'][0].set_metainfo(dict(ori_shape=(375, 469), img_shape=(120, 150), pad_shape=(120, 150)))
     assert segmentor.eval().test_step(data)[0].pred_sem_seg.data.shape == (1, 375, 469)

@@ -1,7 +1,7 @@
 """Run an exported detector, segmentor or classifier: ``python run_onnx.py MODEL IMAGE...``.
 
 Needs onnxruntime, numpy and Pillow, and nothing else: take the file along with the model. Prints one JSON line for each
-picture. All that it has to know is in the model's metadata.
+image. All that it has to know is in the model's metadata.
 """
 import argparse
 import json
@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 
 def read(path):
-    """Pixels (H, W, 3), uint8, RGB, of the upright picture."""
+    """Pixels (H, W, 3), uint8, RGB, of the upright image."""
     return np.asarray(ImageOps.exif_transpose(Image.open(path)).convert('RGB'))
 
 
@@ -33,7 +33,7 @@ def resize(image, height, width):
 
 
 def prepare(image, steps):
-    """The network's picture, and the height and width of its part that is not padding."""
+    """The network's image, and the height and width of its part that is not padding."""
     used = image.shape[:2]
     for step in steps:
         (kind, value), (height, width) = *step.items(), image.shape[:2]
@@ -56,7 +56,7 @@ def prepare(image, steps):
 
 
 def result(outputs, meta, used, size, threshold):
-    """What was found, in pixels of the picture of ``size`` (height, width)."""
+    """What was found, in pixels of the image of ``size`` (height, width)."""
     classes = json.loads(meta['classes'])
     if meta['task'] == 'classification':
         scores = outputs['scores'][0]
@@ -75,7 +75,7 @@ def result(outputs, meta, used, size, threshold):
 
 
 def main():
-    parser = argparse.ArgumentParser(description='Run an exported network; prints a JSON line for each picture.')
+    parser = argparse.ArgumentParser(description='Run an exported network; prints a JSON line for each image.')
     parser.add_argument('model')
     parser.add_argument('images', nargs='+', metavar='IMAGE')
     parser.add_argument('--score-thr', type=float, default=0.3, help='leave out boxes under this score (default: 0.3)')
