@@ -4,11 +4,13 @@ Run as a script by a Python that has everything but this project: ``python bench
 Each checkout gets a process that stays, is asked for one sample at a time, and sleeps while the other works.
 """
 import argparse
+import contextlib
 import json
 import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -48,16 +50,21 @@ def main() -> None:
 
 def _start(folder: Path, threads: int) -> subprocess.Popen:
     environment = {**os.environ, 'PYTHONPATH': str(folder), 'OMP_NUM_THREADS': str(threads)}
-    return subprocess.Popen([sys.executable, __file__, '--worker'], cwd=folder, env=environment, text=True,
-                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    errors = tempfile.TemporaryFile('w+')  # read where the worker ends
+    worker = subprocess.Popen([sys.executable, __file__, '--worker'], cwd=folder, env=environment, text=True,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+    worker.errors = errors
+    return worker
 
 
 def _ask(worker: subprocess.Popen, question: str):
-    print(question, file=worker.stdin, flush=True)
-    for line in worker.stdout:
-        if line.startswith('answer: '):
-            return json.loads(line.removeprefix('answer: '))
-    raise SystemExit(f'a worker ended with {worker.wait()}')
+    with contextlib.suppress(BrokenPipeError):
+        print(question, file=worker.stdin, flush=True)
+        for line in worker.stdout:
+            if line.startswith('answer: '):
+                return json.loads(line.removeprefix('answer: '))
+    worker.errors.seek(0)
+    raise SystemExit(f'a worker ended with status {worker.wait()}:\n{worker.errors.read()[-2000:]}')
 
 
 def _work() -> None:

@@ -44,6 +44,23 @@ def test_declared_channels_and_strides_are_real(cls, layout, size):
     assert feature_channels(picked) == (backbone.out_channels[4], backbone.out_channels[3])
 
 
+@pytest.mark.parametrize('deploy', [False, True])
+@pytest.mark.parametrize('cls', BACKBONES)
+def test_any_user_gets_the_fast_memory_layout(cls, deploy):
+    """An ordinary batch runs as one in channels_last memory does, to the bit, and so do all maps after it."""
+    torch.manual_seed(0)
+    backbone = small(cls, out_indices=(1, 5)).eval()
+    if deploy:
+        backbone.switch_to_deploy()
+    x, seen = torch.randn(1, 3, 64, 64), []
+    backbone.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        outputs, expected = backbone(x), backbone(x.contiguous(memory_format=torch.channels_last))
+    assert all(batch.is_contiguous(memory_format=torch.channels_last) for batch in seen)
+    assert outputs[0].is_contiguous(memory_format=torch.channels_last)
+    assert all(torch.equal(a, b) for a, b in zip(outputs, expected, strict=True))
+
+
 @pytest.mark.parametrize('cls, kwargs, classes, expected', [
     (MobileODEV1, dict(input_size=32, **CIFAR), 10, 614_034),
     (MobileODEV1, dict(input_size=32, **CIFAR), 1000, 1_185_264),

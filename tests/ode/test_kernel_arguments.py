@@ -11,7 +11,7 @@ B, P, Q, H, W, L = 2, 3, 4, 2, 3, 2
 NORMS = {'position': (H, W), 'channel': (Q**2, )}
 #: Arguments of each operator, in order; those after the bar may be left out.
 ARGUMENTS = {
-    'cos_infer': 'x matrices step_lengths weight bias mean variance eps least_step',
+    'cos_eval': 'x matrices step_lengths weight bias mean variance eps least_step',
     'cos_deployed': 'x transitions step_lengths scale shift after_scale after_shift residual',
     'cos_train': 'x matrices step_lengths weight bias eps',
     'cos_train fixed': 'x matrices step_lengths weight bias eps mean variance',
@@ -54,7 +54,7 @@ def test_tensors_that_do_not_fit(name, key, norm, change):
         key = 'matrices|transitions|y_grad'  # every other argument is of another type then
     elif key == 'x' and given['x'].dim() == 4:  # another map: what belongs to the old one does not fit
         key = 'x|weight|scale|bias|y_grad|residual'
-        if norm == 'channel' and name in ('cos_infer', 'cos_train', 'cos_train fixed'):
+        if norm == 'channel' and name in ('cos_eval', 'cos_train', 'cos_train fixed'):
             return  # which serve maps of any size
     elif key == 'weight' or key == 'scale':
         key += '|bias|shift'
@@ -107,7 +107,7 @@ def test_arguments_that_come_together(name, without):
 
 def test_least_step_that_goes_back():
     with pytest.raises(RuntimeError, match='least_step is -1, must be 0 or more'):
-        call('cos_infer', arguments('cos_infer') | {'least_step': -1.0})
+        call('cos_eval', arguments('cos_eval') | {'least_step': -1.0})
 
 
 @pytest.mark.parametrize('norm, x', [('position', torch.ones(0, 1, H, W)), ('channel', torch.ones(0, 1, H, W)),
@@ -163,11 +163,11 @@ def test_as_torch_wants_operators(name, norm, dtype):
 
 
 def test_trained_form_equals_deploy_form():
-    given = arguments('cos_infer')
+    given = arguments('cos_eval')
     scale = given['weight'] / torch.sqrt(given['variance'] + given['eps'])
     folded = given['matrices'] + torch.eye(Q), given['step_lengths'].clamp(min=0.2), scale, \
         given['bias'] - given['mean'] * scale
-    torch.testing.assert_close(cpu_operators.cos_deployed(given['x'], *folded), *call('cos_infer', given))
+    torch.testing.assert_close(cpu_operators.cos_deployed(given['x'], *folded), *call('cos_eval', given))
 
 
 def test_gradients_are_differentiable_no_more():

@@ -163,7 +163,7 @@ def test_training_in_half_precision(shape, dtype, kind, poisoned):
 def test_training_streamed(shape, dtype, poisoned, monkeypatch):
     """The forward of batches that do not fit in one tile, in tiles of 16 rows."""
     monkeypatch.setattr(triton_operators, 'RESIDENT_TILE', 0)
-    monkeypatch.setattr(triton_operators, '_streamed_block', lambda *_: {'BLOCK': 16, 'num_warps': 4})
+    monkeypatch.setattr(triton_operators, 'streamed_block', lambda *_: {'BLOCK': 16, 'num_warps': 4})
     compare_training(shape, 'position', dtype)
 
 

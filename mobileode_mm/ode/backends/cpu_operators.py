@@ -22,11 +22,11 @@ from torch import Tensor
 from ..flops import teach_flop_counter
 from .build import LARGEST_SIDE, is_available
 
-__all__ = ['LARGEST_SIDE', 'cos_deployed', 'cos_infer', 'cos_train', 'cos_train_backward', 'is_available']
+__all__ = ['LARGEST_SIDE', 'cos_deployed', 'cos_eval', 'cos_train', 'cos_train_backward', 'is_available']
 
 _LIBRARY = torch.library.Library('mobileode', 'FRAGMENT')
 for _schema in (
-    'cos_infer(Tensor x, Tensor matrices, Tensor step_lengths, Tensor weight, Tensor bias, Tensor mean, '
+    'cos_eval(Tensor x, Tensor matrices, Tensor step_lengths, Tensor weight, Tensor bias, Tensor mean, '
     'Tensor variance, float eps, float least_step) -> Tensor',
     'cos_deployed(Tensor x, Tensor transitions, Tensor step_lengths, Tensor scale, Tensor shift, '
     'Tensor? after_scale=None, Tensor? after_shift=None, Tensor? residual=None) -> Tensor',
@@ -49,7 +49,7 @@ for _schema in (
 #:
 #: Returns:
 #:     Tensor: (B, q², H, W).
-cos_infer = torch.ops.mobileode.cos_infer.default
+cos_eval = torch.ops.mobileode.cos_eval.default
 
 #: The solver in its deploy form, and what may follow it in a network; no gradients.
 #:
@@ -99,7 +99,7 @@ def _empty(x: Tensor, channels: int) -> Tensor:
                                (height * width * channels, 1, width * channels, channels))
 
 
-@torch.library.register_fake('mobileode::cos_infer')
+@torch.library.register_fake('mobileode::cos_eval')
 @torch.library.register_fake('mobileode::cos_deployed')
 def _(x, matrices, *others):
     _check_devices(x, matrices, *others)
@@ -139,4 +139,4 @@ def _refuse(ctx, *_):
 torch.library.register_autograd('mobileode::cos_train', _backward, setup_context=_save)
 torch.library.register_autograd('mobileode::cos_train_backward', _refuse)
 _OPS = torch.ops.mobileode
-teach_flop_counter([_OPS.cos_infer, _OPS.cos_deployed, _OPS.cos_train], _OPS.cos_train_backward)
+teach_flop_counter([_OPS.cos_eval, _OPS.cos_deployed, _OPS.cos_train], _OPS.cos_train_backward)

@@ -144,7 +144,7 @@ def _types(x: Tensor) -> dict:
     return {'ROUND': storage, 'DOT': tl.float32 if INTERPRETED and storage is tl.bfloat16 else storage}
 
 
-def _streamed_block(x: Tensor, side_in: int, side: int) -> dict:
+def streamed_block(x: Tensor, side_in: int, side: int) -> dict:
     """Rows of a tile and its warps, for kernels that hold many tiles at once."""
     warps = 4 if max(side_in, side) <= 16 else 8
     return {'BLOCK': warps * 32 * (8 if x.dtype == torch.float32 else 16) // _padded(side), 'num_warps': warps}
@@ -254,7 +254,7 @@ def _forward_position(x, y, matrices, step_lengths, weight, bias, means, varianc
     states = x.new_empty((programs, batch * side ** 2), dtype=torch.float32)
     # One stage: loads must not be moved ahead of the stores of the pass before.
     kernels.position_forward_streamed[(programs,)](*tensors, states, *numbers, **shapes, num_stages=1,
-                                                   **_streamed_block(x, shapes['P'], side))
+                                                   **streamed_block(x, shapes['P'], side))
 
 
 def _backward_position(x, y_grad, x_grad, matrices, step_lengths, weight, bias, means, variances, eps):
@@ -272,7 +272,7 @@ def _backward_position(x, y_grad, x_grad, matrices, step_lengths, weight, bias, 
     kernels.position_backward[(programs,)](
         x, y_grad, x_grad, matrices, step_lengths, weight, bias, means, variances, weight_grad, bias_grad, matrix_parts,
         step_length_parts, states, state_grads, batch, area, num_steps, spacing, slots, float(batch * side ** 2), eps,
-        P=side_in, PB=_padded(side_in), Q=side, QB=_padded(side), **_types(x), **_streamed_block(x, side_in, side),
+        P=side_in, PB=_padded(side_in), Q=side, QB=_padded(side), **_types(x), **streamed_block(x, side_in, side),
         num_stages=1)
     return matrix_parts.sum(0), step_length_parts.sum(0), weight_grad, bias_grad
 

@@ -118,14 +118,14 @@ Tensor infer_checked(const Checks &checks, const Tensor &matrices, const Tensor 
   return y;
 }
 
-Tensor cos_infer(const Tensor &x, const Tensor &matrices, const Tensor &step_lengths, const Tensor &weight,
+Tensor cos_eval(const Tensor &x, const Tensor &matrices, const Tensor &step_lengths, const Tensor &weight,
                  const Tensor &bias, const Tensor &mean, const Tensor &variance, double eps, double least_step) {
-  Checks checks("cos_infer", x);
+  Checks checks("cos_eval", x);
   checks.solver("matrices", matrices, step_lengths);
   checks.norm("weight", weight, "bias", bias);
   checks.shape("mean", mean, weight.sizes());
   checks.shape("variance", variance, weight.sizes());
-  TORCH_CHECK(least_step >= 0, "cos_infer: least_step is ", least_step, ", must be 0 or more");
+  TORCH_CHECK(least_step >= 0, "cos_eval: least_step is ", least_step, ", must be 0 or more");
   return infer_checked(checks, matrices, step_lengths, weight, bias, mean, variance, eps, least_step);
 }
 
@@ -237,7 +237,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> cos_train_backward(
 }  // namespace mobileode
 
 TORCH_LIBRARY_IMPL(mobileode, CPU, m) {
-  m.impl("cos_infer", &mobileode::cos_infer);
+  m.impl("cos_eval", &mobileode::cos_eval);
   m.impl("cos_deployed", &mobileode::cos_deployed);
   m.impl("cos_train", &mobileode::cos_train);
   m.impl("cos_train_backward", &mobileode::cos_train_backward);
