@@ -55,6 +55,7 @@ def arguments(folder, *names):
             ('--model', *(str(folder / f'{name}{suffix}') for suffix in ('.py', '.pth', '.onnx')))]
 
 
+@pytest.mark.slow
 def test_times_both_in_one_run(place, tmp_path, capsys):
     out = tmp_path / 'out'
     assert main([*arguments(place, 'ours', 'twin'), '--rounds', '2', '--threads', '1', '--out', str(out)]) == 0
