@@ -28,24 +28,32 @@ def main() -> None:
     parser.add_argument('after', type=Path, help='folder of another')
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=15, help='samples of each variant (default: 15)')
+    parser.add_argument('--variants', nargs='+', choices=VARIANTS, default=VARIANTS, help='default: all')
     args = parser.parse_args()
     workers = {name: _start(folder.resolve(), args.threads)
                for name, folder in (('before', args.before), ('after', args.after))}
     machine = {name: _ask(worker, '') for name, worker in workers.items()}
-    samples = {(name, variant): [] for variant in VARIANTS for name in workers}
+    samples = {(name, variant): [] for variant in args.variants for name in workers}
     for _ in range(args.rounds):
         for name, variant in samples:
             samples[name, variant].append(_ask(workers[name], variant))
-    medians = {key: statistics.median(times) for key, times in samples.items()}
-    print(f'SSDLite with MobileODE V1, {SIDE} px, one image, training step of {BATCH} images; float32, {args.threads} '
-          f'threads, medians of {args.rounds}; {machine["after"]}\n')
-    print('| | before, ms | after, ms | after / before | after / before, eager |\n|---|---|---|---|---|')
-    for variant in VARIANTS:
-        before, after = medians['before', variant], medians['after', variant]
+
+    def row(title: str, before: str, after: str) -> str:
+        before, after = samples['before', before], samples['after', after]
         # Sample by sample, so that what both suffered falls out.
-        ratio = statistics.median(b / a for a, b in zip(samples['before', variant], samples['after', variant]))
-        eager = '' if variant == 'training step' else f'{after / medians["before", "eager"]:.2f}'
-        print(f'| {variant} | {before:.1f} | {after:.1f} | {ratio:.2f} | {eager} |')
+        ratios = [b / a for a, b in zip(before, after)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        return (f'| {title} | {statistics.median(before):.1f} | {statistics.median(after):.1f} | {middle:.2f} '
+                f'({low:.2f} to {high:.2f}) |')
+
+    print(f'SSDLite with MobileODE V1, {SIDE} px, one image, training step of {BATCH} images; float32, {args.threads} '
+          f'threads, {args.rounds} rounds; {machine["after"]}\n')
+    print('| | before, ms | after, ms | after / before (quartiles) |\n|---|---|---|---|')
+    for variant in args.variants:
+        print(row(variant, variant, variant))
+    for before, after in (('eager', 'deploy'), ('compiled', 'deploy, compiled')):
+        if {before, after} <= {*args.variants}:
+            print(row(f'{before} before, {after} after', before, after))
 
 
 def _start(folder: Path, threads: int) -> subprocess.Popen:
