@@ -39,6 +39,7 @@ def run_cells(checkout):
                           cwd=checkout / 'demo', env={**environment, 'PYTHONPATH': str(ROOT)}, capture_output=True)
 
 
+@pytest.mark.slow
 def test_it_runs_from_top_to_bottom(checkout):
     cfg = load_config(ROOT / 'configs/ssdlite_mobileode_mini.py')
     with config_scope(cfg):

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mobileode_mm.ode import is_watched
 from mobileode_mm.ode.backends import conditions, forced_backend, log_once
+from mobileode_mm.ode.tracing import assume_constant_result
 
 #: oneDNN's name and arguments of the activations that it takes with a convolution.
 _ACTIVATIONS = {
@@ -87,6 +88,6 @@ def _is_channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
-@torch.compiler.assume_constant_result
+@assume_constant_result
 def _has_onednn() -> bool:
     return torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled()

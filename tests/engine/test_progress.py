@@ -11,6 +11,8 @@ import sys
 import termios
 import time
 
+import pytest
+
 SCRIPT = '''
 import importlib.util, os, signal, sys, time, warnings
 spec = importlib.util.spec_from_file_location('toy', {toy!r})
@@ -164,6 +166,7 @@ def test_bar_on_a_terminal(tmp_path, toy):
     assert '\x1b' not in _log(tmp_path) and '━' not in _log(tmp_path)
 
 
+@pytest.mark.slow
 def test_iterations_and_test_on_a_narrow_terminal_with_workers_and_errors_in_a_file(tmp_path, toy):
     script = _script(tmp_path, toy, 'runner.train(); runner.test()', each_iteration='time.sleep(.02)',
                      changes='''

@@ -8,6 +8,7 @@ import torch
 
 from mobileode_mm.checkpoints.released import rename_cvnets_entries
 from mobileode_mm.ode import SOLVERS, ChannelwiseODESolver, PositionNorm, cos_naive
+from mobileode_mm.ode.tracing import assume_constant_result
 
 DATA = Path(__file__).parents[1] / 'fixtures'
 COS_FILES = sorted(DATA.glob('cos_*.npz'))
@@ -182,3 +183,8 @@ def test_bad_arguments_are_named(arguments, words):
     with pytest.raises(ValueError) as error:
         ChannelwiseODESolver(**arguments)
     assert all(word in str(error.value) for word in words)
+
+
+def test_a_constant_of_the_compiler_is_what_torch_has_for_it():
+    ours, theirs = assume_constant_result(lambda: 0), torch.compiler.assume_constant_result(lambda: 0)
+    assert vars(ours) == vars(theirs) != {}

@@ -375,6 +375,7 @@ class Breaker(Hook):
     ('SegmentationClass/train_3.png', 'truncate', 'became unusable'),
     pytest.param('JPEGImages/train_3.jpg', 'remove', 'vanished', marks=pytest.mark.slow),
 ])
+@pytest.mark.slow
 def test_image_that_breaks_during_the_run(path, how, reported, place, run):
     (place / 'breaker.py').write_text(BREAKER)
     (place / 'mine.py').write_text(

@@ -6,6 +6,7 @@ import socket
 import pytest
 
 
+@pytest.mark.slow
 def test_two_processes_train(shared_place, run):
     # Norms of the segmentor are synchronised.
     status, log, err = run(shared_place, 'dist_train.sh', 'segmentation.py', 2, '--work-dir', 'two',
@@ -46,6 +47,7 @@ def test_two_machines_train(shared_place, start):
     assert (shared_place / 'machines/epoch_1.pth').is_file()
 
 
+@pytest.mark.slow
 def test_bad_input_is_reported_once(shared_place, run):
     status, log, err = run(shared_place, 'dist_train.sh', 'segmentation.py', 2, '--work-dir', 'reported_once',
                            '--cfg-options', 'model.decode_head.num_classes=7')

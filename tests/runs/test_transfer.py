@@ -31,6 +31,7 @@ def classifier(place):
 
 
 @pytest.mark.parametrize('by', ['flag', 'config'])
+@pytest.mark.slow
 def test_a_classifiers_backbone_starts_a_detector(classifier, place, capsys, by):
     arguments = ['--load-backbone', 'classifier.pth']
     if by == 'config':

@@ -10,8 +10,9 @@ import logging
 import os
 from types import ModuleType
 
-import torch
 from torch import Tensor, nn
+
+from ..tracing import assume_constant_result
 
 VARIABLE = 'MOBILEODE_BACKEND'
 #: Every backend: its module here.
@@ -94,7 +95,7 @@ def select(layer: Dispatched, x: Tensor) -> tuple[ModuleType, str]:
     raise AssertionError(f'no backend takes what {layer.candidates[-1]} has to take')
 
 
-@torch.compiler.assume_constant_result
+@assume_constant_result
 def forced_backend() -> str:
     """The backend that the environment forces, or ''.
 
@@ -107,7 +108,7 @@ def forced_backend() -> str:
     return name
 
 
-@torch.compiler.assume_constant_result
+@assume_constant_result
 def log_once(line: str) -> None:
     """Log a line, the first time that it comes up in this process."""
     if line not in _logged:

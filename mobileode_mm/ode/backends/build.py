@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+from ..tracing import assume_constant_result
+
 #: q: of the paper's networks, those with 576 channels expanded 9 times have the largest.
 LARGEST_SIDE = 72
 TORCH = Path(torch.__file__).parent
@@ -90,7 +92,7 @@ def _compile(compiler: str, library: Path) -> None:
     logger.info('compiled the solver kernels in %.0f s', time.monotonic() - start)
 
 
-@torch.compiler.assume_constant_result
+@assume_constant_result
 def is_available() -> bool:
     """Whether the operators are here or can be compiled; one warning where they cannot."""
     return _is_available()
