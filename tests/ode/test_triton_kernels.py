@@ -26,7 +26,7 @@ NAMES = 'x', 'matrices', 'step_lengths', 'weight', 'bias'
 EPS = 1e-5
 # (batch, side in, side out, height, width, steps): odd batches and maps, sides that are no power of two, L over SLOTS,
 # more positions than the interpreter has programs. B·H·W of 5 or more: with two the channel norm is ill-conditioned.
-SHAPES = [(1, 8, 8, 2, 3, 1), (1, 12, 12, 5, 1, 6), (5, 8, 12, 1, 1, 3), (3, 24, 12, 2, 1, 2), (7, 17, 17, 1, 1, 2)]
+SHAPES = [(1, 8, 8, 2, 3, 1), (1, 12, 12, 5, 1, 5), (5, 8, 12, 1, 1, 3), (3, 24, 12, 2, 1, 2), (7, 17, 17, 1, 1, 2)]
 WIDE = [(1, 64, 64, 1, 5, 1), (1, 24, 48, 5, 1, 2)]
 ERRORS = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
@@ -245,7 +245,7 @@ def test_twice_in_one_graph():
 @needs_kernels
 @pytest.mark.parametrize('kind', triton_operators.KINDS)
 def test_is_one_operator_for_the_compiler(kind):
-    inputs = make((2, 8, 12, 1, 2, 2), kind)
+    inputs = make((2, 8, 12, 1, 2, 1), kind)
     compiled = torch.compile(lambda *inputs: triton_operators.cos_train(*inputs, EPS, kind)[0] * 2, backend='aot_eager',
                              fullgraph=True)
     y, expected = compiled(*inputs), triton_operators.cos_train(*inputs, EPS, kind)[0] * 2
