@@ -1,0 +1,1 @@
+"""What a GPU is asked: parts that prove, measure and tune, each in processes of its own; the command is ``gpu.py``."""
