@@ -3,17 +3,16 @@
 ``python -m benchmarks.gpu_parts.compiled`` prints the table, ``--docs`` also writes it into docs/gpu.md.
 """
 import argparse
-import contextlib
-import io
 import re
+import subprocess
 import sys
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import triton
-import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
@@ -57,7 +56,7 @@ class Use(NamedTuple):
 
     Attributes:
         registers: Of a thread.
-        spilled: Bytes of a thread that are stored to memory for want of registers.
+        spilled: Bytes of a thread that lie in memory for want of registers.
         shared: Bytes of shared memory of a block.
     """
     registers: int
@@ -89,18 +88,17 @@ def compile_kernel(name: str, architecture: str, dtype: torch.dtype, side_in: in
     # Torch's tensors begin at multiples of 16 bytes and more, which the launcher tells the compiler.
     aligned = {(index, ): [['tt.divisibility', 16]] for index, kind in enumerate(signature.values()) if kind[0] == '*'}
     source = ASTSource(kernel, signature, constants, aligned)
-    log = io.StringIO()
-    with contextlib.redirect_stdout(log), triton.knobs.compilation.scope(), triton.knobs.nvidia.scope():
-        triton.knobs.compilation.always_compile = True  # what comes from the cache has no log
-        triton.knobs.nvidia.dump_ptxas_log = True
-        compiled = triton.compile(source, target=_target(architecture), options=blocks)
+    compiled = triton.compile(source, target=_target(architecture), options=blocks)
     if architecture.startswith('gfx'):
         counts = {key: int(value) for key, value in re.findall(r'\.(\w+_count):\s+(\d+)', compiled.asm['amdgcn'])}
         return Use(counts['vgpr_count'], 4 * counts['vgpr_spill_count'], compiled.metadata.shared)
-    registers = re.search(r'Used (\d+) registers', log.getvalue())
-    spilled = re.search(r'(\d+) bytes spill stores', log.getvalue())
-    assert registers and spilled and compiled.asm['cubin'], f'ptxas says of {name}: {log.getvalue()}'
-    return Use(int(registers[1]), int(spilled[1]), compiled.metadata.shared)
+    with tempfile.NamedTemporaryFile(suffix='.cubin') as file:
+        file.write(compiled.asm['cubin'])
+        file.flush()
+        said = subprocess.run([triton.knobs.nvidia.cuobjdump.path, '-res-usage', file.name], capture_output=True,
+                              text=True, check=True).stdout
+    counts = {key: int(value) for key, value in re.findall(r'(REG|STACK|LOCAL):(\d+)', said)}
+    return Use(counts['REG'], counts['STACK'] + counts['LOCAL'], compiled.metadata.shared)
 
 
 def _target(architecture: str) -> GPUTarget:
@@ -131,8 +129,8 @@ def measure(architectures: list[str], types: list[str], jobs: int) -> str:
         lines = []
         for name, dtype in rows:
             found = [uses[name, architecture, dtype, side_in, side] for architecture in architectures]
-            lines.append([name, dtype, *(use if isinstance(use, str) else
-                                         f'{use.registers} · {use.spilled} · {use.shared / 1024:.1f}' for use in found)])
+            lines.append([name, dtype, *(f'{use.registers} · {use.spilled} · {use.shared / 1024:.1f}'
+                                         if isinstance(use, Use) else use for use in found)])
         parts += [f'p = {side_in}, q = {side} ({side_in ** 2} channels to {side ** 2}):',
                   table(['kernel', 'type', *architectures], lines)]
     return '\n\n'.join(parts)
@@ -158,8 +156,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error('--docs writes the whole table: leave out --architectures and --types')
 
     def work() -> None:
-        text = (f'Triton {version_of("triton")}; of each kernel registers · bytes spilled, both a thread · KiB of shared '
-                f'memory a block.\n\n{measure(args.architectures, args.types, args.jobs)}')
+        text = (f'Triton {version_of("triton")}; of each kernel registers · bytes spilled, both a thread · KiB of '
+                f'shared memory a block.\n\n{measure(args.architectures, args.types, args.jobs)}')
         print(text)
         if args.docs:
             write_docs(ROOT / 'docs' / 'gpu.md', text)

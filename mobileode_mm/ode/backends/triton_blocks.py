@@ -1,10 +1,11 @@
 """How large the tiles of the Triton kernels are, and by how many warps they are computed. Nothing here imports Triton.
 
-Registers decide. A kernel of one pass holds up to four tiles at once (state, start, product, target): 32 numbers of each
-in a thread are half of its 255 registers. ``TILE`` is that for 4 warps, ``RESIDENT_TILE`` for 8, where the position's
-batch lives in registers. The streamed kernels and the backward hold more, and a product in float32 runs on the FMA units
-with rows of both operands in registers: 8 numbers a thread there, 16 where the products are half precision. What the
-kernels compiled for each architecture take of registers and shared memory, and what they spill, stands in docs/gpu.md.
+Registers decide. A kernel of one pass holds up to four tiles at once (state, start, product, target): 32 numbers of
+each in a thread are half of its 255 registers. ``TILE`` is that for 4 warps, ``RESIDENT_TILE`` for 8, where the
+position's batch lives in registers. The streamed kernels and the backward hold more, and a product in float32 runs on
+the FMA units with rows of both operands in registers: 8 numbers a thread there, 16 where the products are half
+precision. What the kernels take of each architecture's registers and shared memory, and what they spill, stands in
+docs/gpu.md.
 
 What ``mobileode gpu`` has found to be faster on an architecture, in ``gpus.json``, comes before these rules.
 """

@@ -1,0 +1,218 @@
+"""The Triton kernels against the float64 reference: outputs, statistics and every gradient, over shapes and types."""
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from mobileode_mm.ode import cos_naive
+from mobileode_mm.ode.backends import triton_operators
+
+from .part import Case, Plan, table_of
+
+TITLE = 'Parity of the Triton kernels'
+NAMES = 'x', 'matrices', 'step_lengths', 'weight', 'bias'
+EPS = 1e-5
+#: Largest difference of outputs and statistics, relative to the largest number.
+ERRORS = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
+#: Of gradients the root mean square of the difference over that of the reference: a number on the other side of a
+#: ReLU6's kink, one in ten million, has another gradient, and the largest difference is its.
+GRADIENT_ERRORS = {torch.float32: 1e-3, torch.float16: 5e-3, torch.bfloat16: 2e-2}
+
+
+class Shape(NamedTuple):
+    """Sizes of a call: images, p, q, height, width, L."""
+    batch: int
+    side_in: int
+    side: int
+    height: int
+    width: int
+    num_steps: int
+
+    def __str__(self) -> str:
+        return f'{self.side_in}→{self.side}, {self.batch}×{self.height}×{self.width}, L = {self.num_steps}'
+
+
+#: p and q of MobileODE V1 and of its hybrid; V2's; odd ones, among them the smallest.
+SIDES = [(12, 12), (16, 16), (24, 24), (32, 32), (12, 24), (24, 12), (16, 32), (32, 16), (24, 48), (48, 24), (32, 64),
+         (64, 32), (17, 17), (9, 13), (33, 31), (3, 2)]
+#: Batch, height, width and L: a batch in one tile, one that is streamed at most sides, many steps on an odd map.
+SIZES = [(1, 5, 7, 3), (64, 4, 3, 2), (5, 7, 9, 6)]
+#: Layers of the networks as they are: V1's first and a later one, V2's, the hybrid's with its many steps.
+LAYERS = [Shape(32, 12, 12, 80, 80, 3), Shape(32, 24, 24, 20, 20, 3), Shape(8, 24, 48, 20, 20, 3),
+          Shape(8, 12, 12, 64, 64, 60), Shape(8, 16, 16, 32, 32, 30), Shape(8, 24, 24, 16, 16, 20)]
+DRY = [Shape(5, 3, 4, 1, 1, 1)]
+
+
+def cases(plan: Plan) -> Iterator[Case]:
+    """Training and inference of every shape, type and norm."""
+    shapes = DRY if plan.is_dry else [Shape(size[0], *sides, *size[1:]) for size in SIZES for sides in SIDES] + LAYERS
+    for dtype in list(ERRORS)[:2] if plan.is_dry else ERRORS:
+        for shape in shapes:
+            for kind in triton_operators.KINDS:
+                for mode, check in (('train', training), ('infer', inference)):
+                    yield Case(f'{mode}, {kind} norm, {str(dtype).removeprefix("torch.")}, {shape}',
+                               functools.partial(_case, check, shape, kind, dtype, plan.device),
+                               group=f'{shape.side_in} {shape.side} {dtype}')
+
+
+def markdown(rows: list[dict]) -> str:
+    """The worst of each kind, and what failed."""
+    worst: dict[str, dict] = {}
+    for row in rows:
+        mode, norm, dtype, _ = row['case'].split(', ', 3)
+        entry = worst.setdefault(f'{mode}, {norm}, {dtype}', dict(case=f'{mode}, {norm}, {dtype}', error=None, count=0,
+                                                                  failed=0))
+        entry['count'] += 1
+        entry['failed'] += row['error'] is not None
+        for name in ('output', 'gradient'):
+            if row.get(name) is not None:
+                entry[name] = max(entry.get(name, 0.0), row[name])
+    parts = ['Largest differences from float64: of outputs and statistics, relative to the largest number; of '
+             'gradients, of the root mean squares. Fresh memory was NaN, and every call was made twice: a case whose '
+             'bits are others then has failed.',
+             table_of(list(worst.values()), {'cases': 'count', 'failed': 'failed', 'outputs': 'output',
+                                             'gradients': 'gradient'})]
+    failed = [row for row in rows if row['error'] is not None]
+    if failed:
+        parts += ['## Failed', table_of(failed, {'outputs': 'output', 'gradients': 'gradient'})]
+    return '\n\n'.join(parts)
+
+
+@contextlib.contextmanager
+def poisoned() -> Iterator[None]:
+    """Fresh memory is NaN, so that whatever a kernel forgets to write, or reads unwritten, shows."""
+    def poison(make):
+        def poisoning(*args, **kwargs):
+            tensor = make(*args, **kwargs)
+            return tensor.fill_(float('nan')) if tensor.is_floating_point() else tensor
+        return poisoning
+
+    with patch.object(torch, 'empty', poison(torch.empty)), \
+            patch.object(torch, 'empty_like', poison(torch.empty_like)), \
+            patch.object(torch.Tensor, 'new_empty', poison(torch.Tensor.new_empty)):
+        yield
+
+
+def make(shape: tuple, kind: str, dtype: torch.dtype, device: torch.device | str, seed: int = 0) -> list[Tensor]:
+    """Arguments of a call, :data:`NAMES`, that ask for gradients."""
+    batch, side_in, side, height, width, num_steps = shape
+    torch.manual_seed(seed)
+    norm_shape = (height, width) if kind == 'position' else (side ** 2,)
+    tensors = (torch.randn(batch, side_in ** 2, height, width).to(dtype), torch.randn(num_steps, side, side) * 0.1,
+               1 / num_steps + 0.4 * torch.rand(num_steps), 1 + 0.2 * torch.randn(norm_shape),
+               0.5 + 0.2 * torch.randn(norm_shape))
+    return [tensor.to(device).requires_grad_() for tensor in tensors]
+
+
+class _Rounded(torch.autograd.Function):
+    """A product whose operands, in both directions, are rounded as the kernels round them."""
+
+    @staticmethod
+    def forward(ctx, y, matrix, dtype):
+        ctx.dtype = dtype
+        y, matrix = _rounded(y, dtype), _rounded(matrix, dtype)
+        ctx.save_for_backward(y, matrix)
+        return y @ matrix
+
+    @staticmethod
+    def backward(ctx, grad):
+        y, matrix = ctx.saved_tensors
+        grad = _rounded(grad, ctx.dtype)
+        return grad @ matrix.T, y.flatten(0, -2).T @ grad.flatten(0, -2), None
+
+
+class _RoundedMatrices:
+    """K_1..K_L, whose products from the right are rounded ones: what :func:`cos_naive` asks of them."""
+
+    def __init__(self, matrices, dtype):
+        self.matrices, self.dtype, self.shape = matrices, dtype, matrices.shape
+
+    def __iter__(self):
+        return (_RoundedMatrices(matrix, self.dtype) for matrix in self.matrices)
+
+    def __rmatmul__(self, y):
+        return y @ self.matrices if self.dtype == torch.float32 else _Rounded.apply(y, self.matrices, self.dtype)
+
+
+def _rounded(x: Tensor, dtype: torch.dtype) -> Tensor:
+    if dtype == torch.bfloat16 and triton_operators.INTERPRETED:  # it cuts off
+        return (x.float().view(torch.int32) & -65536).view(torch.float32).to(x.dtype)
+    return x.to(dtype).to(x.dtype)
+
+
+def reference(inputs: list[Tensor], kind: str, dtype: torch.dtype, folded: bool = False) -> tuple[Tensor, ...]:
+    """y, means and variances in float64 by the plain reference; ``folded``: weight and bias are the whole norm."""
+    x, matrices, step_lengths, weight, bias = inputs
+    axes = (0, 3) if kind == 'position' else (0, 1, 2)
+    means, variances = [], []
+
+    def norm(z):
+        mean, variance = z.mean(axes, keepdim=True), z.var(axes, unbiased=False, keepdim=True)
+        means.append(mean.flatten())
+        variances.append(variance.flatten())
+        gamma, beta = (t[None, ..., None] if kind == 'position' else t for t in (weight, bias))
+        if folded:
+            return z * gamma + beta
+        return (z - mean) / torch.sqrt(variance + EPS) * gamma + beta
+
+    y = cos_naive(x, _RoundedMatrices(matrices, dtype), step_lengths, norm)
+    return y, torch.stack(means).detach(), torch.stack(variances).detach()
+
+
+def error(ours: Tensor, expected: Tensor) -> float:
+    """Worst difference relative to the largest number; NaN where ours has one."""
+    return ((ours.double() - expected).abs().max() / expected.abs().max()).item()
+
+
+def difference(ours: Tensor, expected: Tensor) -> float:
+    """Root mean square of the difference over that of what is expected; NaN where ours has one."""
+    return ((ours.double() - expected).norm() / expected.norm()).item()
+
+
+def training(inputs: list[Tensor], kind: str) -> dict[str, tuple[Tensor, Tensor]]:
+    """What the kernels give of a training step, and what they have to, by name: y, statistics, gradients."""
+    dtype = inputs[0].dtype
+    exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    y, means, variances = triton_operators.cos_train(*inputs, EPS, kind)
+    probe = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y)
+    grads = torch.autograd.grad((y * probe).sum(), inputs)
+    expected = reference(exact, kind, dtype)
+    expected_grads = torch.autograd.grad((expected[0] * probe.double()).sum(), exact)
+    return {'y': (y.detach(), expected[0].detach()), 'means': (means, expected[1].view_as(means)),
+            'variances': (variances, expected[2].view_as(variances)),
+            **{f'grad of {name}': pair for name, *pair in zip(NAMES, grads, expected_grads)}}
+
+
+@torch.no_grad()
+def inference(inputs: list[Tensor], kind: str) -> dict[str, tuple[Tensor, Tensor]]:
+    """As :func:`training`, of inference: y alone, weight and bias being the folded norm."""
+    y = triton_operators.cos_infer(*inputs, kind)
+    return {'y': (y, reference([tensor.double() for tensor in inputs], kind, inputs[0].dtype, folded=True)[0])}
+
+
+def _case(check, shape: Shape, kind: str, dtype: torch.dtype, device: torch.device) -> dict:
+    with poisoned():
+        inputs = make(shape, kind, dtype, device)
+        first, second = check(inputs, kind), check(inputs, kind)
+    row: dict = dict(output=0.0, gradient=None)
+    faults = []
+    for name, (ours, theirs) in first.items():
+        if ours.shape != theirs.shape:
+            faults.append(f'{name} is {tuple(ours.shape)}, not {tuple(theirs.shape)}')
+            continue
+        if not torch.equal(ours, second[name][0]):
+            faults.append(f'{name} is another in a second call')
+        if name.startswith('grad'):
+            found, limit, column = difference(ours, theirs), GRADIENT_ERRORS[dtype], 'gradient'
+        else:
+            found, limit, column = error(ours, theirs), ERRORS[dtype], 'output'
+        row[column] = max(row[column] or 0.0, found)
+        if not found <= limit:
+            faults.append(f'{name} differs by {found:.1e}, more than {limit:.0e}')
+    if first['y'][0].dtype != dtype or not first['y'][0].is_contiguous(memory_format=torch.channels_last):
+        faults.append(f'y is {first["y"][0].dtype} or not in channels_last memory')
+    return {**row, 'error': '; '.join(faults) or None}
