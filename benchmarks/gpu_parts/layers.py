@@ -1,6 +1,7 @@
 """One layer: the solver by each backend, the 1×1 convolution in its place, and a copy of as many bytes."""
 import functools
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -16,28 +17,39 @@ from .part import Case, Plan, table_of
 
 TITLE = 'Layers'
 #: Variants and the paths that each runs on. The CUDA graph is the GPU's time, without the processor's between kernels.
-VARIANTS = {'cos:triton': ('eager', 'graph'), 'cos:operators': ('eager', 'compiled', 'graph'),
-            'cos:reference': ('eager', ), 'pointwise': ('eager', 'graph'), 'copy': ('eager', )}
+VARIANTS = {'cos:triton': ('eager', 'graph'), 'cos:operators': ('eager', 'graph'), 'cos:reference': ('eager', ),
+            'pointwise': ('eager', 'graph'), 'copy': ('eager', )}
+#: What decides which of the two the solver takes; compiling takes longest, and so these have cases of their own.
+COMPILED = {'cos:triton': ('eager', ), 'cos:operators': ('eager', 'compiled'), 'copy': ('eager', )}
 BATCHES = (1, 32)
 ROUNDS, SECONDS = 7, 0.02
 
 
 def cases(plan: Plan) -> Iterator[Case]:
-    """Shapes of MobileODE V1 first, then V2's; half precision first. A batch of one is compared with the reference, and
-    what is wrong there is not timed in the larger one."""
-    shapes = ('9-16-1x2', ) if plan.is_dry else LAYER_SHAPES
-    dtypes = {'float32': torch.float32} if plan.is_dry else {name: DTYPES[name] for name in
-                                                           ('float16', 'float32', 'bfloat16')}
-    wrong: dict[tuple, set[str]] = {}
-    for group in [shapes[:4], shapes[4:]]:
-        for name, dtype in dtypes.items():
-            for shape in group:
-                for train in (False, True):
-                    for batch in (1 + (not train), ) if plan.is_dry else BATCHES:
-                        settings = Settings(train, ('eager', ), batch, dtype, plan.device)
-                        title = f'{shape}, {settings.mode}, {name}, batch {batch}'
-                        known = wrong.setdefault((shape, train, name), set())
-                        yield Case(title, functools.partial(_measure, settings, shape, known, batch == 1, plan.is_dry))
+    """Half precision and MobileODE V1's layers first, then what the compiler makes of the operators, then the others.
+
+    A batch of one is compared with the reference, and what is wrong there is not timed in the larger one. What the
+    compiler makes is timed without a comparison.
+    """
+    def sweep(shapes: Sequence[str], dtypes: Sequence[str], variants: dict[str, tuple[str, ...]],
+              batches: Sequence[int] = BATCHES) -> Iterator[Case]:
+        for dtype, shape, train in itertools.product(dtypes, shapes, (False, True)):
+            wrong: set[str] = set()
+            for batch in batches:
+                settings = Settings(train, ('eager', ), batch, DTYPES[dtype], plan.device)
+                title = f'{shape}, {settings.mode}, {dtype}, batch {batch}{", compiled" * (variants is COMPILED)}'
+                yield Case(title, functools.partial(_measure, settings, shape, variants, wrong, plan.is_dry))
+
+    if plan.is_dry:
+        yield from sweep(['9-16-1x2'], ['float32'], VARIANTS, [1])
+        yield from sweep(['9-16-1x2'], ['float32'], COMPILED, [2])
+        return
+    first, others = LAYER_SHAPES[:4], LAYER_SHAPES[4:]
+    yield from sweep(first, ['float16'], VARIANTS)
+    yield from sweep(first[:1], ['float16', 'float32', 'bfloat16'], COMPILED, BATCHES[-1:])
+    yield from sweep(first, ['float32', 'bfloat16'], VARIANTS)
+    yield from sweep(others, ['float16', 'float32', 'bfloat16'], VARIANTS)
+    yield from sweep((*first[1:], *others), ['float16', 'float32', 'bfloat16'], COMPILED, BATCHES[-1:])
 
 
 def markdown(rows: list[dict]) -> str:
@@ -59,27 +71,30 @@ def markdown(rows: list[dict]) -> str:
 
 
 def over_operators(rows: list[dict]) -> dict[str, float]:
-    """Time of the kernels over that of torch's operators, eager or compiled, by :func:`gpus.kind_of_call`."""
+    """Time of the kernels over that of torch's operators, eager or compiled, by :func:`gpus.kind_of_call`.
+
+    Only of layers of which both have been measured.
+    """
     found: dict[str, list[float]] = {}
     for row in rows:
         times = row.get('ms', {})
         ours = times.get('cos:triton/eager')
-        theirs = [times[label] for label in ('cos:operators/eager', 'cos:operators/compiled') if label in times]
-        if ours and theirs:
+        theirs = times.get('cos:operators/eager'), times.get('cos:operators/compiled')
+        if ours and all(theirs):
             found.setdefault(row['call'], []).append(ours / min(theirs))
     return {call: float(torch.tensor(ratios).log().mean().exp()) for call, ratios in found.items()}
 
 
-def _measure(settings: Settings, shape: str, wrong: set[str], is_checked: bool, is_dry: bool) -> dict:
+def _measure(settings: Settings, shape: str, names: dict[str, tuple[str, ...]], wrong: set[str], is_dry: bool) -> dict:
     case, = layer_cases(settings, [shape], ['copy'])
 
     def variants() -> list[Variant]:
         chosen = []
-        for name, paths in VARIANTS.items():
+        for name, paths in names.items():
             paths = tuple(path for path in paths if path != 'graph' or settings.device.type == 'cuda')
             chosen += layer_cases(replace(settings, paths=paths), [shape], [name])[0].variants()
         chosen = [variant for variant in chosen if variant.label not in wrong]
-        return chosen if is_checked else [replace(variant, expected=None) for variant in chosen]
+        return chosen if settings.batch == 1 else [replace(variant, expected=None) for variant in chosen]
 
     result = measure(Comparison('layer', case.title, case.num_steps, variants), settings, 1 if is_dry else ROUNDS,
                      0.0 if is_dry else SECONDS)

@@ -95,15 +95,15 @@ def _models(subject: str, names: tuple[str, ...], size: tuple[int, int] | None, 
 
 
 def _measure(settings: Settings, make: Callable[[Settings], Comparison], is_dry: bool) -> dict:
-    small = replace(settings, batch=CHECKED)
-    checked = measure(make(small), small, 0, 0.0)
-    wrong = {variant['label']: variant for variant in checked['variants'] if variant['error']}
-    large = make(settings)
-
-    def variants():
-        return [replace(variant, expected=None) for variant in large.variants() if variant.label not in wrong]
-
-    result = measure(replace(large, variants=variants), settings, 1 if is_dry else ROUNDS, 0.0 if is_dry else SECONDS)
+    comparison, wrong = make(settings), {}
+    if settings.batch != CHECKED:
+        small = replace(settings, batch=CHECKED)
+        wrong = {variant['label']: variant for variant in measure(make(small), small, 0, 0.0)['variants']
+                 if variant['error']}
+        variants = comparison.variants
+        comparison = replace(comparison, variants=lambda: [
+            replace(variant, expected=None) for variant in variants() if variant.label not in wrong])
+    result = measure(comparison, settings, 1 if is_dry else ROUNDS, 0.0 if is_dry else SECONDS)
     labels = [variant['label'] for variant in result['variants']]
     add_ratios(result, [labels[-1].rpartition('/')[0]] if labels else [])
     for variant in result['variants']:

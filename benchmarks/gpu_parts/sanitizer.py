@@ -22,12 +22,12 @@ TOOLS = ('memcheck', 'racecheck')
 FOUND = 9
 #: Kernels by the calls that launch all of them. The batch of the second is too large for one tile.
 CALLS: dict[str, tuple[Callable, parity.Shape, str, str]] = {
-    'infer': (parity.inference, parity.Shape(3, 12, 24, 3, 5, 2), 'position', 'infer'),
-    'train, position norm, streamed': (parity.training, parity.Shape(64, 12, 24, 2, 3, 6), 'position',
+    'infer': (parity.infer, parity.Shape(3, 12, 24, 3, 5, 2), 'position', 'infer'),
+    'train, position norm, streamed': (parity.train, parity.Shape(64, 12, 24, 2, 3, 6), 'position',
                                        'position_forward_streamed, position_backward'),
-    'train, position norm, resident': (parity.training, parity.Shape(3, 24, 12, 3, 5, 3), 'position',
+    'train, position norm, resident': (parity.train, parity.Shape(3, 24, 12, 3, 5, 3), 'position',
                                        'position_forward_resident, position_backward'),
-    'train, channel norm': (parity.training, parity.Shape(3, 12, 24, 3, 5, 6), 'channel',
+    'train, channel norm': (parity.train, parity.Shape(3, 12, 24, 3, 5, 6), 'channel',
                             'channel_forward, channel_states, channel_backward'),
 }
 _DRY = parity.Shape(5, 3, 4, 1, 1, 1)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from mobileode_mm.analysis.scalars import read_scalars
+from mobileode_mm.cli import main
 from mobileode_mm.data import make_mini_data
 from mobileode_mm.runs.config import DATA_VARIABLE
 
@@ -53,26 +54,19 @@ def markdown(rows: list[dict]) -> str:
 
 
 def _train(plan: Plan, config: str, options: tuple[str, ...], processes: int) -> dict:
-    """Train in a process of its own, under torchrun where ``processes`` says how many."""
+    """Train by the command, under torchrun where ``processes`` says how many."""
     with tempfile.TemporaryDirectory(prefix='mobileode-gpu-') as folder:
-        environment = {**os.environ, 'PYTHON': sys.executable}
+        arguments = ['train', str(ROOT / config), '--work-dir', f'{folder}/run', *['--amp'] * (not plan.is_dry),
+                     '--cfg-options', *OPTIONS, *options]
         if plan.is_dry:
             make_mini_data(Path(folder, 'data/mini'), detection=(4, 2), segmentation=(1, 1), classification=(10, 10))
-            environment[DATA_VARIABLE] = str(Path(folder, 'data'))
+            os.environ[DATA_VARIABLE] = str(Path(folder, 'data'))
+            status, said = main(arguments), 'see the log'
         else:
             ensure_mini_data()
-        program = ['-m', 'mobileode_mm', 'train', str(ROOT / config), '--work-dir', f'{folder}/run',
-                   *['--amp'] * (not plan.is_dry), '--cfg-options', *OPTIONS, *options]
-        start = [sys.executable]
-        if processes:
-            start = ['bash', str(ROOT / 'tools/torchrun.sh'), str(processes)]
-            program += ['--launcher', 'pytorch']
-        done = subprocess.run([*start, *program], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, timeout=max(1.0, plan.seconds_left()))
-        print(done.stdout, flush=True)
-        if done.returncode:
-            lines = done.stdout.strip().splitlines() or ['']
-            raise RuntimeError(f'it ended with status {done.returncode}: {lines[-1]}')
+            status, said = _run(arguments, processes, plan)
+        if status:
+            raise RuntimeError(f'it ended with status {status}: {said}')
         scalars = read_scalars(f'{folder}/run')
     batch = next((int(option.partition('=')[2]) for option in options if 'train_dataloader.batch_size' in option), 16)
     settled = scalars.train[WARM_UP:] or scalars.train
@@ -84,3 +78,13 @@ def _train(plan: Plan, config: str, options: tuple[str, ...], processes: int) ->
         ap=scalars.val[-1].get('coco/bbox_mAP') if scalars.val else None, images_per_second=batch / time,
         data_share=statistics.median(row['data_time'] for row in settled) / time,
         memory=scalars.train[-1].get('memory'), error=None if is_finite else 'a loss is not finite')
+
+
+def _run(arguments: list[str], processes: int, plan: Plan) -> tuple[int, str]:
+    """The command in a process of its own, or in several; returns the exit status and the last line."""
+    start = ['bash', str(ROOT / 'tools/torchrun.sh'), str(processes)] if processes else [sys.executable]
+    done = subprocess.run([*start, '-m', 'mobileode_mm', *arguments], env={**os.environ, 'PYTHON': sys.executable},
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          timeout=max(1.0, plan.seconds_left()))
+    print(done.stdout, flush=True)
+    return done.returncode, (done.stdout.strip().splitlines() or [''])[-1]
