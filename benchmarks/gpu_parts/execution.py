@@ -30,7 +30,7 @@ from .proposal import TABLE, aims, propose
 SUMMARY = 'gpu.md'
 DRY = '**Dry run**: tiny shapes on a CPU, Triton in its interpreter. It tells that the parts run; no figure counts.'
 #: Of the time that is left, by part, relative to the parts that follow.
-WEIGHTS = dict(parity=3, sanitizer=1.5, layers=3, models=4, training=2, tuning=2)
+WEIGHTS = dict(parity=4, sanitizer=1.5, layers=3, models=4, training=2, tuning=2)
 #: Seconds that a process may take to end by itself.
 GRACE = 20
 #: Parts without times, which several processes share: what takes long in them is compiling.

@@ -8,7 +8,6 @@ import importlib
 import sys
 import time
 import traceback
-import zlib
 from pathlib import Path
 
 import torch
@@ -25,8 +24,9 @@ def work(plan: Plan, part: str, shard: int, shards: int) -> bool:
     module = importlib.import_module(f'.{part}', __package__)
     journal = journal_of(plan.folder, part, shard)
     begun, _ = journal.read()
+    groups: dict[str, int] = {}
     for case in module.cases(plan):
-        if case.name in begun or zlib.crc32(case.group.encode()) % shards != shard:
+        if groups.setdefault(case.group, len(groups)) % shards != shard or case.name in begun:
             continue
         if not plan.seconds_left():
             return True
