@@ -3,6 +3,7 @@
 Also a script, for machines on which nothing can be installed: ``python benchmarks/gpu.py --out FOLDER``.
 """
 import argparse
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -23,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the parts; returns the exit status, which is 1 where something was wrong."""
+    from mobileode_mm.errors import InputError
+    if importlib.util.find_spec('triton') is None:
+        raise InputError('Triton is not installed, and the kernels are its: pip install triton (it is for Linux alone)')
     from .gpu_parts.execution import SUMMARY, run_parts
     is_right = run_parts(args.out, list(dict.fromkeys(args.only)), args.minutes, args.dry_run)
     print((args.out / SUMMARY).read_text(encoding='utf-8'))

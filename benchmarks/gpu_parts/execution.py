@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +56,10 @@ def run_parts(out: Path, parts: list[str], minutes: float, is_dry: bool) -> bool
     """
     if not is_dry and not torch.cuda.is_available():
         raise InputError('torch finds no GPU here; --dry-run walks through every part on the CPU')
-    free_folder(out, tuple(f'{part}.{suffix}' for part in parts for suffix in ('json', 'md', 'log')))
+    names = [f'{part}.{suffix}' for part in parts for suffix in ('json', 'md', 'log')]
+    if not any((out / f'{part}.json').exists() for part in PARTS):  # else what sums up is of an earlier run
+        names += [SUMMARY, TABLE.name]
+    free_folder(out, tuple(names))
     out.mkdir(parents=True, exist_ok=True)
     device = torch.device('cpu' if is_dry else 'cuda:0')
     facts = dict(machine=describe_machine(device), commit=commit(), is_dry=is_dry,
@@ -159,8 +163,11 @@ class _Run:
                     journal.end(name, dict(error=f'its process ended: {_said(status)}'))
         if not status:
             return status == 0
-        # One that dies before any case would do so again.
-        if count == self._begun[shard] or time.time() > self._until:
+        if count == self._begun[shard]:  # it would do so again
+            journal_of(self._out, self._parts[0], shard).end(
+                f'start of process {shard}', dict(error=f'it ended before any case: {_said(status)}; see the log'))
+            return False
+        if time.time() > self._until:
             return False
         self._begun[shard] = count
         self._start(shard)
@@ -179,16 +186,19 @@ def _kill(process: subprocess.Popen) -> None:
 
 
 def _write(out: Path, part: str, run: _Run, facts: dict, is_complete: bool) -> dict:
-    module = importlib.import_module(f'.{part}', __package__)
     result = dict(part=part, **facts, is_complete=is_complete, unfinished=run.unfinished, rows=run.rows(part))
     write_json(out / f'{part}.json', result)
-    head = [f'# {module.TITLE}', f'{facts["machine"]}; commit {facts["commit"] or "unknown"}.']
+    try:
+        module = importlib.import_module(f'.{part}', __package__)
+        title, body = module.TITLE, module.markdown(result['rows'])
+    except Exception:  # the figures are written, and the next part may do
+        title, body = part, f'This page failed; the figures are in {part}.json.\n\n```\n{traceback.format_exc()}```'
+    head = [f'# {title}', f'{facts["machine"]}; commit {facts["commit"] or "unknown"}.']
     if facts['is_dry']:
         head.append(DRY)
     if not is_complete:
         head.append(f'Not all of it{_open_end(result)}.')
-    text = '\n\n'.join([*head, module.markdown(result['rows'])]) + '\n'
-    AtomicLocalBackend().put_text(text, out / f'{part}.md')
+    AtomicLocalBackend().put_text('\n\n'.join([*head, body]) + '\n', out / f'{part}.md')
     return result
 
 
@@ -210,8 +220,8 @@ def _write_summary(out: Path, facts: dict) -> None:
     parts = ['# What this GPU did', f'{facts["machine"]}; commit {facts["commit"] or "unknown"}.',
              *[DRY] * facts['is_dry'], table(['part', 'cases', 'failed', 'reached'], lines),
              table(['aim', 'wanted', 'measured'], aims(found))]
-    if not facts['is_dry']:
-        entries = propose(found)
+    entries = propose(found)
+    if entries is not None and not facts['is_dry']:
         write_json(out / TABLE.name, entries)
         parts.append(f'[{TABLE.name}]({TABLE.name}) is the table of GPUs with this one: it goes to '
                      f'`{TABLE.relative_to(ROOT)}` once the figures above are right.')

@@ -65,9 +65,8 @@ def markdown(rows: list[dict]) -> str:
     """The worst of each kind, and what failed."""
     worst: dict[str, dict] = {}
     for row in rows:
-        mode, norm, dtype, _ = row['case'].split(', ', 3)
-        entry = worst.setdefault(f'{mode}, {norm}, {dtype}', dict(case=f'{mode}, {norm}, {dtype}', error=None, count=0,
-                                                                  failed=0, left_out=0))
+        kind = ', '.join(row['case'].split(', ')[:3])
+        entry = worst.setdefault(kind, dict(case=kind, error=None, count=0, failed=0, left_out=0))
         entry['count'] += 1
         entry['left_out'] += row.get('left_out', 0)
         entry['failed'] += row['error'] is not None

@@ -31,23 +31,22 @@ def aims(found: dict[str, dict]) -> list[list[str]]:
             ["training step of SSDLite with MobileODE V1 over MobileNetV2's, --amp, batch 32", '0.9', number(step)]]
 
 
-def propose(found: dict[str, dict]) -> dict[str, dict]:
-    """The table of GPUs with the line of the one that gave these results; as it is where its kernels were not proved.
+def propose(found: dict[str, dict]) -> dict[str, dict] | None:
+    """The table of GPUs with the line of the one that gave these results; None where not all of ``parity`` has run.
 
     Args:
         found: Results by part, of one GPU.
     """
-    entries = dict(gpus.table())
     parity = found.get('parity')
     if parity is None or not parity['is_complete']:
-        return entries
+        return None
     proofs = [parity, *([found['sanitizer']] if 'sanitizer' in found else [])]
     blocks: dict[str, dict] = {}
     for row in found.get('tuning', {}).get('rows', []):
         if row['error'] is None and row['best_ms'] < tuning.GAIN * row['rule_ms']:
             blocks.setdefault(row['kernel'], {})[row['key']] = row['best']
-    entries[parity['architecture']] = dict(
+    entry = dict(
         device=parity['device'], machine=parity['machine'], commit=parity['commit'], kernels=parity['kernels'],
         is_correct=all(row['error'] is None for proof in proofs for row in proof['rows']),
         over_operators=layers.over_operators(found.get('layers', {}).get('rows', [])), blocks=blocks)
-    return entries
+    return {**gpus.table(), parity['architecture']: entry}

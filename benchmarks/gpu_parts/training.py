@@ -1,5 +1,6 @@
 """The mini detector, trained as users train it: losses, AP, images a second, data loading's share; once under DDP."""
 import functools
+import math
 import os
 import statistics
 import subprocess
@@ -7,8 +8,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-
-import torch
 
 from mobileode_mm.analysis.scalars import read_scalars
 from mobileode_mm.cli import main
@@ -71,13 +70,13 @@ def _train(plan: Plan, config: str, options: tuple[str, ...], processes: int) ->
     batch = next((int(option.partition('=')[2]) for option in options if 'train_dataloader.batch_size' in option), 16)
     settled = scalars.train[WARM_UP:] or scalars.train
     time = statistics.median(row['time'] for row in settled)
-    losses = [row['loss'] for row in scalars.train]
-    is_finite = torch.tensor(losses).isfinite().all().item()
+    losses = [row['loss'] if math.isfinite(row['loss']) else None for row in scalars.train]
     return dict(
-        config=config, iterations=scalars.train[-1]['step'], first_loss=losses[0], last_loss=losses[-1], losses=losses,
+        config=config, iterations=scalars.train[-1]['step'], first_loss=losses[0], last_loss=losses[-1],
+        losses=losses,
         ap=scalars.val[-1].get('coco/bbox_mAP') if scalars.val else None, images_per_second=batch / time,
         data_share=statistics.median(row['data_time'] for row in settled) / time,
-        memory=scalars.train[-1].get('memory'), error=None if is_finite else 'a loss is not finite')
+        memory=scalars.train[-1].get('memory'), error='a loss is not finite' if None in losses else None)
 
 
 def _run(arguments: list[str], processes: int, plan: Plan) -> tuple[int, str]:

@@ -118,9 +118,9 @@ def test_what_becomes_of_the_results_in_the_table():
 
 
 def test_what_was_not_proved_does_not_get_into_the_table():
-    assert 'sm_90' not in proposal.propose(results(is_complete=False))
+    assert proposal.propose(results(is_complete=False)) is None
     assert not proposal.propose(results(rows=[dict(case='a', error='differs')]))['sm_90']['is_correct']
-    assert proposal.propose(dict(layers=results()['layers'])) == gpus.table()
+    assert proposal.propose(dict(layers=results()['layers'])) is None
 
 
 def test_aims():
