@@ -21,7 +21,7 @@ DEFAULT_LAYER = '144-144-80'
 #: Position norms of a larger batch are streamed.
 BATCHES = {'position_forward_streamed': 64}
 BATCH = 32
-WARPS = (1, 2, 4, 8)
+WARPS = (1, 2, 4, 8, 16)
 #: Numbers of a tile.
 LEAST_TILE, LARGEST_TILE = 512, 16384
 #: A choice that is no faster than this is not worth a line in the table.

@@ -1,7 +1,7 @@
 """Triton kernels of the Channelwise ODE Solver, Euler steps only. No GPU has run them yet.
 
-They are run in Triton's interpreter against the plain reference, and they compile for NVIDIA's sm_80 and sm_90. Their
-entry is :mod:`.triton_operators`; importing this module imports Triton.
+They are run in Triton's interpreter against the plain reference, and they compile for the architectures of docs/gpu.md.
+Their entry is :mod:`.triton_operators`; importing this module imports Triton.
 
 Memory. A feature map is (B, H, W, q²), dense: what a (B, q², H, W) tensor in channels_last is. K mixes the columns of
 a position's q×q matrix, so that the whole map is one tall matrix of B·H·W·q rows and q columns for it, and a tile is

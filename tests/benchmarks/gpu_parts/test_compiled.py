@@ -21,7 +21,7 @@ SPILLED = 100
 
 @pytest.mark.parametrize('name', KERNELS)
 def test_half_precision_on_a100(name):
-    """By ptxas to machine code, with a resize, and nothing that has to lie in memory."""
+    """By ptxas to machine code, with a resize; next to nothing has to lie in memory."""
     use = compile_kernel(name, 'sm_80', torch.float16, 12, 24)
     assert 0 < use.registers <= 255
     assert use.spilled <= SPILLED
