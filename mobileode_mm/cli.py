@@ -6,6 +6,7 @@ what does the work when it runs: the list of commands, the help of each, and ``m
 import argparse
 import difflib
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -80,6 +81,9 @@ def main(argv: list[str] | None = None) -> int:
         hint = f'; nearest names: {", ".join(nearest)}' if nearest else ''
         return _refuse(f'there is no command {name}{hint}; `mobileode --help` lists all')
     command = COMMANDS[name]
+    # Last, as modules of a config's custom_imports lie in the current folder but shall hide nothing.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(command.module)
     except ModuleNotFoundError as error:

@@ -18,7 +18,8 @@ def read_json(path: str | os.PathLike):
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return json.loads(Path(path).read_bytes())
+        # Programs of Windows begin a file with a byte-order mark, which json.loads refuses in a text.
+        return json.loads(Path(path).read_bytes().decode('utf-8-sig'))
     except json.JSONDecodeError as error:
         raise InputError(f'{path} is broken JSON at line {error.lineno}, column {error.colno}: {error.msg}. '
                          'Was it copied or unpacked whole?') from error

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -19,13 +20,25 @@ from ..checkpoints.reading import read_checkpoint
 from ..engine.compiling import compile_options
 from ..errors import InputError
 from .config import type_name
-from .dataset_checks import DataChecks
+from .consistency.checking import check_data
 
 _TOOLBOXES = ('mmdet', 'mmseg', 'mmpretrain')
 
 
-def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: str,
-              trust: bool = False) -> tuple[dict | None, list[str]]:
+class Checked(NamedTuple):
+    """What :func:`check_run` found.
+
+    Attributes:
+        checkpoint: The checkpoint that the run loads, if any.
+        notes: Lines for the log on what is no error.
+        warnings: Doubtful things in the data.
+    """
+    checkpoint: dict | None
+    notes: list[str]
+    warnings: list[str]
+
+
+def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: str, trust: bool = False) -> Checked:
     """Check work dir, numbers, network, checkpoint and data of a run, in the order of what they cost.
 
     Args:
@@ -34,9 +47,6 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: s
         path: The checkpoint it loads, if any.
         purpose: What for: ``'finetune'``, ``'test'`` or ``'resume'``.
         trust: As for :func:`mobileode_mm.checkpoints.reading.read_checkpoint`.
-
-    Returns:
-        The checkpoint, and lines for the log on what is no error.
 
     Raises:
         InputError: The run could not start, or not end well.
@@ -52,10 +62,10 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: s
         notes = [] if purpose == 'test' else check_pretrained(model, trust)
         if path:
             notes += check_checkpoint(model, checkpoint, path, purpose)
-        checks = DataChecks(cfg, head_classes(model))
-        for split in splits:
-            checks.check(split)
-    return checkpoint, notes
+        report = check_data(cfg, splits, head_classes(model), model)
+    if report.problems:
+        raise InputError(report.refusal())
+    return Checked(checkpoint, notes, [note.text(most=5) for note in report.notes])
 
 
 def check_parts(cfg: Config, split: str) -> None:

@@ -10,10 +10,11 @@ from mmengine.evaluator import DumpResults
 from ..checkpoints.reading import restricted_loading
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import InputError
-from .checks import check_new, check_run, check_writable
+from .checks import Checked, check_new, check_run, check_writable
 from .config import type_name
 from .processes import once_per_machine, one_voice, process_group
-from .runner import InferenceForm, StartLines, add_hooks, build_runner, ready_config, reported_faults
+from .runner import (InferenceForm, StartLines, add_hooks, annotations_as_checked, build_runner, ready_config,
+                     reported_faults)
 
 # Hook and visualizer that draw in each toolbox.
 _DRAWING = {
@@ -56,18 +57,18 @@ def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None
             out = os.path.abspath(out)
     add_hooks(cfg, 'ProgressBarHook')
 
-    with process_group(cfg), restricted_loading(trust):
-        notes = once_per_machine(lambda: _check(cfg, out, show_dir, trust))
+    with process_group(cfg), restricted_loading(trust), annotations_as_checked(cfg):
+        checked = once_per_machine(lambda: _check(cfg, out, show_dir, trust))
         runner = build_runner(cfg, ('test', ))
         runner.register_hook(InferenceForm(deploy))
-        runner.register_hook(StartLines(notes))
+        runner.register_hook(StartLines(checked.notes, checked.warnings))
         if out:
             runner.test_evaluator.metrics.append(_dump(cfg, out))
         with reported_faults(runner, cfg, ('test', )):
             return runner.test()
 
 
-def _check(cfg: Config, out: str | None, show_dir: str | Path | None, trust: bool) -> list[str]:
+def _check(cfg: Config, out: str | None, show_dir: str | Path | None, trust: bool) -> Checked:
     if out:
         if Path(out).suffix not in ('.pkl', '.pickle'):
             raise InputError(f'--out {out}: the name must end in .pkl or .pickle')
@@ -76,7 +77,8 @@ def _check(cfg: Config, out: str | None, show_dir: str | Path | None, trust: boo
     if show_dir:
         check_new(str(show_dir), '--show-dir')
         check_writable(str(show_dir), 'folder', '--show-dir')
-    return check_run(cfg, ('test', ), cfg.load_from, 'test', trust)[1]
+    # The checkpoint stays here: processes tell each other the rest.
+    return check_run(cfg, ('test', ), cfg.load_from, 'test', trust)._replace(checkpoint=None)
 
 
 def _draw(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
