@@ -4,7 +4,6 @@ import os
 
 from mmengine.config import DictAction
 
-
 #: As in :mod:`mobileode_mm.runs.options`, which needs torch.
 NEW = '+'
 
@@ -29,13 +28,18 @@ class NewOptions(Options):
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
     """Add the flags on how a config and a checkpoint are read: ``--cfg-options``, ``--cfg-new`` and
     ``--trust-checkpoint``."""
+    add_config_options(parser)
+    parser.add_argument('--trust-checkpoint', action='store_true',
+                        help='read checkpoints that can run code when they are read')
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options`` and ``--cfg-new``, which are read as ``args.cfg_options``."""
     parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
                         help='replace settings of the config, as in data_root=/data/coco train_cfg.max_epochs=3 '
                         'key="[a,b]"; a key that nothing reads is refused')
     parser.add_argument('--cfg-new', nargs='+', action=NewOptions, dest='cfg_options', metavar='KEY=VALUE',
                         help='the same for keys that the config does not have')
-    parser.add_argument('--trust-checkpoint', action='store_true',
-                        help='read checkpoints that can run code when they are read')
 
 
 def add_no_deploy(parser: argparse.ArgumentParser) -> None:

@@ -73,8 +73,8 @@ class ResumeChanges(Hook):
         if [_settings(schedule.state_dict()) for schedule in schedules] != [_settings(state) for state in states]:
             changed['schedule'] = 'as in the config'
         if changed and any(hasattr(schedule, 'monitor') for schedule in schedules):
-            runner.logger.warning('A schedule that follows a metric cannot be run forward: learning rate and schedule of '
-                                  'the checkpoint win over those of the config')
+            runner.logger.warning('A schedule that follows a metric cannot be run forward: learning rate and schedule '
+                                  'of the checkpoint win over those of the config')
         elif changed or notes:
             self._run_forward(runner, schedules, checkpoint['meta'])
             for old, new in zip(saved, fresh):

@@ -22,6 +22,8 @@ from ..errors import InputError
 from .config import type_name
 from .consistency.checking import check_data
 
+#: Methods in which data sets read their files.
+_READING = ('load_data_list', 'parse_data_info', 'filter_data')
 _TOOLBOXES = ('mmdet', 'mmseg', 'mmpretrain')
 
 
@@ -110,13 +112,27 @@ def config_errors(filename: str) -> Iterator[None]:
     """Turn what a wrong value in the config raises, where its objects are built, into one message."""
     try:
         yield
-    except (AssertionError, ImportError, KeyError, TypeError, ValueError) as error:
+    except Exception as error:
+        data = _data_file(error)
+        if data:
+            raise InputError(f'{data} cannot be used: {type(error).__name__}: {error}') from error
+        if not isinstance(error, (AssertionError, ImportError, KeyError, TypeError, ValueError)):
+            raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         cause = error
         while cause.__context__ is not None:  # registries raise anew, with the class in front
             cause = cause.__context__
         frame = traceback.extract_tb(cause.__traceback__)[-1]
         raise InputError(f'{filename} cannot be built: {text} ({frame.filename}, line {frame.lineno})') from error
+
+
+def _data_file(error: Exception) -> str | None:
+    """What was being read where an error comes out of a data set's or an evaluator's own reading; else None."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        owner = frame.f_locals.get('self')
+        if frame.f_code.co_name in _READING and owner is not None:
+            return f'{getattr(owner, "ann_file", "") or getattr(owner, "data_root", "") or "data"} ({type(owner).__name__})'
+    return None
 
 
 def registry_fault(error: Exception) -> str | None:

@@ -14,8 +14,15 @@ from .changes import ResumeChanges, check_changes
 from .checks import check_amp, check_run
 from .config import type_name
 from .processes import once_per_machine, one_voice, process_group
-from .runner import (StartLines, add_hooks, annotations_as_checked, build_runner, compile_model, ready_config,
-                     reported_faults)
+from .runner import (
+    StartLines,
+    add_hooks,
+    annotations_as_checked,
+    build_runner,
+    compile_model,
+    ready_config,
+    reported_faults,
+)
 
 
 def train(config: str | Path, work_dir: str | Path | None = None, resume: bool | str | Path = False, amp: bool = False,

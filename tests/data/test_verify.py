@@ -112,7 +112,7 @@ VERIFY = {'coco': verify_coco, 'voc': verify_voc, 'imagenet': verify_imagenet}
 
 @pytest.mark.parametrize('kind', PLACES)
 def test_whole_data_pass_and_are_counted(originals, kind, capsys):
-    assert main(['verify-data', kind, str(originals / PLACES[kind]), '--subset']) == 0
+    assert main(['verify', kind, str(originals / PLACES[kind]), '--subset']) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == 'no problem found'
     assert 'note' not in out
@@ -146,7 +146,7 @@ def test_published_numbers_and_classes_are_asked_for(originals, monkeypatch, cap
     for kind, numbers in (('coco', ('118,287', '5,000', '860,001', '36,781')),
                           ('voc', ('1,464', '1,449', '9,118', '10,582')),
                           ('imagenet', ('1,281,167', '50,000', '1,000'))):
-        assert main(['verify-data', kind, str(originals / PLACES[kind])]) == 2
+        assert main(['verify', kind, str(originals / PLACES[kind])]) == 2
         out = capsys.readouterr().out
         for number in numbers:
             assert f'the published set {number}\n' in out
@@ -157,15 +157,15 @@ def test_published_numbers_and_classes_are_asked_for(originals, monkeypatch, cap
     monkeypatch.setattr(verify.imagenet, 'PUBLISHED', {'train': 9, 'val': 3})
     monkeypatch.setattr(verify.imagenet, 'CLASSES', 3)
     for kind, place in PLACES.items():
-        assert main(['verify-data', kind, str(originals / place)]) == 0
+        assert main(['verify', kind, str(originals / place)]) == 0
 
 
 def test_mini_data_pass_as_data_of_ones_own(tmp_path):
     from mobileode_mm.data import make_mini_data
     make_mini_data(tmp_path / 'mini', detection=(2, 1), segmentation=(2, 1), classification=(10, 10))
-    assert main(['verify-data', 'coco', str(tmp_path / 'mini/coco'), '--subset']) == 0
-    assert main(['verify-data', 'voc', str(tmp_path / 'mini'), '--subset']) == 0
-    assert main(['verify-data', 'imagenet', str(tmp_path / 'mini/classification'), '--subset']) == 0
+    assert main(['verify', 'coco', str(tmp_path / 'mini/coco'), '--subset']) == 0
+    assert main(['verify', 'voc', str(tmp_path / 'mini'), '--subset']) == 0
+    assert main(['verify', 'imagenet', str(tmp_path / 'mini/classification'), '--subset']) == 0
 
 
 # Each case: data set, what is done to its folder, and what the report must say of it (a regular expression).
@@ -479,7 +479,7 @@ def test_what_is_wrong_is_said(data, kind, spoil, says, capsys):
     root = data / PLACES[kind]
     spoil(root)
     before = {path: path.stat().st_mtime_ns for path in root.rglob('*')}
-    assert main(['verify-data', kind, str(root), '--subset']) == 2
+    assert main(['verify', kind, str(root), '--subset']) == 2
     captured = capsys.readouterr()
     assert captured.err == ''
     for words in says:
@@ -495,7 +495,7 @@ def test_what_is_wrong_is_said(data, kind, spoil, says, capsys):
     ('imagenet', 'coco', 'it has no train, but annotations'), ('cifar10', 'coco', 'it has no cifar-10-batches-py'),
     ('voc', 'imagenet/train/n01440764/n01440764_0.JPEG', 'there is no folder')])
 def test_wrong_folder_says_what_is_there_and_where_to_get_it(originals, kind, place, word, capsys):
-    assert main(['verify-data', kind, str(originals / place)]) == 2
+    assert main(['verify', kind, str(originals / place)]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith('error: ') and word in captured.err and 'http' in captured.err
     assert captured.out == ''
@@ -503,7 +503,7 @@ def test_wrong_folder_says_what_is_there_and_where_to_get_it(originals, kind, pl
 
 def test_wrong_usage():
     with pytest.raises(SystemExit) as stop:
-        main(['verify-data', 'cityscapes', 'data'])
+        main(['verify', 'cityscapes', 'data'])
     assert stop.value.code == 2
 
 
@@ -639,7 +639,7 @@ def test_sample_and_progress(originals, capsys):
     assert calls == [('train: images', 9, 9), ('val: images', 3, 3)]
     report = verify_imagenet(originals / 'imagenet', subset=True, reading=Reading(seconds=-1))
     assert [row['read'] for row in report.rows] == [0, 0]
-    assert main(['verify-data', 'imagenet', str(originals / 'imagenet'), '--subset', '--quick']) == 0
+    assert main(['verify', 'imagenet', str(originals / 'imagenet'), '--subset', '--quick']) == 0
     assert '9' in capsys.readouterr().out
 
 
@@ -648,10 +648,10 @@ def test_names_are_cut_after_ten_unless_all_are_asked_for(data, capsys):
     for number in range(14):
         (folder / f'broken_{number:02d}.jpg').write_bytes(b'x')
     arguments = ['imagenet', str(data / 'imagenet'), '--subset']
-    assert main(['verify-data', *arguments]) == 2
+    assert main(['verify', *arguments]) == 2
     out = capsys.readouterr().out
     assert 'broken_09.jpg' in out and 'broken_10.jpg' not in out and 'and 4 more (--all-names lists them)' in out
-    assert main(['verify-data', *arguments, '--all-names']) == 2
+    assert main(['verify', *arguments, '--all-names']) == 2
     out = capsys.readouterr().out
     assert 'broken_13.jpg' in out and 'more' not in out
 
@@ -663,7 +663,7 @@ def test_cifar10(data, monkeypatch, capsys):
     asked = verify.cifar10.CIFAR10
     assert asked.train_list == CIFAR10.train_list and asked.test_list == CIFAR10.test_list
     assert asked.meta['md5'] == CIFAR10.meta['md5'] and asked.base_folder == CIFAR10.base_folder
-    assert main(['verify-data', 'cifar10', str(root)]) == 2
+    assert main(['verify', 'cifar10', str(root)]) == 2
     out = capsys.readouterr().out
     assert out.count('is not the published file') == 7 and 'cifar-10-python.tar.gz' in out
 

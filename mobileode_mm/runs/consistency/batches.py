@@ -40,8 +40,8 @@ def check_last_batch(cfg: Config, sources: list[Source], model: nn.Module) -> It
         return
     name = type(model).__name__
     if batch == 1:
-        yield Finding(f'train_dataloader.batch_size is 1, and {name} cannot train on one image: batch norm over a map of '
-                      '1x1 needs two values or more', 'set train_dataloader.batch_size to 2 or more')
+        yield Finding(f'train_dataloader.batch_size is 1, and {name} cannot train on one image: batch norm over a map '
+                      'of 1x1 needs two values or more', 'set train_dataloader.batch_size to 2 or more')
     else:
         yield Finding(f'{share} images in batches of {batch} leave a last batch of one image, on which {name} cannot '
                       'train: batch norm over a map of 1x1 needs two values or more',

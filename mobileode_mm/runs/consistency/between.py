@@ -79,12 +79,12 @@ def check_apart(sources: list[Source]) -> Iterator[Finding]:
                 (os.path.realpath(info['img_path']), info['img_path']) for info in source.infos)
     train = paths.pop('train', {})
     for split, others in paths.items():
-        shared = [f'{path}' for real, path in others.items() if real in train]
+        shared = [path for real, path in others.items() if real in train]
         if not shared and len(train) + len(others) <= FEW:
             shared = [f'{other} is {own}' for other, own in _copies(list(train), list(others))]
         if shared:
-            yield Finding(f'{len(shared)} of the {len(others)} images of {split} are in train too, and make its results '
-                          'too good', 'leave them out of one of the two', tuple(shared), 'warning')
+            yield Finding(f'{len(shared)} of the {len(others)} images of {split} are in train too, and make its '
+                          'results too good', 'leave them out of one of the two', tuple(shared), 'warning')
 
 
 def _is_file(source: Source, path: str) -> bool:

@@ -71,8 +71,8 @@ def check_folders(source: Source) -> Iterator[Finding]:
     elsewhere = [f'{name} is used for the folder {folders[number]}' for number, name in enumerate(classes)
                  if places.get(name.casefold(), number) != number]
     if elsewhere:
-        yield Finding(f"{where}: labels follow the sorted names of the folders, and the config's classes are in another "
-                      'order', f'set metainfo=dict(classes=({", ".join(map(repr, folders))})), or leave the classes out',
+        yield Finding(f"{where}: labels follow the sorted names of the folders, and the config's classes are in "
+                      'another order', f'set metainfo=dict(classes=({", ".join(map(repr, folders))})), or no classes',
                       tuple(elsewhere))
     elif type(source.dataset).METAINFO.get('classes') is None and not places.keys() & {
             name.casefold() for name in classes}:
@@ -121,8 +121,8 @@ def check_mask_classes(source: Source) -> Iterator[Finding]:
     """More classes than the masks that mmseg reads can hold."""
     number = len(source.classes or ())
     if source.kind == 'masks' and number > MOST_MASK_CLASSES and source.step('LoadAnnotations'):
-        yield Finding(f'{source.where} is used with {number} classes, but LoadAnnotations reads masks as 8 bits: labels '
-                      f'from 256 on come out as others, and {source.dataset.ignore_index} is ignored',
+        yield Finding(f'{source.where} is used with {number} classes, but LoadAnnotations reads masks as 8 bits: '
+                      f'labels from 256 on come out as others, and {source.dataset.ignore_index} is ignored',
                       f'train with at most {MOST_MASK_CLASSES} classes, or read the masks with a transform of your own')
 
 
@@ -151,4 +151,5 @@ def evaluators(cfg: Config, split: str) -> list[tuple[str, dict]]:
 def _without(source: Source, names: list[str], what: str) -> Iterator[Finding]:
     if names:
         consequence = 'they cannot be learnt' if source.split == 'train' else 'they are not judged'
-        yield Finding(f'{source.where}: {len(names)} classes have no {what}; {consequence}', '', tuple(names), 'warning')
+        yield Finding(f'{source.where}: {len(names)} classes have no {what}; {consequence}', '', tuple(names),
+                      'warning')

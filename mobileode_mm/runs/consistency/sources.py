@@ -45,8 +45,8 @@ class Source:
         documents: Reads annotation files.
 
     Attributes:
-        kind: ``'coco'`` (boxes), ``'masks'`` (label maps), ``'classes'`` (classification), ``'cifar10'``, or ``''`` where
-            only the presence of its files is known.
+        kind: ``'coco'`` (boxes), ``'masks'`` (label maps), ``'classes'`` (classification), ``'cifar10'``, or ``''``
+            where only the presence of its files is known.
         where: Its annotation file, or its folder where it has none.
         classes: Names of the classes that the config gives, or that its class has.
     """
@@ -158,7 +158,7 @@ def coco_data_list(dataset, document: dict) -> list[dict]:
 
 
 def check_cifar(source: Source, cfg: Config) -> None:
-    """InputError where a file of CIFAR is absent or torn: all splits, as the data set wants them before it reads one."""
+    """InputError where a file of CIFAR is absent or torn: of any split, as the data set wants all."""
     dataset = source.dataset
     files = [(Path(source.where, name), md5) for name, md5 in dataset.train_list + dataset.test_list]
     require(cfg, [str(path) for path, _ in files], published(source.cfg))
