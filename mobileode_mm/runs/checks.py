@@ -112,6 +112,8 @@ def config_errors(filename: str) -> Iterator[None]:
     """Turn what a wrong value in the config raises, where its objects are built, into one message."""
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:
         data = _data_file(error)
         if data:
@@ -131,7 +133,8 @@ def _data_file(error: Exception) -> str | None:
     for frame, _ in traceback.walk_tb(error.__traceback__):
         owner = frame.f_locals.get('self')
         if frame.f_code.co_name in _READING and owner is not None:
-            return f'{getattr(owner, "ann_file", "") or getattr(owner, "data_root", "") or "data"} ({type(owner).__name__})'
+            where = getattr(owner, 'ann_file', '') or getattr(owner, 'data_root', '') or 'the data'
+            return f'{where}, read by {type(owner).__name__},'
     return None
 
 

@@ -154,7 +154,7 @@ class LabelMaps:
         if self._turns and header.orientation >= 5:
             width, height = height, width
         if labels.shape != (height, width):
-            turned = ': the EXIF tag of the image turns it' if labels.shape == header.size else ''
+            turned = ': the EXIF tag of the image turns it' if labels.shape[::-1] == header.size else ''
             raise ValueError(f'is {labels.shape[1]}x{labels.shape[0]}, its image {width}x{height}{turned}')
 
 
