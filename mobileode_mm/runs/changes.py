@@ -5,7 +5,7 @@ import warnings
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from ..errors import InputError
 from .config import type_name
@@ -60,7 +60,7 @@ class ResumeChanges(Hook):
         Raises:
             InputError: The optimizer's parameters are grouped in another way.
         """
-        if not runner._resume or 'optimizer' not in checkpoint or not isinstance(runner.optim_wrapper, OptimWrapper):
+        if 'optimizer' not in checkpoint or not isinstance(runner.optim_wrapper, OptimWrapper):
             return
         notes = self._count(runner, checkpoint['meta'])
         saved, fresh = checkpoint['optimizer']['param_groups'], runner.optim_wrapper.optimizer.param_groups
@@ -85,7 +85,7 @@ class ResumeChanges(Hook):
 
     def _count(self, runner: Runner, meta: dict) -> list[str]:
         """Set the iteration where epochs have another number of iterations than before."""
-        if not _by_epoch(runner.cfg.train_cfg):
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
             return []
         length, epoch, iteration = len(runner.train_dataloader), meta['epoch'], meta['iter']
         if epoch * length <= iteration < (epoch + 1) * length:
@@ -96,7 +96,8 @@ class ResumeChanges(Hook):
 
     def _run_forward(self, runner: Runner, schedules: list, meta: dict) -> None:
         """Step as ParamSchedulerHook does in a run."""
-        length = len(runner.train_dataloader) if _by_epoch(runner.cfg.train_cfg) else meta['iter'] + 1
+        by_epoch = not isinstance(runner.train_loop, IterBasedTrainLoop)
+        length = len(runner.train_dataloader) if by_epoch else meta['iter'] + 1
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # the optimizer made no step before these
             for iteration in range(1, meta['iter'] + 1):

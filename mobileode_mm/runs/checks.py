@@ -64,7 +64,11 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: s
         notes = [] if purpose == 'test' else check_pretrained(model, trust)
         if path:
             notes += check_checkpoint(model, checkpoint, path, purpose)
-        report = check_data(cfg, splits, head_classes(model), model)
+        trained = None
+        if checkpoint is not None and purpose != 'finetune':
+            meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+            trained = meta.get('classes') or meta.get('CLASSES')  # older checkpoints of mmdet have it in capitals
+        report = check_data(cfg, splits, head_classes(model), model, trained)
     if report.problems:
         raise InputError(report.refusal())
     return Checked(checkpoint, notes, [note.text(most=5) for note in report.notes])

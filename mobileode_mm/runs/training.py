@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 from ..checkpoints.reading import read_checkpoint, restricted_loading, state_dict_of
 from ..checkpoints.resuming import find_resume_checkpoint, numbered_checkpoints
+from ..engine.run_report import RunReportHook
 from ..errors import InputError
 from .changes import ResumeChanges, check_changes
 from .checks import check_amp, check_run
@@ -75,7 +76,11 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
         apply_start(cfg, start)
         runner = build_runner(cfg, splits)
         compile_model(runner)
-        runner.register_hook(ResumeChanges())
+        if start.resume:
+            runner.register_hook(ResumeChanges())
+        for hook in runner.hooks:
+            if isinstance(hook, RunReportHook):
+                hook.data_warnings = start.warnings
         runner.register_hook(StartLines(start.notes, start.warnings), priority='VERY_LOW')
         with reported_faults(runner, cfg, splits):
             runner.train()

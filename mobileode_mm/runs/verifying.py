@@ -28,4 +28,5 @@ def verify_config(config: str | Path, cfg_options: dict | None = None, seconds: 
         splits.remove('test')
     with config_scope(cfg):
         model = build_model(cfg) if cfg.get('model') is not None else None
-        return check_data(cfg, splits, head_classes(model) if model is not None else {}, model, seconds, progress)
+        return check_data(cfg, splits, head_classes(model) if model is not None else {}, model, seconds=seconds,
+                          progress=progress)

@@ -691,3 +691,60 @@ def test_the_tool_runs_from_any_folder(originals, tmp_path):
                           text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
     assert (done.returncode, done.stderr) == (0, '')
     assert done.stdout.endswith('no problem found\n')
+
+
+# Configs and folders
+
+
+def test_a_folder_is_recognised(originals, tmp_path, capsys):
+    for place, title in (('VOCdevkit', 'Pascal VOC 2012'), ('imagenet', 'ImageNet'), ('coco', 'COCO annotation files'),
+                         ('cifar10', 'CIFAR-10')):
+        assert main(['verify', str(originals / place)]) == (2 if place == 'cifar10' else 0)
+        assert capsys.readouterr().out.startswith(title)
+    assert main(['verify', str(tmp_path)]) == 2
+    assert 'holds no data set in a layout that is known' in capsys.readouterr().err
+
+
+def test_coco_files_under_any_name(tmp_path):
+    """As Roboflow exports them: a file beside its images in each split's folder."""
+    for split, number in (('train', 3), ('valid', 2)):
+        images = [dict(id=i, file_name=f'{split}_{i}.jpg', width=30, height=20) for i in range(number)]
+        for image in images:
+            save_image(tmp_path / split / image['file_name'])
+        (tmp_path / split / '_annotations.coco.json').write_text(json.dumps(dict(
+            images=images, categories=[dict(id=0, name='things', supercategory='none'), dict(id=1, name='cat')],
+            annotations=[dict(id=i, image_id=i, category_id=1, bbox=[1, 1, 9, 9]) for i in range(number)])))
+    report = verify.verify_folder(tmp_path)
+    assert not report.problems and [row['read'] for row in report.rows] == [3, 2]
+    edit(tmp_path / 'valid/_annotations.coco.json', lambda document: document['categories'].reverse())
+    edit(tmp_path / 'train/_annotations.coco.json', lambda document: document['annotations'][1].update(category_id=7))
+    (tmp_path / 'valid/valid_1.jpg').unlink()
+    found = '\n'.join(problem.text() for problem in verify.verify_folder(tmp_path).problems)
+    for word in ('different classes, or in another order', 'annotation 1: category_id 7', '1 of 2 images do not exist'):
+        assert word in found
+    (tmp_path / 'valid/_annotations.coco.json').write_text('{')
+    (tmp_path / 'train/_annotations.coco.json').write_text('{')
+    with pytest.raises(InputError, match='is broken JSON'):
+        verify.verify_folder(tmp_path)
+
+
+@pytest.mark.parametrize('task', ['detection', 'segmentation', 'classification'])
+def test_a_config(task, place, capsys):
+    assert main(['verify', f'{task}.py']) == 0
+    assert re.search(r'train +16 .*\nval +6 ', capsys.readouterr().out)
+    shutil.rmtree(place / 'data')
+    assert main(['verify', f'{task}.py', '--all-images']) == 2
+    assert 'data not found' in capsys.readouterr().out
+
+
+def test_flags_that_are_not_for_the_target(place):
+    for arguments in (['detection.py', 'data'], ['detection.py', '--subset'], ['data', '--cfg-options', 'a=1'],
+                      ['coco', 'data', '--quick', '--all-images']):
+        with pytest.raises(SystemExit) as stop:
+            main(['verify', *arguments])
+        assert stop.value.code == 2
+
+
+def test_the_earlier_name(tmp_path, capsys):
+    assert main(['verify-data', 'coco', str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith('verify-data: now "mobileode verify"\nerror: ')

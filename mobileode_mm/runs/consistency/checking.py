@@ -1,7 +1,7 @@
 """The one pass over the data that a config names, for training, for testing and for ``mobileode verify``."""
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -24,7 +24,8 @@ Progress = Callable[[str], Callable[[int, int], object] | None]
 
 
 def check_data(cfg: Config, splits: Iterable[str], num_classes: dict[str, int], model: nn.Module | None = None,
-               seconds: float | None = None, progress: Progress = lambda what: None) -> Report:
+               trained: Sequence[str] | None = None, seconds: float | None = None,
+               progress: Progress = lambda what: None) -> Report:
     """Check the data sets and evaluators of a config, reading each annotation file once.
 
     Args:
@@ -32,6 +33,7 @@ def check_data(cfg: Config, splits: Iterable[str], num_classes: dict[str, int], 
         splits: Those of ``'train'``, ``'val'`` and ``'test'`` that are looked at.
         num_classes: Of every head of the network, by the head's name.
         model: The network, for the rules on batches; of no use after.
+        trained: Names of the classes that the checkpoint was trained for, where a run goes on with it or tests it.
         seconds: How long the images of each data set are decoded; by default all where they are few, else a sample.
         progress: Gives a ``progress(done, total)`` for the files named.
 
@@ -52,6 +54,7 @@ def check_data(cfg: Config, splits: Iterable[str], num_classes: dict[str, int], 
         before = len(report.problems)
         for source in sources:
             found = _findings(_check_labels(cfg, source, num_classes, documents))
+            found += _findings(heads.check_trained(source, trained))
             if not _errors(found):
                 found += _findings(check_files(source, seconds, progress))
                 report.rows.append(_row(source))

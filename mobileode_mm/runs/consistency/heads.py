@@ -1,6 +1,6 @@
 """Labels and heads: names of classes, their order and number, and what evaluators count."""
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mmengine.config import Config
 
@@ -115,6 +115,21 @@ def check_labels(source: Source, num_classes: dict[str, int]) -> Iterator[Findin
                           if info['gt_label'] in strange))
         return
     yield from _without(source, [str(name) for number, name in enumerate(classes) if not counts[number]], 'image')
+
+
+def check_trained(source: Source, trained: Sequence[str] | None) -> Iterator[Finding]:
+    """Classes of a data set against those, in their order, that a checkpoint was trained for."""
+    classes = source.classes or source.folders
+    if not trained or not classes or len(trained) != len(classes) or list(trained) == classes:
+        return
+    if set(trained) == set(classes):
+        yield Finding(f'{source.where} is used with the classes {listed(classes)}, but the checkpoint was trained for '
+                      f'the order {listed(trained)}: each would be taken for another',
+                      'set metainfo=dict(classes=(...)) in the order of the checkpoint')
+    else:
+        different = [f'{old}: {new}' for old, new in zip(trained, classes) if old != new]
+        yield Finding(f'{source.where} has other names for {len(different)} classes than the checkpoint',
+                      'see whether they mean the same', tuple(different), 'warning')
 
 
 def check_mask_classes(source: Source) -> Iterator[Finding]:

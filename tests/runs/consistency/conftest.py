@@ -17,13 +17,14 @@ def findings(place):
     """Check the data of a task's config after changes: ``findings('detection', change, options)`` gives the texts of
     the problems and of the warnings."""
 
-    def find(task, change=lambda cfg: None, heads=None, splits=('train', 'val'), model=False):
+    def find(task, change=lambda cfg: None, heads=None, splits=('train', 'val'), model=False, trained=None):
         cfg = Config.fromfile(f'{task}.py')
         change(cfg)
         fix_dataloaders(cfg)
         importlib.import_module(f'{cfg.default_scope}.models')
         with config_scope(cfg):
-            report = check_data(cfg, splits, HEADS[task] if heads is None else heads, build_model(cfg) if model else None)
+            network = build_model(cfg) if model else None
+            report = check_data(cfg, splits, HEADS[task] if heads is None else heads, network, trained)
         return ([finding.text(most=None) for finding in report.problems],
                 [finding.text(most=None) for finding in report.notes])
 

@@ -96,7 +96,8 @@ def test_mmdet_reads_what_is_checked(edit):
     from mobileode_mm.detection.annotations import filled_annotations
     path = edit('train', each(lambda annotation: [annotation.pop(key) for key in ('area', 'iscrowd')]))
     path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())
-    arguments = dict(ann_file=str(path), data_prefix=dict(img=''), metainfo=dict(classes=('red', 'green', 'blue')), pipeline=[], test_mode=True)
+    arguments = dict(ann_file=str(path), data_prefix=dict(img=''), metainfo=dict(classes=('red', 'green', 'blue')),
+                     pipeline=[], test_mode=True)
     with filled_annotations():
         dataset = CocoDataset(**arguments)
         index = CocoMetric(ann_file=str(path))._coco_api

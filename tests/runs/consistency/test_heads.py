@@ -98,3 +98,11 @@ def test_more_classes_than_a_mask_can_hold(findings):
             cfg[f'{split}_dataloader'].dataset.metainfo = dict(classes=tuple(map(str, range(300))))
     problems, _ = findings('segmentation', change, heads=dict(decode_head=300))
     assert len(problems) == 2 and 'LoadAnnotations reads masks as 8 bits' in problems[0]
+
+
+def test_classes_of_the_checkpoint(findings):
+    problems, _ = findings('segmentation', trained=('ground', 'green', 'red', 'blue'))
+    assert len(problems) == 2 and 'the checkpoint was trained for the order ground, green, red, blue' in problems[0]
+    problems, notes = findings('segmentation', trained=('floor', 'red', 'green', 'blue'))
+    assert not problems and any('floor: ground' in note for note in notes)
+    assert findings('segmentation', trained=('ground', 'red', 'green', 'blue')) == ([], [])
