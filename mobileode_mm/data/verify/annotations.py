@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..json_file import without_collector
 from .report import Finding
 
 _KEYS = {'images': ('id', 'file_name', 'height', 'width'), 'categories': ('id', 'name'),
@@ -39,12 +40,11 @@ def check_file(path: str, document, strict: bool = False, remedy: str = 'fix or 
         lists = ' and no list '.join(f'"{key}"' for key in absent)
         yield Finding(f'{path} is no COCO annotation file: it has no list {lists}')
         return
-    kept, findings = usable_entries(path, document, remedy)
+    with without_collector():
+        kept, findings = usable_entries(path, document, remedy)
+        if not findings:
+            findings = [*check_ids(path, kept), *check_references(path, kept, remedy), *check_boxes(path, kept, strict)]
     yield from findings
-    if not findings:
-        yield from check_ids(path, kept)
-        yield from check_references(path, kept, remedy)
-        yield from check_boxes(path, kept, strict)
 
 
 def absent_lists(document, wanted: tuple[str, ...] = tuple(_KEYS)) -> list[str]:
