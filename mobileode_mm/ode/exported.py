@@ -55,11 +55,11 @@ def telescoped(step_lengths: Sequence[float]) -> tuple[list[Step], float]:
 class ExportedODESolver(nn.Module):
     """A :class:`DeployedODESolver` for files: same values, few operators a step, none of them ours.
 
-    Products are convolutions of q groups without any transpose, in which a norm of channels is weights and bias; or, for
-    a position norm on small maps of known size, products of matrices, in which it is a batch norm over the positions.
+    Products are convolutions of q groups without any transpose, in which a norm of channels is weights and bias. For a
+    position norm on small maps of known size they are products of matrices, and it is a batch norm over the positions.
     Euler's steps are telescoped. The norm after the solver is a depthwise convolution. Runtimes take the clip that
-    follows a convolution into it. All factors are numbers before anything is traced: read off tensors, they would become
-    operators of the program.
+    follows a convolution into it. All factors are numbers before anything is traced: read off tensors, they would
+    become operators of the program.
 
     Args:
         deployed: Is left as it is.
