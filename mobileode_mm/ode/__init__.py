@@ -4,7 +4,7 @@ from .channel_norm import ChannelNorm
 from .checks import square_side
 from .cos import ChannelwiseODESolver
 from .deployed import DeployedODESolver
-from .exported import ExportedODESolver
+from .exported import ExportedODESolver, KernelODESolver
 from .moments import global_moments, is_distributed
 from .naive import cos_naive
 from .position_norm import PositionNorm, resample_grid
@@ -15,6 +15,6 @@ from .tracing import is_exporting, is_watched
 
 __all__ = [
     'RESIZE_MODES', 'SOLVERS', 'ChannelNorm', 'ChannelwiseODESolver', 'DeployedODESolver', 'ExportedODESolver',
-    'PositionNorm', 'cos_naive', 'fold_norm', 'global_moments', 'is_distributed', 'is_exporting', 'is_watched',
-    'resample_grid', 'resize_matrix', 'square_side'
+    'KernelODESolver', 'PositionNorm', 'cos_naive', 'fold_norm', 'global_moments', 'is_distributed', 'is_exporting',
+    'is_watched', 'resample_grid', 'resize_matrix', 'square_side'
 ]

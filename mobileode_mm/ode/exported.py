@@ -7,12 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .backends import build, cpu, cpu_operators
 from .deployed import DeployedODESolver
 from .solver_norm import fold_norm
 from .solvers import SOLVERS
+from .tracing import is_exporting
 
 #: Numbers of a map up to which a position norm's products are those of (B, H·W, q, q) with one q×q matrix; beyond, they
-#: are a convolution of q groups. docs/deploy.md has the measurement.
+#: are a convolution of q groups. `mobileode bench-layouts` measures both (docs/deploy.md).
 MATRICES_UP_TO = 250_000
 #: Where less than this share of a state stays, its step is taken plainly: telescoped, it would divide by the rest.
 _LEAST_REST = 2**-10
@@ -63,9 +65,10 @@ class ExportedODESolver(nn.Module):
 
     Args:
         deployed: Is left as it is.
+        matrices_up_to: Numbers of a map up to which a position norm's products are those of matrices.
     """
 
-    def __init__(self, deployed: DeployedODESolver):
+    def __init__(self, deployed: DeployedODESolver, matrices_up_to: int = MATRICES_UP_TO):
         super().__init__()
         self.solver, self.by_channel, self.eps = deployed.solver, deployed.by_channel, deployed.eps
         self.side_in, self.side = deployed.side_in, deployed.side
@@ -75,7 +78,7 @@ class ExportedODESolver(nn.Module):
             self.steps, self.rest = [Step(1., 1., 1.)] * len(self.step_lengths), 1.
         self.any_size = not self.by_channel and deployed.map_size is None
         numbers = None if deployed.map_size is None else deployed.map_size[0] * deployed.map_size[1] * self.side**2
-        self.by_matrices = numbers is not None and numbers <= MATRICES_UP_TO
+        self.by_matrices = numbers is not None and numbers <= matrices_up_to
         dtype = deployed.transitions.dtype
 
         def keep(name, values):
@@ -149,7 +152,8 @@ class ExportedODESolver(nn.Module):
     def _drive(self, state: Tensor, product: Tensor, scale: Tensor | None, shift: Tensor) -> Tensor:
         """The norm of the state's product with the transition."""
         if self.by_matrices:
-            return F.batch_norm(state @ product, self.mean, self.variance, scale.flatten(), shift.flatten(), eps=_EPS)
+            return F.batch_norm(state @ product, self.mean, self.variance, self.scale.flatten(),
+                                shift.flatten(), eps=_EPS)
         if scale is None:
             return F.conv2d(state, product, shift, groups=self.side)
         return F.conv2d(state, product, groups=self.side) * scale + shift
@@ -160,3 +164,36 @@ class ExportedODESolver(nn.Module):
 
 def _scaled(x: Tensor, factor: float) -> Tensor:
     return x if factor == 1 else x * factor
+
+
+class KernelODESolver(nn.Module):
+    """A :class:`DeployedODESolver` for ONNX files whose runtime is given our kernel: one node, ``mobileode``'s.
+
+    The kernel reads and writes maps with the channels last. Beside an export it is PyTorch's operator of it.
+
+    Args:
+        deployed: One that :meth:`serves` says yes to; is left as it is.
+    """
+
+    def __init__(self, deployed: DeployedODESolver):
+        super().__init__()
+        build.load_library()
+        self.deployed = deployed
+
+    @staticmethod
+    def serves(deployed: DeployedODESolver) -> bool:
+        """Whether the kernel has all that this solver does: Euler's steps, and no resize but the bilinear one."""
+        return cpu.never_serves(deployed) is None and (deployed.resize is None or deployed.resize_mode == 'bilinear')
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """As :meth:`DeployedODESolver.forward`."""
+        solver = self.deployed
+        constants = (solver.transitions, solver.step_lengths, *solver.norm_for(x), solver.after_scale,
+                     solver.after_shift)
+        if not is_exporting():
+            return cpu_operators.cos_deployed(x, *constants, residual)
+        batch, _, height, width = x.shape
+        rows = [None if value is None else value.permute(0, 2, 3, 1) for value in (x, residual)]
+        y = torch.onnx.ops.symbolic('mobileode::ChannelwiseODESolver', (rows[0], *constants, rows[1]), dtype=x.dtype,
+                                    shape=(batch, height, width, solver.out_channels), version=1)
+        return y.permute(0, 3, 1, 2)
