@@ -27,8 +27,9 @@ from .sampling import sample_in_turn
 from .untrained import untrained
 
 #: What is timed of each network, in the table's order: ``'compiled'`` is the deploy form, where torch.compile works; an
-#: int8 file is timed where it lies beside the other.
-KINDS = ('eager', 'deploy form', 'compiled', 'onnx', 'onnx int8')
+#: int8 file, and one with our kernel and its library, are timed where they lie beside the other. The kernel's threads
+#: are OpenMP's: ``OMP_NUM_THREADS``.
+KINDS = ('eager', 'deploy form', 'compiled', 'onnx', 'onnx with kernel', 'onnx int8')
 #: Lines of a page between which the table is written.
 MARKS = ('<!-- bench-files: begin -->', '<!-- bench-files: end -->')
 
@@ -114,6 +115,11 @@ def _variants(entry: Entry, threads: int, trust: bool,
     if 'compiled' in kinds and fault_of_compiler(torch.device('cpu')) is None:
         runs['compiled'] = _of_module(torch.compile(deployed, fullgraph=True, dynamic=False))
     runs['onnx'] = load(path, 'onnx', threads)
+    sizes = dict.fromkeys(runs) | {'onnx': path.stat().st_size}
+    own, library = path.with_suffix('.ops.onnx'), path.with_suffix('.ops.so')
+    if own.is_file() and library.is_file():
+        runs['onnx with kernel'] = load(own, 'onnx', threads, library)
+        sizes['onnx with kernel'] = own.stat().st_size
     runs = {name: run for name, run in runs.items() if name in kinds}
     with config_scope(inferencer.cfg):
         for name, run in runs.items():
@@ -121,7 +127,6 @@ def _variants(entry: Entry, threads: int, trust: bool,
             if not all(row.good for row in rows):
                 raise InputError(f'{entry.config}, {name}: it does not compute what the network computes, and is not '
                                  f'timed\n{parity.table(rows)}')
-    sizes = dict.fromkeys(runs) | {'onnx': path.stat().st_size}
     small = path.with_suffix('.int8.onnx')
     if 'onnx int8' in kinds and small.is_file():
         runs['onnx int8'], sizes['onnx int8'] = load(small, 'onnx', threads), small.stat().st_size
@@ -189,7 +194,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what :func:`run` reads."""
     parser.description = 'Time networks and the files made of them, from pixels to results, in one run.'
     parser.add_argument('--model', nargs=3, action='append', default=[], metavar=('CONFIG', 'CHECKPOINT', 'ONNX'),
-                        help='a network and its exported file, whose .int8.onnx is timed too where it lies beside it; '
+                        help='a network and its exported file, with the .int8.onnx and .ops.onnx that lie beside it; '
                         'once for each network, and the others are divided by the last')
     parser.add_argument('--untrained', nargs='+', default=[], metavar='CONFIG',
                         help='networks with random weights, exported for this; they come behind those of --model')
@@ -215,7 +220,7 @@ def run(args: argparse.Namespace) -> None:
     if args.page:
         around_the_table(args.page)
     with tempfile.TemporaryDirectory() as folder:
-        made = [untrained(config, Path(folder)) for config in args.untrained]
+        made = [untrained(config, Path(folder), 'onnx with kernel' in args.kinds) for config in args.untrained]
         result = time_files([Entry(*model) for model in (*args.model, *made)], args.threads, args.rounds,
                             trust=args.trust_checkpoint, kinds=args.kinds)
     markdown = as_markdown(result)

@@ -13,12 +13,13 @@ from mobileode_mm.runs.config import load_config
 from .workloads import calibrate_norms
 
 
-def untrained(config: str | Path, folder: Path) -> tuple[str, str, str]:
+def untrained(config: str | Path, folder: Path, kernel: bool) -> tuple[str, str, str]:
     """Make the checkpoint and the ONNX file of a config's network: random weights, the norms of a trained one.
 
     Args:
         config: Config file, whose test pipeline or ``input_size`` says how large the images are.
         folder: Where they are written.
+        kernel: Also write the file with our kernel, and its library, beside the other.
 
     Returns:
         Config, checkpoint and file.
@@ -35,5 +36,5 @@ def untrained(config: str | Path, folder: Path) -> tuple[str, str, str]:
     name = Path(config).stem
     checkpoint, file = folder / f'{name}.pth', folder / f'{name}.onnx'
     torch.save(dict(state_dict=model.state_dict()), checkpoint)
-    export(config, checkpoint, file)
+    export(config, checkpoint, file, custom_ops=kernel)
     return str(config), str(checkpoint), str(file)
