@@ -65,7 +65,8 @@ def requirements(metadata):
 
 
 def test_the_wheel_holds_both_packages_whole_and_nothing_else(wheel):
-    kernels = list((ROOT / 'mobileode_mm/ode/backends/csrc').iterdir())
+    kernels = [path for folder in ('ode/backends/csrc', 'deploy/ort')
+               for path in (ROOT / 'mobileode_mm' / folder).iterdir()]
     tables = list((ROOT / 'mobileode_mm').rglob('*.json'))
     with zipfile.ZipFile(wheel) as archive:
         files = {name for name in archive.namelist() if '.dist-info/' not in name}

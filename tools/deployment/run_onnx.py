@@ -80,8 +80,12 @@ def main():
     parser.add_argument('images', nargs='+', metavar='IMAGE')
     parser.add_argument('--score-thr', type=float, default=0.3, help='leave out boxes under this score (default: 0.3)')
     parser.add_argument('--masks', type=Path, metavar='FOLDER', help='write the masks of a segmentor there, as PNG')
+    parser.add_argument('--custom-ops', metavar='LIB', help='library of the operators of a .ops.onnx file (.ops.so)')
     args = parser.parse_args()
-    session = onnxruntime.InferenceSession(args.model, providers=['CPUExecutionProvider'])
+    options = onnxruntime.SessionOptions()
+    if args.custom_ops:
+        options.register_custom_ops_library(str(Path(args.custom_ops).resolve()))
+    session = onnxruntime.InferenceSession(args.model, options, providers=['CPUExecutionProvider'])
     meta = session.get_modelmeta().custom_metadata_map
     names = [output.name for output in session.get_outputs()]
     status = 0
