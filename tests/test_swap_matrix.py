@@ -33,7 +33,7 @@ class Swap(NamedTuple):
         """The config that the page's row stands for, with the bare or the qualified name of the backbone."""
         imports, lines = "custom_imports = dict(imports=['mobileode_mm'])", self.lines
         if qualified:
-            imports, lines = '', lines.replace("type='MobileODE", "type='mobileode_mm.MobileODE")
+            imports, lines = '', re.sub("type='(?=Mobile(ODE|ViTODE))", "type='mobileode_mm.", self.lines)
             assert lines != self.lines
         return f"_base_ = '{self.toolbox}::{self.config}'\n{imports}\nmodel = dict({lines})\n"
 
@@ -304,7 +304,7 @@ def test_the_pages_widths_and_strides():
     table = dict(re.findall(r'^  \| (?:`(?=\w))?(stride|Mobile\w+)`? \|(.*)\|$', PAGE.read_text(), re.MULTILINE))
     table = {name: tuple(map(int, cells.split('|'))) for name, cells in table.items()}
     strides = table.pop('stride')
-    assert set(table) == {'MobileODEV1', 'MobileODEV2', 'MobileNetV1'}
+    assert set(table) == {'MobileODEV1', 'MobileODEV2', 'MobileViTODE', 'MobileNetV1'}
     for name, widths in table.items():
         backbone = MODELS.get(name)(out_indices=range(6))
         assert (backbone.out_channels, backbone.strides) == (widths, strides)

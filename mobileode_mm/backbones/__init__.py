@@ -4,8 +4,10 @@ from .base import StagedBackbone
 from .deployed import Deployable
 from .mobilenet_v1 import MobileNetV1
 from .mobileode import MobileODEV1, MobileODEV2, ODEResidualBlock
+from .mobilevit_ode import MobileViTODE
 from .utils import feature_channels
 
 __all__ = [
-    'Deployable', 'MobileNetV1', 'MobileODEV1', 'MobileODEV2', 'ODEResidualBlock', 'StagedBackbone', 'feature_channels'
+    'Deployable', 'MobileNetV1', 'MobileODEV1', 'MobileODEV2', 'MobileViTODE', 'ODEResidualBlock', 'StagedBackbone',
+    'feature_channels'
 ]
