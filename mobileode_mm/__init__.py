@@ -12,7 +12,7 @@ from .version import __version__
 mmcv_ops.install()
 
 try:
-    from .backbones import MobileNetV1, MobileODEV1, MobileODEV2, MobileViTODE
+    from .backbones import COSConv, MobileNetV1, MobileODEV1, MobileODEV2, MobileViTODE
     from .compat import toolbox_configs
     from .zoo import create_model, list_models
     toolbox_configs.install()
@@ -26,5 +26,5 @@ except (ImportError, OSError) as error:  # a dependency is absent, or a library 
         stacklevel=2)
 
 __all__ = [
-    'MobileNetV1', 'MobileODEV1', 'MobileODEV2', 'MobileViTODE', '__version__', 'create_model', 'list_models'
+    'COSConv', 'MobileNetV1', 'MobileODEV1', 'MobileODEV2', 'MobileViTODE', '__version__', 'create_model', 'list_models'
 ]

@@ -1,6 +1,7 @@
 """Backbones, registered in MMEngine's root registry so that every toolbox finds them by bare name."""
 
 from .base import StagedBackbone
+from .cos_conv import COSConv, SolverConv, replacement
 from .deployed import Deployable
 from .mobilenet_v1 import MobileNetV1
 from .mobileode import MobileODEV1, MobileODEV2, ODEResidualBlock
@@ -8,6 +9,6 @@ from .mobilevit_ode import MobileViTODE
 from .utils import feature_channels
 
 __all__ = [
-    'Deployable', 'MobileNetV1', 'MobileODEV1', 'MobileODEV2', 'MobileViTODE', 'ODEResidualBlock', 'StagedBackbone',
-    'feature_channels'
+    'COSConv', 'Deployable', 'MobileNetV1', 'MobileODEV1', 'MobileODEV2', 'MobileViTODE', 'ODEResidualBlock',
+    'SolverConv', 'StagedBackbone', 'feature_channels', 'replacement'
 ]

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mobileode_mm.ode import PositionNorm
 
-from .deployed import Deployable, deploy_solvers
+from .deployed import Deployable
 from .utils import fast_layout
 
 #: ``make_stage(index, in_width, stride, entry_dilation, dilation)`` gives a stage's blocks and its width.
@@ -119,9 +119,6 @@ class StagedBackbone(Deployable, BaseModule):
                 x = stage(x)
             outputs[index] = x
         return tuple(outputs[index] for index in self.out_indices)
-
-    def fold(self, input_size: int | Sequence[int] | None) -> None:
-        deploy_solvers(self, input_size)
 
     def freeze(self) -> None:
         """Switch off gradients and statistics of the frozen stages."""

@@ -9,6 +9,7 @@ from torch import nn
 
 from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver
 
+from .cos_conv import fold_norms
 from .fused import fuse_activations
 
 
@@ -58,7 +59,9 @@ class Deployable(nn.Module):
         self.deploy = True
 
     def fold(self, input_size: int | Sequence[int] | None) -> None:
-        """What a network has to make constant beside its convolutions."""
+        """Make constant what a network has beside its convolutions: of those parts that are no Deployable, the solvers.
+        """
+        deploy_solvers(self, input_size)
 
     def train(self, mode: bool = True):
         """As ``nn.Module.train``.
@@ -95,7 +98,10 @@ def map_sizes(network: nn.Module, input_size: int | Sequence[int]) -> dict[nn.Mo
 
 def deploy_solvers(network: nn.Module, input_size: int | Sequence[int] | None) -> None:
     """Give every solver of a network in eval mode its deploy form, with what follows it where its block says so."""
+    if not any(isinstance(module, ChannelwiseODESolver) for module in network.modules()):
+        return
     sizes = {} if input_size is None else map_sizes(network, input_size)
+    fold_norms(network)
     for parent in list(network.modules()):
         if isinstance(parent, DeployableBlock):
             parent.switch_to_deploy(sizes)
