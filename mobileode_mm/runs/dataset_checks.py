@@ -22,6 +22,11 @@ from .config import DATA_VARIABLE, checkout_root, leaf_datasets, short_path, typ
 SEARCH_SECONDS = 60
 
 
+#: What the data are whose root has such a folder in its path, as this project's configs name them.
+_SOURCE_BY_FOLDER = {'VOC2012': 'Pascal VOC 2012', 'ADEChallengeData2016': 'ADE20K', 'busi': 'BUSI', 'faces': 'faces',
+                     'imagenet-r': 'ImageNet-R', 'tiny-imagenet-200': 'Tiny-ImageNet'}
+
+
 class DataChecks:
     """Checks the datasets of a config, reading each annotation file once.
 
@@ -207,10 +212,8 @@ class DataChecks:
             lines.append(f'To get it: {SOURCES[source]}.')
         lines.append(f'Data elsewhere: --cfg-options data_root=FOLDER, or set {DATA_VARIABLE} to the folder that takes '
                      'the place of data/.')
-        config = Path(self.cfg.filename or '')
-        # Configs that differ in what real data they train on share one.
-        small = config.with_name(f'{config.stem.removesuffix("_aug")}_mini.py')
-        if small.is_file():
+        small = _mini_twin(Path(self.cfg.filename or ''))
+        if small is not None:
             lines.append(f'Without it: mobileode mini-data, then {short_path(small)}, runs on mini data made in a '
                          'minute.')
         return '\n'.join(lines)
@@ -273,9 +276,19 @@ def _source(cfg: dict) -> str | None:
     name = type_name(cfg)
     if name == 'CocoDataset' and '2017' in str(cfg.get('ann_file')):
         return 'COCO 2017'
-    if 'VOC2012' in str(cfg.get('data_root')):
-        return 'Pascal VOC 2012'
-    return {'ImageNet': 'ImageNet', 'CIFAR10': 'CIFAR-10'}.get(name)
+    folders = Path(str(cfg.get('data_root'))).parts
+    return (next((source for folder, source in _SOURCE_BY_FOLDER.items() if folder in folders), None)
+            or {'ImageNet': 'ImageNet', 'CIFAR10': 'CIFAR-10'}.get(name))
+
+
+def _mini_twin(config: Path) -> Path | None:
+    """The config that trains the network of ``config`` on mini data.
+
+    Configs that differ in what real data they train on share one: ``X_mini.py`` is that of ``X_busi.py`` too.
+    """
+    words = config.stem.split('_')
+    twins = (config.with_name(f'{"_".join(words[:count])}_mini.py') for count in range(len(words), 0, -1))
+    return next((twin for twin in twins if twin.is_file()), None)
 
 
 def _mini_folder(path: str) -> str | None:

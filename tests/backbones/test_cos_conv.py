@@ -47,7 +47,8 @@ def test_values_strides_and_bias_are_the_solver_s():
 @pytest.mark.parametrize('arguments, reason', [
     (dict(kernel_size=3, padding=1), 'kernel 3×3'), (dict(kernel_size=(1, 3)), 'kernel 1×3'),
     (dict(groups=4), 'groups'), (dict(padding=1), 'padding'), (dict(padding=(0, 1)), 'padding'),
-    (dict(in_channels=32), '32 channels, no perfect square'), (dict(out_channels=24), '24 channels, no perfect square')])
+    (dict(in_channels=32), '32 channels, no perfect square'),
+    (dict(out_channels=24), '24 channels, no perfect square')])
 def test_what_a_solver_cannot_stand_for(arguments, reason):
     arguments = dict(dict(in_channels=16, out_channels=36, kernel_size=1, num_steps=2), **arguments)
     layer = COSConv(**arguments)
