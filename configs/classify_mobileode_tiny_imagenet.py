@@ -1,5 +1,5 @@
-# MobileODE V1 as a classifier, Tiny-ImageNet, 64 px. Assumed: all but the classes (see the data's file), the strides and
-# the activation too, which are those of 256 px.
+# MobileODE V1 as a classifier, Tiny-ImageNet, 64 px. Assumed: all but the classes (see the data's file), also strides
+# and activation, which are those of 256 px.
 _base_ = [
     '../mmodeconf/models/classifier.py',
     '../mmodeconf/datasets/tiny_imagenet.py',

@@ -3,6 +3,7 @@
 import math
 import os
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import InputError
@@ -20,6 +21,27 @@ _KEYS = {'images': ('id', 'file_name', 'height', 'width'), 'categories': ('id', 
          'annotations': ('id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd')}
 
 
+@dataclass(frozen=True)
+class CocoLayout:
+    """A data set of annotation files ``annotations/instances_SPLIT.json`` and folders ``SPLIT`` of images.
+
+    Attributes:
+        name: Key in ``SOURCES``.
+        folder: Its usual folder.
+        published: Numbers of images and annotations by split; None where none are published.
+        classes: Their names in order; None are COCO's 80.
+        annotations: What to do about an annotation file.
+        images: What to do about the images of ``{split}``.
+    """
+
+    name: str
+    folder: str
+    published: dict[str, tuple[int, int] | None]
+    classes: tuple[str, ...] | None
+    annotations: str
+    images: str
+
+
 def verify_coco(root: str | os.PathLike, subset: bool = False, reading: Reading = READ_ALL) -> Report:
     """Check ``annotations/instances_{train,val}2017.json`` and the images in ``train2017`` and ``val2017``.
 
@@ -31,37 +53,46 @@ def verify_coco(root: str | os.PathLike, subset: bool = False, reading: Reading 
     Raises:
         InputError: There is no such folder.
     """
-    root = find_below(root, ('.', 'coco'), ('annotations',), 'COCO 2017')
-    report = Report(f'COCO 2017 in {root}')
+    layout = CocoLayout('COCO 2017', 'coco', PUBLISHED, None, f'unpack {ANNOTATIONS} again',
+                        'unpack http://images.cocodataset.org/zips/{split}.zip again')
+    return verify_coco_layout(layout, root, subset, reading)
+
+
+def verify_coco_layout(layout: CocoLayout, root: str | os.PathLike, subset: bool = False,
+                       reading: Reading = READ_ALL) -> Report:
+    """Check a data set in COCO's format; arguments and errors as of :func:`verify_coco`."""
+    root = find_below(root, ('.', layout.folder), ('annotations',), layout.name)
+    report = Report(f'{layout.name} in {root}')
     classes = {}
-    for split, published in PUBLISHED.items():
+    for split, published in layout.published.items():
         path = root / 'annotations' / f'instances_{split}.json'
-        document = _read(report, split, path)
+        document = _read(report, path, layout.annotations)
         if document is None:
             continue
         images, categories = (_unique(report, path, key, document[key]) for key in ('images', 'categories'))
         annotations = _unique(report, path, 'annotations', document['annotations']).values()
         classes[split] = [(number, category['name']) for number, category in categories.items()]
         _check_names(report, path, images, classes[split])
-        _check_references(report, path, annotations, images, categories)
+        _check_references(report, path, annotations, images, categories, layout.annotations)
         _check_boxes(report, path, annotations, images)
-        if not subset:
+        counts = {}
+        if published is not None and not subset:
             report.compare(split, 'images', len(images), published[0])
             report.compare(split, 'annotations', len(annotations), published[1])
-        row = {'split': split, 'images': len(images), **({} if subset else {'published': published[0]}),
+            counts = {'published': published[0]}
+        row = {'split': split, 'images': len(images), **counts,
                'objects': sum(not annotation['iscrowd'] for annotation in annotations),
                'crowds': sum(bool(annotation['iscrowd']) for annotation in annotations),
                'images without': len(images.keys() - {annotation['image_id'] for annotation in annotations}),
                'classes': len(categories)}
         report.rows.append(row)
-        row['read'] = _check_images(report, split, root / split, images, reading)
-    _check_classes(report, classes, subset)
+        row['read'] = _check_images(report, split, root / split, images, reading, layout.images.format(split=split))
+    _check_classes(report, layout, classes, subset)
     return report
 
 
-def _read(report: Report, split: str, path: Path) -> dict | None:
+def _read(report: Report, path: Path, remedy: str) -> dict | None:
     """The annotation file's entries that have their keys; None where it cannot be used at all."""
-    remedy = f'unpack {ANNOTATIONS} again'
     if not path.exists():
         report.problem(f'there is no {path}', remedy)
         return None
@@ -127,12 +158,13 @@ def _check_names(report: Report, path: Path, images: dict[int, dict], classes: l
                            twice)
 
 
-def _check_references(report: Report, path: Path, annotations, images: dict, categories: dict) -> None:
+def _check_references(report: Report, path: Path, annotations, images: dict, categories: dict,
+                      remedy: str) -> None:
     for key, known in (('image_id', images), ('category_id', categories)):
         lost = [annotation for annotation in annotations if annotation[key] not in known]
         if lost:
             report.problem(f'{path}: {len(lost)} annotations have a {key} that the file does not list',
-                           f'unpack {ANNOTATIONS} again, or remove them',
+                           f'{remedy}, or remove them',
                            [f'annotation {annotation["id"]}: {key} {annotation[key]}' for annotation in lost])
 
 
@@ -172,22 +204,31 @@ def _box_name(annotation: dict, image: dict) -> str:
             f'{annotation["area"]}, image {image["width"]}x{image["height"]}')
 
 
-def _check_classes(report: Report, classes: dict[str, list[tuple[int, str]]], subset: bool) -> None:
-    if not subset:
-        from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
-        # As COCO's files list them: the position is the id, unused ids are N/A.
-        published = FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta['categories']
-        published = [(number, name) for number, name in enumerate(published) if name not in ('__background__', 'N/A')]
-        for split, found in classes.items():
-            if found != published:
-                report.problem(f"{split}: the classes are not COCO's 80",
-                               f'unpack {ANNOTATIONS} again; for data of your own say --subset, and set the classes in '
-                               'the config', _differences(found, published))
+def _check_classes(report: Report, layout: CocoLayout, classes: dict[str, list[tuple[int, str]]],
+                   subset: bool) -> None:
+    for split, found in ({} if subset else classes).items():
+        if layout.classes is None:
+            wanted, whose = _coco_classes(), "COCO's 80"
+        else:  # under whatever ids
+            names = [name for _, name in found]
+            wanted = found if names == list(layout.classes) else list(enumerate(layout.classes, start=1))
+            whose = f'{layout.name}\'s {len(layout.classes)}'
+        if found != wanted:
+            report.problem(f'{split}: the classes are not {whose}',
+                           f'{layout.annotations}; for data of your own say --subset, and set the classes in '
+                           'the config', _differences(found, wanted))
     splits = list(classes)
     if len(splits) == 2 and classes[splits[0]] != classes[splits[1]]:
         report.problem(f'{splits[0]} and {splits[1]} list different classes, or in another order',
                        'labels follow the list: use the same in both files',
                        _differences(classes[splits[0]], classes[splits[1]]))
+
+
+def _coco_classes() -> list[tuple[int, str]]:
+    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+    # As COCO's files list them: the position is the id, unused ids are N/A.
+    names = FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta['categories']
+    return [(number, name) for number, name in enumerate(names) if name not in ('__background__', 'N/A')]
 
 
 def _differences(found: list[tuple[int, str]], wanted: list[tuple[int, str]]) -> list[str]:
@@ -196,7 +237,8 @@ def _differences(found: list[tuple[int, str]], wanted: list[tuple[int, str]]) ->
     return lacking + more or ['the same classes in another order']
 
 
-def _check_images(report: Report, split: str, folder: Path, images: dict[int, dict], reading: Reading) -> int:
+def _check_images(report: Report, split: str, folder: Path, images: dict[int, dict], reading: Reading,
+                  remedy: str) -> int:
     sizes = {str(folder / image['file_name']): (image['width'], image['height']) for image in images.values()}
 
     def read(path: str) -> None:
@@ -204,5 +246,4 @@ def _check_images(report: Report, split: str, folder: Path, images: dict[int, di
         if (width, height) != sizes[path]:
             raise ValueError(f'is {width}x{height}, the annotation file says {sizes[path][0]}x{sizes[path][1]}')
 
-    return len(check_files(report, split, list(sizes), 'images',
-                           f'unpack http://images.cocodataset.org/zips/{split}.zip again', reading, read))
+    return len(check_files(report, split, list(sizes), 'images', remedy, reading, read))
