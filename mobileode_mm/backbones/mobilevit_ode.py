@@ -124,6 +124,7 @@ class MobileViTODE(MobileODE):
         dropout: In the transformer.
         init_cfg: MMEngine's; default Kaiming for convolutions and, as in vision transformers, a truncated normal of
             0.02 for linear layers. The solvers keep the release's initial values.
+        input_size, solver_backend: As for :class:`MobileODEV1`.
         **kwargs: As for :class:`MobileODEV1`: ``act_cfg`` serves the MobileViT block too, and with ``dilations`` both
             of its 3×3 convolutions are dilated.
 
@@ -145,12 +146,13 @@ class MobileViTODE(MobileODE):
     has_closing_stage, closing_channels = True, 640
 
     def __init__(self, widen_factor: float = 1.0, num_steps: int | Sequence[int] = (60, 30, 20),
-                 out_indices: Sequence[int] = (6, ), dropout: float = 0.1, init_cfg: dict | list | None = None,
-                 **kwargs: Any):
+                 out_indices: Sequence[int] = (6, ), dropout: float = 0.1, input_size: int | Sequence[int] = 256,
+                 solver_backend: str = 'auto', init_cfg: dict | list | None = None, **kwargs: Any):
         if init_cfg is None:
             init_cfg = [*DEFAULT_INIT, dict(type='TruncNormal', layer=['Linear'], std=0.02)]
         self.dropout = dropout  # the constructor makes the blocks
-        super().__init__(widen_factor, num_steps, out_indices=out_indices, init_cfg=init_cfg, **kwargs)
+        super().__init__(widen_factor, num_steps, out_indices=out_indices, input_size=input_size,
+                         solver_backend=solver_backend, init_cfg=init_cfg, **kwargs)
 
     def stage_width(self, index: int, widen_factor: float) -> int:
         last = index == len(self.arch_settings) - 1
