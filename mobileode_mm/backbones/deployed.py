@@ -97,12 +97,17 @@ def map_sizes(network: nn.Module, input_size: int | Sequence[int]) -> dict[nn.Mo
 
 
 def deploy_solvers(network: nn.Module, input_size: int | Sequence[int] | None) -> None:
-    """Give every solver of a network in eval mode its deploy form, with what follows it where its block says so."""
+    """Give every solver of a network in eval mode its deploy form, with what follows it where its block says so.
+
+    Parts that have their deploy form already are left alone.
+    """
     if not any(isinstance(module, ChannelwiseODESolver) for module in network.modules()):
         return
     sizes = {} if input_size is None else map_sizes(network, input_size)
     fold_norms(network)
-    for parent in list(network.modules()):
+    done = {module for part in network.modules() if isinstance(part, Deployable) and part.deploy
+            for module in part.modules()}
+    for parent in [module for module in network.modules() if module not in done]:
         if isinstance(parent, DeployableBlock):
             parent.switch_to_deploy(sizes)
         for name, child in list(parent.named_children()):

@@ -85,7 +85,8 @@ class MobileViTBlock(BaseModule):
         """(B, channels, H, W) to the same shape."""
         y = self.embed(self.local(x))
         size = y.shape[2:]
-        rows, columns = (-(-side // PATCH) for side in size)
+        # Not as −(−side // PATCH): in an ONNX file, division rounds towards zero.
+        rows, columns = ((side + PATCH - 1) // PATCH for side in size)
         y = _resized(y, (rows * PATCH, columns * PATCH))
         # (B, C, rows, 2, columns, 2) to a sequence of patches for each place in them, (4 B, rows · columns, C).
         y = y.unflatten(3, (columns, PATCH)).unflatten(2, (rows, PATCH)).permute(0, 3, 5, 2, 4, 1)
