@@ -14,7 +14,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
 
-from ..backbones import Deployable
+from ..backbones import Deployable, replacement
 from ..engine import distributed, reseed  # noqa: F401  (registers the wrapper and the hook)
 from ..engine.compiling import compile_network, compile_options
 from ..engine.progress import ProgressBarHook
@@ -242,7 +242,7 @@ class StartLines(Hook):
         runner.logger.info(f'Device: {device}{name}')
         roots = dict.fromkeys(map(os.path.abspath, data_roots(runner.cfg)))
         runner.logger.info(f'Data: {", ".join(roots) or "no root"}')
-        for note in self.notes:
+        for note in filter(None, (replacement(runner.model), *self.notes)):
             runner.logger.info(note)
         for warning in self.warnings:
             runner.logger.warning(warning)

@@ -1,6 +1,7 @@
 """COCO 2017 for detection: annotation files and images."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import InputError
@@ -15,6 +16,27 @@ PUBLISHED = {'train2017': (118_287, 860_001), 'val2017': (5_000, 36_781)}
 ANNOTATIONS = 'http://images.cocodataset.org/annotations/annotations_trainval2017.zip'
 
 
+@dataclass(frozen=True)
+class CocoLayout:
+    """A data set of annotation files ``annotations/instances_SPLIT.json`` and folders ``SPLIT`` of images.
+
+    Attributes:
+        name: Key in ``SOURCES``.
+        folder: Its usual folder.
+        published: Numbers of images and annotations by split; None where none are published.
+        classes: Their names in order; None are COCO's 80.
+        annotations: What to do about an annotation file.
+        images: What to do about the images of ``{split}``.
+    """
+
+    name: str
+    folder: str
+    published: dict[str, tuple[int, int] | None]
+    classes: tuple[str, ...] | None
+    annotations: str
+    images: str
+
+
 def verify_coco(root: str | os.PathLike, subset: bool = False, reading: Reading = READ_ALL) -> Report:
     """Check ``annotations/instances_{train,val}2017.json`` and the images in ``train2017`` and ``val2017``.
 
@@ -26,37 +48,45 @@ def verify_coco(root: str | os.PathLike, subset: bool = False, reading: Reading 
     Raises:
         InputError: There is no such folder.
     """
-    root = find_below(root, ('.', 'coco'), ('annotations',), 'COCO 2017')
-    report = Report(f'COCO 2017 in {root}')
+    layout = CocoLayout('COCO 2017', 'coco', PUBLISHED, None, f'unpack {ANNOTATIONS} again',
+                        'unpack http://images.cocodataset.org/zips/{split}.zip again')
+    return verify_coco_layout(layout, root, subset, reading)
+
+
+def verify_coco_layout(layout: CocoLayout, root: str | os.PathLike, subset: bool = False,
+                       reading: Reading = READ_ALL) -> Report:
+    """Check a data set in COCO's format; arguments and errors as of :func:`verify_coco`."""
+    root = find_below(root, ('.', layout.folder), ('annotations',), layout.name)
+    report = Report(f'{layout.name} in {root}')
     classes = {}
-    for split, published in PUBLISHED.items():
+    for split, published in layout.published.items():
         path = root / 'annotations' / f'instances_{split}.json'
-        document = _read(report, split, path)
+        document = _read(report, path, layout.annotations)
         if document is None:
             continue
         report.add(*check_ids(str(path), document))
-        report.add(*check_references(str(path), document, f'unpack {ANNOTATIONS} again, or remove them'))
+        report.add(*check_references(str(path), document, f'{layout.annotations}, or remove them'))
         report.add(*check_boxes(str(path), document, strict=True))
         images, categories, annotations = (
             {entry['id']: entry for entry in document[key]} for key in ('images', 'categories', 'annotations'))
         classes[split] = [(number, category['name']) for number, category in categories.items()]
-        if not subset:
+        counts = {}
+        if published is not None and not subset:
             report.compare(split, 'images', len(images), published[0])
             report.compare(split, 'annotations', len(annotations), published[1])
+            counts = {'published': published[0]}
         crowds = sum(bool(annotation.get('iscrowd')) for annotation in annotations.values())
-        row = {'split': split, 'images': len(images), **({} if subset else {'published': published[0]}),
-               'objects': len(annotations) - crowds, 'crowds': crowds,
+        row = {'split': split, 'images': len(images), **counts, 'objects': len(annotations) - crowds, 'crowds': crowds,
                'images without': len(images.keys() - {annotation['image_id'] for annotation in annotations.values()}),
                'classes': len(categories)}
         report.rows.append(row)
-        row['read'] = _check_images(report, split, root / split, images, reading)
-    _check_classes(report, classes, subset)
+        row['read'] = _check_images(report, split, root / split, images, reading, layout.images.format(split=split))
+    _check_classes(report, layout, classes, subset)
     return report
 
 
-def _read(report: Report, split: str, path: Path) -> dict[str, list[dict]] | None:
+def _read(report: Report, path: Path, remedy: str) -> dict[str, list[dict]] | None:
     """The annotation file's entries that have their keys; None where it cannot be used at all."""
-    remedy = f'unpack {ANNOTATIONS} again'
     if not path.exists():
         report.problem(f'there is no {path}', remedy)
         return None
@@ -77,22 +107,31 @@ def _read(report: Report, split: str, path: Path) -> dict[str, list[dict]] | Non
     return kept
 
 
-def _check_classes(report: Report, classes: dict[str, list[tuple[int, str]]], subset: bool) -> None:
-    if not subset:
-        from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
-        # As COCO's files list them: the position is the id, unused ids are N/A.
-        published = FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta['categories']
-        published = [(number, name) for number, name in enumerate(published) if name not in ('__background__', 'N/A')]
-        for split, found in classes.items():
-            if found != published:
-                report.problem(f"{split}: the classes are not COCO's 80",
-                               f'unpack {ANNOTATIONS} again; for data of your own say --subset, and set the classes in '
-                               'the config', _differences(found, published))
+def _check_classes(report: Report, layout: CocoLayout, classes: dict[str, list[tuple[int, str]]],
+                   subset: bool) -> None:
+    for split, found in ({} if subset else classes).items():
+        if layout.classes is None:
+            wanted, whose = _coco_classes(), "COCO's 80"
+        else:  # under whatever ids
+            names = [name for _, name in found]
+            wanted = found if names == list(layout.classes) else list(enumerate(layout.classes, start=1))
+            whose = f'{layout.name}\'s {len(layout.classes)}'
+        if found != wanted:
+            report.problem(f'{split}: the classes are not {whose}',
+                           f'{layout.annotations}; for data of your own say --subset, and set the classes in '
+                           'the config', _differences(found, wanted))
     splits = list(classes)
     if len(splits) == 2 and classes[splits[0]] != classes[splits[1]]:
         report.problem(f'{splits[0]} and {splits[1]} list different classes, or in another order',
                        'labels follow the list: use the same in both files',
                        _differences(classes[splits[0]], classes[splits[1]]))
+
+
+def _coco_classes() -> list[tuple[int, str]]:
+    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+    # As COCO's files list them: the position is the id, unused ids are N/A.
+    names = FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta['categories']
+    return [(number, name) for number, name in enumerate(names) if name not in ('__background__', 'N/A')]
 
 
 def _differences(found: list[tuple[int, str]], wanted: list[tuple[int, str]]) -> list[str]:
@@ -101,7 +140,8 @@ def _differences(found: list[tuple[int, str]], wanted: list[tuple[int, str]]) ->
     return lacking + more or ['the same classes in another order']
 
 
-def _check_images(report: Report, split: str, folder: Path, images: dict[int, dict], reading: Reading) -> int:
+def _check_images(report: Report, split: str, folder: Path, images: dict[int, dict], reading: Reading,
+                  remedy: str) -> int:
     sizes = {str(folder / image['file_name']): (image['width'], image['height']) for image in images.values()}
 
     def read(path: str) -> None:
@@ -109,5 +149,4 @@ def _check_images(report: Report, split: str, folder: Path, images: dict[int, di
         if (width, height) != sizes[path]:
             raise ValueError(f'is {width}x{height}, the annotation file says {sizes[path][0]}x{sizes[path][1]}')
 
-    return len(check_files(report, split, list(sizes), 'images',
-                           f'unpack http://images.cocodataset.org/zips/{split}.zip again', reading, read))
+    return len(check_files(report, split, list(sizes), 'images', remedy, reading, read))

@@ -13,6 +13,10 @@ from ...data.verify.cifar10 import md5_of
 from ...errors import InputError, listed
 from ..config import DATA_VARIABLE, checkout_root, leaf_datasets, short_path, type_name
 
+#: What the data are whose root has such a folder in its path, as this project's configs name them.
+_SOURCE_BY_FOLDER = {'VOC2012': 'Pascal VOC 2012', 'ADEChallengeData2016': 'ADE20K', 'busi': 'BUSI', 'faces': 'faces',
+                     'imagenet-r': 'ImageNet-R', 'tiny-imagenet-200': 'Tiny-ImageNet'}
+
 
 class Documents:
     """Annotation files in JSON, each read once."""
@@ -117,9 +121,9 @@ def published(cfg: dict) -> str | None:
     name = type_name(cfg)
     if name == 'CocoDataset' and '2017' in str(cfg.get('ann_file')):
         return 'COCO 2017'
-    if 'VOC2012' in str(cfg.get('data_root')):
-        return 'Pascal VOC 2012'
-    return {'ImageNet': 'ImageNet', 'CIFAR10': 'CIFAR-10'}.get(name)
+    folders = Path(str(cfg.get('data_root'))).parts
+    return (next((source for folder, source in _SOURCE_BY_FOLDER.items() if folder in folders), None)
+            or {'ImageNet': 'ImageNet', 'CIFAR10': 'CIFAR-10'}.get(name))
 
 
 def require(cfg: Config, paths: list[str], source: str | None) -> None:
@@ -206,13 +210,21 @@ def _absent(cfg: Config, path: str, source: str | None) -> str:
         lines.append(f'To get it: {SOURCES[source]}.')
     lines.append(f'Data elsewhere: --cfg-options data_root=FOLDER, or set {DATA_VARIABLE} to the folder that takes '
                  'the place of data/.')
-    config = Path(cfg.filename or '')
-    # Configs that differ in what real data they train on share one.
-    small = config.with_name(f'{config.stem.removesuffix("_aug")}_mini.py')
-    if small.is_file():
+    small = _mini_twin(Path(cfg.filename or ''))
+    if small is not None:
         lines.append(f'Without it: mobileode mini-data, then {short_path(small)}, runs on mini data made in a '
                      'minute.')
     return '\n'.join(lines)
+
+
+def _mini_twin(config: Path) -> Path | None:
+    """The config that trains the network of ``config`` on mini data.
+
+    Configs that differ in what real data they train on share one: ``X_mini.py`` is that of ``X_busi.py`` too.
+    """
+    words = config.stem.split('_')
+    twins = (config.with_name(f'{"_".join(words[:count])}_mini.py') for count in range(len(words), 0, -1))
+    return next((twin for twin in twins if twin.is_file()), None)
 
 
 def _mini_folder(path: str) -> str | None:
