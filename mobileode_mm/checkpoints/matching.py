@@ -98,7 +98,8 @@ class _Comparison:
                            if name not in known and not name.endswith('num_batches_tracked')]
         self.different = [name for name, value in self.wanted.items() if name in state
                           and getattr(state[name], 'shape', None) != value.shape
-                          and not (resample and name in grids and state[name].dim() == 2)]
+                          and not (resample and name in grids and isinstance(state[name], Tensor)
+                                   and state[name].dim() == 2)]
         unmatched = {*self.missing, *self.different}
         self.resampled = [name for name in grids
                           if name not in unmatched and state[name].shape != self.wanted[name].shape]

@@ -4,14 +4,12 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 import cv2
 import numpy as np
 
-from ..checkpoints.fetching import fetch
+from ..checkpoints.fetching import fetch, file_name
 from ..errors import InputError
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
@@ -121,11 +119,11 @@ def _folder(folder: str) -> list[str]:
 
 
 def _fetch(url: str, stack: ExitStack) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ('http', 'https'):
+    name = file_name(url)
+    if url.split('://')[0] not in ('http', 'https'):
         raise InputError(f'{url} is not read: of URLs only http and https are')
     folder = stack.enter_context(tempfile.TemporaryDirectory())
-    file = os.path.join(folder, Path(unquote(parts.path)).name or 'image')
+    file = os.path.join(folder, name or 'image')
     fetch(url, file)
     return file
 
