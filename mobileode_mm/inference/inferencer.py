@@ -18,7 +18,7 @@ from mmengine.registry import DATASETS
 from mmengine.runner.checkpoint import load_state_dict
 
 from ..backbones import Deployable
-from ..checkpoints.matching import check_checkpoint
+from ..checkpoints.matching import check_checkpoint, not_numbers
 from ..checkpoints.reading import read_checkpoint, restricted_loading, state_dict_of
 from ..data.images import read_image
 from ..data.json_file import read_json
@@ -113,6 +113,9 @@ class Inferencer:
         with config_scope(cfg), restricted_loading(trust):
             self.model = build_model(cfg)
             self.notes = check_checkpoint(self.model, read, checkpoint, 'test')
+            fault = not_numbers(read)
+            if fault:
+                raise InputError(f'{checkpoint} predicts nothing: {fault}')
             load_state_dict(self.model, state_dict_of(read))
             self.metainfo = self._find_metainfo(read)
             self._init_pipeline()

@@ -129,7 +129,20 @@ def _fetch(url: str, stack: ExitStack) -> str:
 
 
 def _read_video(source: Source, skip: Callable[[Source, str], object]) -> Iterator[Frame]:
-    video = cv2.VideoCapture(source.file)
+    with ExitStack() as stack:
+        yield from _read_frames_of(cv2.VideoCapture(_name_for_opencv(source.file, stack)), source, skip)
+
+
+def _name_for_opencv(file: str | int, stack: ExitStack) -> str | int:
+    """A name of the file in UTF-8: another crashes OpenCV."""
+    if isinstance(file, int) or os.fsencode(file).decode(errors='replace') == file:
+        return file
+    link = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), 'video' + os.path.splitext(file)[1])
+    os.symlink(os.path.abspath(file), link)
+    return link
+
+
+def _read_frames_of(video: cv2.VideoCapture, source: Source, skip: Callable[[Source, str], object]) -> Iterator[Frame]:
     try:
         if not video.isOpened():
             if isinstance(source.file, int):

@@ -1,6 +1,7 @@
 """What training and testing share: a config made ready, its Runner, the first lines of the log, faults in the run."""
 import logging
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +15,11 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ..backbones import Deployable
+from ..checkpoints.reading import shown
 from ..engine import distributed, reseed  # noqa: F401  (registers the wrapper and the hook)
 from ..engine.compiling import compile_network, compile_options
 from ..engine.progress import ProgressBarHook
-from ..errors import InputError
+from ..errors import InputError, disk_fault
 from .checks import check_parts, config_errors, config_scope, registry_fault
 from .config import data_roots, load_config, type_name
 from .dataset_checks import data_fault
@@ -114,9 +116,9 @@ def _unwrapped(runner: Runner) -> nn.Module:
 def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Iterator[None]:
     """Around ``runner.train()`` or ``runner.test()``.
 
-    A file that fails to load becomes one message, and so does what the config names wrongly and is built only now
-    (schedules). The progress bar goes away. What the package logs of itself, such as who computes the solvers and
-    why, is in the run's log.
+    A file that fails to load becomes one message, and so do what the config names wrongly and is built only now
+    (schedules), a full disk, a work dir that is gone, and a checkpoint that no run can go on from. The progress bar
+    goes away. What the package logs of itself, such as who computes the solvers and why, is in the run's log.
 
     Raises:
         InputError: In the place of such an error.
@@ -125,20 +127,46 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
     before = log.handlers, log.level, log.propagate
     log.handlers, log.propagate = list(runner.logger.handlers), False
     log.setLevel(logging.INFO)
+    for handler in log.handlers:
+        handler.handleError = _raise  # else a traceback for every line, and no end
     try:
         yield
     except Exception as error:
-        with config_scope(cfg):
-            fault = registry_fault(error) or data_fault(error, cfg, splits)
+        fault = disk_fault(error) or _work_dir_fault(error, cfg) or _resume_fault(error, cfg)
+        if fault is None:
+            with config_scope(cfg):
+                fault = registry_fault(error) or data_fault(error, cfg, splits)
         if fault is None:
             raise
         raise InputError(fault) from error
     finally:
+        for handler in log.handlers:
+            del handler.handleError
         log.handlers, level, log.propagate = before
         log.setLevel(level)
         for hook in runner.hooks:
             if isinstance(hook, ProgressBarHook):
                 hook.close()
+
+
+def _raise(record: logging.LogRecord) -> None:
+    raise
+
+
+def _work_dir_fault(error: Exception, cfg: Config) -> str | None:
+    if isinstance(error, FileNotFoundError) and not os.path.isdir(os.path.dirname(str(error.filename))) \
+            and Path(os.path.abspath(str(error.filename))).is_relative_to(os.path.abspath(cfg.work_dir)):
+        return f'the work dir {cfg.work_dir}, or a folder in it, was removed while the run was at work'
+    return None
+
+
+def _resume_fault(error: Exception, cfg: Config) -> str | None:
+    """What MMEngine says of a checkpoint whose weights fit, but not the rest of it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not cfg.get('resume') or not any(frame.name == 'resume' for frame in frames):
+        return None
+    return (f'no run can go on from {cfg.load_from} ({type(error).__name__}: {shown(error)}). To start from its '
+            f'weights: --cfg-options load_from={cfg.load_from}')
 
 
 class InferenceForm(Hook):

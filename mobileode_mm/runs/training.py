@@ -9,7 +9,8 @@ from mmengine.runner import Runner
 
 from ..checkpoints.reading import read_checkpoint, restricted_loading, state_dict_of
 from ..checkpoints.resuming import find_resume_checkpoint, numbered_checkpoints
-from ..errors import InputError
+from ..engine.atomic_backend import remove_unfinished
+from ..errors import InputError, listed
 from .checks import check_amp, check_run
 from .config import type_name
 from .processes import once_per_machine, one_voice, process_group
@@ -58,7 +59,7 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
         check_amp(cfg)
     make_resumable(cfg)
     write_whole_checkpoints(cfg)
-    add_hooks(cfg, 'ProgressBarHook', 'RunReportHook')
+    add_hooks(cfg, 'ProgressBarHook', 'UnfinishedValidationHook', 'RunReportHook')
     splits = ('train', 'val') if cfg.get('val_dataloader') is not None else ('train', )
 
     with process_group(cfg), restricted_loading(trust):
@@ -157,6 +158,9 @@ def check_start(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...],
     path = str(resume) if resume else cfg.get('load_from')
     checkpoint, more = check_run(cfg, splits, path, 'resume' if resume else 'finetune', trust)
     notes += more
+    removed = [name for folder in dict.fromkeys(folders) for name in remove_unfinished(folder)]
+    if removed:
+        notes.append(f'Removed what a killed run left unfinished: {listed(removed)}')
     if not resume:
         return Start(False, path, None), notes
     meta = checkpoint.get('meta', {})
