@@ -27,7 +27,7 @@ def disk_fault(error: BaseException) -> str | None:
     if not isinstance(error, OSError) or error.errno not in _DISK:
         return None
     file = f' ({os.fsdecode(error.filename)})' if isinstance(error.filename, (str, bytes)) else ''
-    return f'cannot write: {error.strerror}{file}. Files that were finished before are whole'
+    return f'cannot write: {error.strerror}{file}. Make room there; files that were finished before are whole'
 
 
 def exit_status(command: Callable[[], int | None], stopped: str = 'stopped') -> int:

@@ -47,6 +47,8 @@ def watched() -> Iterator[None]:
     finally:
         if not is_command():
             _State.line, _State.pressed = 'stopped', False
+            if sys.unraisablehook is _ignore:
+                sys.unraisablehook = sys.__unraisablehook__
             if signal.getsignal(signal.SIGINT) is not before:
                 signal.signal(signal.SIGINT, before)
 
@@ -76,7 +78,12 @@ def _handle(number, frame) -> None:
         os.write(2, f'{_State.line}\n'.encode())
         os._exit(INTERRUPTED)
     _State.pressed = True
+    sys.unraisablehook = _ignore
     raise KeyboardInterrupt
+
+
+def _ignore(unraisable) -> None:
+    """Objects that the interrupt left half-made complain where they are removed."""
 
 
 def _importing(frame) -> bool:

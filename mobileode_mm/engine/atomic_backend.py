@@ -47,9 +47,11 @@ class AtomicLocalBackend(LocalBackend):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, filepath)
-        except BaseException:
+        except BaseException as error:
             if osp.exists(temporary):
                 os.remove(temporary)
+            if isinstance(error, OSError):
+                error.filename = filepath  # of a write that fails it is not known
             raise
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:

@@ -1,6 +1,7 @@
 """What training and testing share: a config made ready, its Runner, the first lines of the log, faults in the run."""
 import logging
 import os
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,11 +114,39 @@ def _unwrapped(runner: Runner) -> nn.Module:
 
 
 @contextmanager
+def disk_faults() -> Iterator[None]:
+    """Around all that a run writes: a disk that takes no more ends it, in one message.
+
+    Of a line that cannot be written, logging otherwise prints a traceback, and goes on.
+
+    Raises:
+        InputError: In the place of the system's error.
+    """
+    report = logging.Handler.handleError
+
+    def end_or_report(handler: logging.Handler, record: logging.LogRecord) -> None:
+        if disk_fault(sys.exc_info()[1]):
+            raise
+        report(handler, record)
+
+    logging.Handler.handleError = end_or_report
+    try:
+        yield
+    except OSError as error:
+        fault = disk_fault(error)
+        if fault is None:
+            raise
+        raise InputError(fault) from error
+    finally:
+        logging.Handler.handleError = report
+
+
+@contextmanager
 def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Iterator[None]:
     """Around ``runner.train()`` or ``runner.test()``.
 
     A file that fails to load becomes one message, and so do what the config names wrongly and is built only now
-    (schedules), a full disk, a work dir that is gone, and a checkpoint that no run can go on from. The progress bar
+    (schedules), a work dir that is gone, and a checkpoint that no run can go on from. The progress bar
     goes away. What the package logs of itself, such as who computes the solvers and why, is in the run's log.
 
     Raises:
@@ -127,12 +156,12 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
     before = log.handlers, log.level, log.propagate
     log.handlers, log.propagate = list(runner.logger.handlers), False
     log.setLevel(logging.INFO)
-    for handler in log.handlers:
-        handler.handleError = _raise  # else a traceback for every line, and no end
     try:
         yield
     except Exception as error:
-        fault = disk_fault(error) or _work_dir_fault(error, cfg) or _resume_fault(error, cfg)
+        if disk_fault(error):
+            raise  # for disk_faults
+        fault = _work_dir_fault(error, cfg) or _resume_fault(error, cfg)
         if fault is None:
             with config_scope(cfg):
                 fault = registry_fault(error) or data_fault(error, cfg, splits)
@@ -140,17 +169,11 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
             raise
         raise InputError(fault) from error
     finally:
-        for handler in log.handlers:
-            del handler.handleError
         log.handlers, level, log.propagate = before
         log.setLevel(level)
         for hook in runner.hooks:
             if isinstance(hook, ProgressBarHook):
                 hook.close()
-
-
-def _raise(record: logging.LogRecord) -> None:
-    raise
 
 
 def _work_dir_fault(error: Exception, cfg: Config) -> str | None:

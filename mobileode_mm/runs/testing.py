@@ -13,7 +13,7 @@ from ..errors import InputError
 from .checks import check_new, check_run, check_writable
 from .config import type_name
 from .processes import once_per_machine, one_voice, process_group
-from .runner import InferenceForm, StartLines, add_hooks, build_runner, ready_config, reported_faults
+from .runner import InferenceForm, StartLines, add_hooks, build_runner, disk_faults, ready_config, reported_faults
 
 # Hook and visualizer that draw in each toolbox.
 _DRAWING = {
@@ -56,7 +56,7 @@ def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None
             out = os.path.abspath(out)
     add_hooks(cfg, 'ProgressBarHook')
 
-    with process_group(cfg), restricted_loading(trust):
+    with process_group(cfg), restricted_loading(trust), disk_faults():
         notes = once_per_machine(lambda: _check(cfg, out, show_dir, trust))
         runner = build_runner(cfg, ('test', ))
         runner.register_hook(InferenceForm(deploy))

@@ -14,7 +14,7 @@ from ..errors import InputError, listed
 from .checks import check_amp, check_run
 from .config import type_name
 from .processes import once_per_machine, one_voice, process_group
-from .runner import StartLines, add_hooks, build_runner, compile_model, ready_config, reported_faults
+from .runner import StartLines, add_hooks, build_runner, compile_model, disk_faults, ready_config, reported_faults
 
 
 def train(config: str | Path, work_dir: str | Path | None = None, resume: bool | str | Path = False, amp: bool = False,
@@ -62,7 +62,7 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
     add_hooks(cfg, 'ProgressBarHook', 'UnfinishedValidationHook', 'RunReportHook')
     splits = ('train', 'val') if cfg.get('val_dataloader') is not None else ('train', )
 
-    with process_group(cfg), restricted_loading(trust):
+    with process_group(cfg), restricted_loading(trust), disk_faults():
         start, notes = once_per_machine(lambda: check_start(cfg, resume, splits, trust))
         apply_start(cfg, start)
         runner = build_runner(cfg, splits)
