@@ -326,6 +326,8 @@ def _check(value, measured: dict[int, tuple[int, int]], depth: int) -> tuple[int
         return 1, 0
     if not isinstance(value, (dict, list, tuple, set)):
         raise ForeignObject(_type(value))
+    if not value and not getattr(value, '__dict__', None):
+        return 1, 1
     if id(value) not in measured:
         if depth == DEEPEST:  # one that holds itself never ends
             raise ValueError(f'values nest deeper than {DEEPEST}')
