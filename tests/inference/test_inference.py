@@ -319,6 +319,18 @@ def test_names_that_are_no_utf_8_are_escaped(here, capfd):
     assert 'skipped: ./n\\xe9.jpg is broken' in reported and 'skipped: ./v\\xe9.avi is broken' in reported
 
 
+def test_a_palette_is_one_colour_a_class_or_none(here):
+    checkpoint = torch.load(here / 'segmentation.pth', weights_only=True)
+    colours = [[number, 0, 255] for number in range(11)]
+    for palette, expected in ((np.array(colours), [tuple(colour) for colour in colours]), (colours[:10], None),
+                              ('random', None), ([[1, 2]] * 11, None), ([[1, 2, 999]] * 11, None), ({}, None)):
+        checkpoint['meta']['dataset_meta']['palette'] = palette
+        torch.save(checkpoint, 'x.pth')
+        inferencer = Inferencer(CONFIGS / f'{TASKS["segmentation"]}.py', 'x.pth', 'cpu')
+        assert inferencer.metainfo['palette'] == expected
+    assert inferencer.classes == ('ground', *CLASSES)
+
+
 def test_weights_that_are_no_numbers_predict_nothing(here, capfd):
     checkpoint = torch.load(here / 'classification.pth', weights_only=True)
     name = list(checkpoint['state_dict'])[0]
