@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -133,7 +134,7 @@ def _check_content(checkpoint: dict, path: str) -> None:
             refuse('its classes are no list of names')
     for name in ('epoch', 'iter', 'seed'):
         value = meta.get(name, 0)
-        if not (isinstance(value, int) and 0 <= value < 2**53 or value is None and name == 'seed'):
+        if not (isinstance(value, Integral) and 0 <= value < 2**53 or value is None and name == 'seed'):
             refuse(f'its meta.{name} is {shown(value)}')
 
 

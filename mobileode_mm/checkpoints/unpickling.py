@@ -189,7 +189,8 @@ def _tensor(storage, offset, size, stride, requires_grad=False, hooks=None, meta
 
 def _typed_tensor(storage, offset, size, stride, requires_grad, hooks, dtype, metadata=None) -> Tensor:
     """``torch._utils._rebuild_tensor_v3``: of a storage of bytes."""
-    if not isinstance(storage, Storage) or not isinstance(dtype, torch.dtype):
+    # Of booleans torch writes a storage of their own, whose bytes were looked at.
+    if not isinstance(storage, Storage) or not isinstance(dtype, torch.dtype) or dtype is torch.bool:
         raise TypeError('a tensor without storage or type')
     return _tensor(Storage.of(storage.memory, dtype), offset, size, stride, requires_grad)
 

@@ -114,6 +114,23 @@ def test_what_trainings_hold_is_read_as_torch_reads_it(tmp_path):
         read['meta']['big'] += 1  # it can be written to
 
 
+def test_booleans_are_zero_or_one(tmp_path):
+    """Other bytes are undefined behaviour in compiled code."""
+    for as_zip in (True, False):
+        values = torch.tensor([3, 0, 255, 1], dtype=torch.uint8)
+        torch.save(dict(state_dict=dict(values=values.view(torch.bool))), tmp_path / 'x.pth',
+                   _use_new_zipfile_serialization=as_zip)
+        read = read_checkpoint(tmp_path / 'x.pth')['state_dict']['values']
+        assert read.dtype == torch.bool and read.view(torch.uint8).tolist() == [1, 0, 1, 1]
+
+    class Bytes(torch.Tensor):
+        def __reduce_ex__(self, protocol):
+            return torch._utils._rebuild_tensor_v3, (
+                self.untyped_storage(), 0, (4, ), (1, ), False, OrderedDict(), torch.bool)
+
+    refused(dict(state_dict=dict(values=values.as_subclass(Bytes))), tmp_path / 'x.pth', 'or a torn one')
+
+
 def archive(path, entries, compression=zipfile.ZIP_STORED):
     with zipfile.ZipFile(path, 'w', compression) as target:
         for name, content in entries:
@@ -198,6 +215,7 @@ ODD = {
     'data set': (dict(meta=dict(dataset_meta=[3])), r'its meta\.dataset_meta is no dict'),
     'classes': (dict(meta=dict(dataset_meta=dict(CLASSES=[1, 2]))), 'its classes are no list of names'),
     'names of weights': (dict(state_dict={3: torch.zeros(1), 'a': torch.zeros(1)}), 'something else than text'),
+    'a number of NumPy': (dict(meta=dict(epoch=np.float64(1.5))), r'its meta\.epoch is 1\.5'),
     'a name of two lines': (dict(state_dict={'a\nb': torch.zeros(1)}), 'something else than text'),
     'names of parts': ({5: 3}, 'something else than text'),
 }
