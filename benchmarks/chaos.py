@@ -83,7 +83,7 @@ class Chaos:
             if killed.wait():
                 break
             share /= 2  # this time it was faster, and came to its end
-        left = _wait_for_the_end(killed.pid)
+        left = _wait_for_the_end(work_dir)
         iterations = len(what_is_left(work_dir)['values'])
         status = self._start(work_dir, resume=True).wait()
         after = what_is_left(work_dir)
@@ -145,24 +145,25 @@ def _phases(work_dir: Path, begun: float) -> dict[str, float]:
     return {name: following[1] - at for (name, at), following in zip(events, events[1:]) if name}
 
 
-def _wait_for_the_end(session: int) -> int:
-    """How many processes of a session are still there after ``PATIENCE`` seconds; they are killed then."""
+def _wait_for_the_end(work_dir: Path) -> int:
+    """How many processes of a training are still there after ``PATIENCE`` seconds; they are killed then."""
     deadline = time.monotonic() + PATIENCE
-    while (living := _living(session)) and time.monotonic() < deadline:
+    while (living := _living(work_dir)) and time.monotonic() < deadline:
         time.sleep(0.1)
     for process in living:
         os.kill(process, signal.SIGKILL)
     return len(living)
 
 
-def _living(session: int) -> list[int]:
+def _living(work_dir: Path) -> list[int]:
+    """Processes whose command names the work dir, as those of all ranks and of their data loaders do."""
     found = []
-    for path in Path('/proc').glob('[0-9]*/stat'):
+    for path in Path('/proc').glob('[0-9]*/cmdline'):
         try:
-            state, _, _, number = path.read_text().rpartition(')')[2].split()[:4]
+            arguments = path.read_bytes().decode(errors='replace').split('\0')
         except OSError:  # it has ended
             continue
-        if int(number) == session and state != 'Z':
+        if '--child' in arguments and json.dumps(str(work_dir)) in arguments[-2]:
             found.append(int(path.parent.name))
     return found
 
@@ -224,7 +225,7 @@ def child(task: dict) -> None:
 def run(config: str | Path, options: dict, folder: Path, out: Path, moments: int, seed: int, minutes: float) -> dict:
     """Make the trials that a result file does not hold yet, for as long as ``minutes`` allow; returns its content."""
     until = time.monotonic() + 60 * minutes
-    same = dict(config=os.path.relpath(config, ROOT), options=options, seed=seed, commit=_commit(),
+    same = dict(config=os.path.relpath(config, ROOT), options=options, seed=seed,
                 machine=describe_machine(torch.device('cpu')))
     content = read_json(out) if out.is_file() else {}
     if {name: content.get(name) for name in same} != same:
@@ -240,7 +241,7 @@ def run(config: str | Path, options: dict, folder: Path, out: Path, moments: int
             trainings[processes] = Chaos(config, options, folder, processes)
         kind = 'epoch' if processes == 2 else PHASES[number % len(PHASES)]
         trial = trainings[processes].trial(kind, random.Random(f'{seed}-{number}'), rank=processes - 1)
-        content['trials'][str(number)] = trial
+        content['trials'][str(number)] = dict(trial, commit=_commit())
         print(json.dumps(trial), flush=True)
         write_json(out, content)
     return content
@@ -263,9 +264,10 @@ def markdown(content: dict) -> str:
     trials = content['trials']
     options = ' '.join(f'{name}={value}' for name, value in content['options'].items())
     exact = sum(trial['exact'] for trial in trials.values())
+    commits = ', '.join(dict.fromkeys(str(trial['commit']) for trial in trials.values()))
     return '\n'.join([
-        f'{exact} of {len(trials)} exact. `{content["config"]}` with `{options}`, seed {content["seed"]}, commit '
-        f'{content["commit"]}; {content["machine"]}.', '', table(
+        f'{exact} of {len(trials)} exact. `{content["config"]}` with `{options}`, seed {content["seed"]}; commits of '
+        f'the trials {commits}; {content["machine"]}.', '', table(
             ('', 'killed in', 'after, s', 'iterations logged', 'values, metrics, weights', 'files lost', 'left over',
              'processes left'), [cells(number, trial) for number, trial in trials.items()])])
 
@@ -287,7 +289,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/chaos'))
     parser.add_argument('--out', type=Path, metavar='FILE', help='result (default: chaos.json in the work dir); trials '
-                        'of the same commit that it holds are not made again')
+                        'that it holds are not made again')
     parser.add_argument('--minutes', type=float, default=float('inf'), help='begin no trial after this time')
     parser.add_argument('--page', type=Path, metavar='FILE', help='put the table into this page, between its marks')
     parser.add_argument('--child', type=json.loads, help=argparse.SUPPRESS)

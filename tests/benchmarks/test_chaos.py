@@ -40,11 +40,11 @@ def test_what_is_left_tells_runs_apart(tmp_path):
 
 def test_the_page_has_the_trials(tmp_path):
     trial = dict(phase='epoch 2', processes=1, seconds=0.5, iterations=9, exact=True, differs=[], lost=[], left_over=[],
-                 processes_left=0)
-    content = dict(config='a.py', options={'b': 1}, seed=0, commit='c', machine='m', trials={
+                 processes_left=0, commit='c')
+    content = dict(config='a.py', options={'b': 1}, seed=0, machine='m', trials={
         '0': trial, '1': dict(trial, exact=False, differs=['weights'], lost=['curves.png'], processes=2)})
     text = markdown(content)
-    assert text.startswith('1 of 2 exact. `a.py` with `b=1`, seed 0, commit c; m.')
+    assert text.startswith('1 of 2 exact. `a.py` with `b=1`, seed 0; commits of the trials c; m.')
     assert '| 1 | epoch 2 | 0.50 | 9 | exact | none | none | 0 |' in text
     assert '| 2 | epoch 2, 1 of 2 processes | 0.50 | 9 | differs: weights | curves.png | none | 0 |' in text
     page = tmp_path / 'page.md'
