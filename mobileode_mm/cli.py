@@ -49,6 +49,7 @@ GROUPS = {
         'suite': Command('benchmarks.suites.execution', 'train and evaluate every network of a suite'),
         'bench': Command('benchmarks.speed.compare', 'measure layers or networks side by side', True),
         'bench-files': Command('benchmarks.speed.files', 'time networks and the ONNX files made of them', True),
+        'gpu': Command('benchmarks.gpu', 'prove, measure and tune the kernels and networks on a GPU', True),
         'profile': Command('benchmarks.speed.floors', 'time every part of a network beside its floor', True),
         'flops': Command('benchmarks.complexity.flops', 'count parameters, multiply-adds, FLOPs and activations'),
         'claims': Command('benchmarks.complexity.claims', "check the paper's claims that need no training"),

@@ -66,10 +66,11 @@ def requirements(metadata):
 
 def test_the_wheel_holds_both_packages_whole_and_nothing_else(wheel):
     kernels = list((ROOT / 'mobileode_mm/ode/backends/csrc').iterdir())
+    tables = list((ROOT / 'mobileode_mm').rglob('*.json'))
     with zipfile.ZipFile(wheel) as archive:
         files = {name for name in archive.namelist() if '.dist-info/' not in name}
         assert any(name.endswith('LICENSE') for name in archive.namelist())
-    assert files == {str(path.relative_to(ROOT)) for path in [*sources(), *kernels]}
+    assert files == {str(path.relative_to(ROOT)) for path in [*sources(), *kernels, *tables]}
     assert any(path.suffix == '.cpp' for path in kernels)
 
 

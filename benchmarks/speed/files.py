@@ -101,21 +101,26 @@ def _variants(entry: Entry, threads: int, trust: bool) -> dict[str, tuple[Callab
     image = np.ascontiguousarray(images[0][None])
     reference = kind(inferencer.model, inferencer.takes_rgb).eval()
     deployed = kind(deployed_copy(inferencer.model, tuple(size)), inferencer.takes_rgb).eval()
-    runs = {'eager': _of_module(reference), 'deploy form': _of_module(deployed)}
-    if fault_of_compiler(torch.device('cpu')) is None:
-        runs['compiled'] = _of_module(torch.compile(deployed, fullgraph=True, dynamic=False))
-    runs['onnx'] = load(path, 'onnx', threads)
+    runs = {'eager': _of_module(reference), 'deploy form': _of_module(deployed), 'onnx': load(path, 'onnx', threads)}
+
+    def check(name):
+        rows = parity.compare(reference, deployed, runs[name], [image])
+        if not all(row.good for row in rows):
+            raise InputError(f'{entry.config}, {name}: it does not compute what the network computes, and is not '
+                             f'timed\n{parity.table(rows)}')
+
     with config_scope(inferencer.cfg):
-        for name, run in runs.items():
-            rows = parity.compare(reference, deployed, run, [image])
-            if not all(row.good for row in rows):
-                raise InputError(f'{entry.config}, {name}: it does not compute what the network computes, and is not '
-                                 f'timed\n{parity.table(rows)}')
+        for name in runs:
+            check(name)
+        # After the file, which may be wrong: asking for a compiler compiles.
+        if fault_of_compiler(torch.device('cpu')) is None:
+            runs['compiled'] = _of_module(torch.compile(deployed, fullgraph=True, dynamic=False))
+            check('compiled')
     sizes = dict.fromkeys(runs) | {'onnx': path.stat().st_size}
     small = path.with_suffix('.int8.onnx')
     if small.is_file():
         runs['onnx int8'], sizes['onnx int8'] = load(small, 'onnx', threads), small.stat().st_size
-    return {name: ((lambda run=run: run(image)), sizes[name]) for name, run in runs.items()}
+    return {kind: ((lambda run=runs[kind]: run(image)), sizes[kind]) for kind in KINDS if kind in runs}
 
 
 def _metadata(path: Path) -> dict[str, str]:
