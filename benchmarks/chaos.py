@@ -54,7 +54,7 @@ class Chaos:
         self.config, self.options, self.folder, self.processes = str(config), options, folder.resolve(), processes
         self.folder.mkdir(parents=True, exist_ok=True)
         whole = self.folder / f'whole_{processes}'
-        shutil.rmtree(whole, ignore_errors=True)
+        self._remove(whole.name)
         begun = time.time()
         process = self._start(whole)
         if process.wait():
@@ -73,8 +73,7 @@ class Chaos:
         share = generator.random()
         work_dir = self.folder / 'trial'
         while True:
-            for path in self.folder.glob('trial*'):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            self._remove(work_dir.name)
             seconds = share * self.phases[phase]
             killed = self._start(work_dir, kill=dict(phase=phase, seconds=seconds, rank=rank))
             if phase == 'start-up':
@@ -93,6 +92,11 @@ class Chaos:
             exact=not status and not differs, differs=differs or (['status'] if status else []),
             lost=sorted(self.whole['files'] - after['files']), left_over=sorted(after['files'] - self.whole['files']),
             processes_left=left)
+
+    def _remove(self, name: str) -> None:
+        """Remove a work dir, its output and its events, of an earlier start too."""
+        for path in self.folder.glob(f'{name}*'):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _start(self, work_dir: Path, resume: bool = False, kill: dict | None = None) -> subprocess.Popen:
         task = dict(config=self.config, options=self.options, work_dir=str(work_dir), resume=resume, kill=kill,

@@ -14,9 +14,12 @@ from mobileode_mm.errors import InputError
 def test_killed_runs_are_resumed_as_if_nothing_had_been(place, monkeypatch):
     """A cut of 4: the phases in which most can be lost."""
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    Path('chaos').mkdir()
+    Path('chaos/whole_1.events').write_text('["epoch 1", 1]\n')  # of an earlier start
     chaos = Chaos('classification.py', {'default_hooks.checkpoint.save_best': 'accuracy/top1'}, Path('chaos'))
     assert len(chaos.whole['values']) == 12 and len(chaos.whole['metrics']) == 3
     assert {name.rstrip(' 0123456789') for name in chaos.phases} == set(PHASES)
+    assert all(0 <= seconds < 600 for seconds in chaos.phases.values())
     for number, kind in enumerate(('epoch', 'checkpoint', 'validation', 'report')):
         trial = chaos.trial(kind, random.Random(number))
         assert trial['exact'] and not trial['lost'] and not trial['left_over'] and not trial['processes_left'], trial
