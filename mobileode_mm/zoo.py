@@ -23,6 +23,8 @@ _NETWORKS = {
     'mobilenet_v1_cifar': (MobileNetV1, _CIFAR),
     'mobileode_v1': (MobileODEV1, _LARGE),
     'mobileode_v1_cifar': (MobileODEV1, dict(_CIFAR, input_size=32)),
+    'mobileode_v1_edge': (MobileODEV1, dict(_LARGE, sides=(8, 8, 16, 24, 24), num_steps=1, solver_norm='channel',
+                                            act_cfg=dict(type='ReLU'))),
     'mobileode_v2': (MobileODEV2, _LARGE),
     'mobileode_v2_cifar': (MobileODEV2, dict(_CIFAR, input_size=32)),
 }

@@ -16,7 +16,7 @@ from mobileode_mm.data import MINI_CLASSES  # before mmdet, whose models need mm
 from mobileode_mm.errors import InputError
 from mobileode_mm.runs.checks import config_scope
 from mobileode_mm.runs.config import load_config
-from mobileode_mm.runs.dataset_checks import DataChecks
+from mobileode_mm.runs.consistency.sources import Documents, find_sources
 
 from mmdet.registry import DATASETS, MODELS  # isort: skip
 from mmdet.structures import DetDataSample  # isort: skip
@@ -87,7 +87,7 @@ def test_where_data_are_absent_the_mini_twin_is_named(name, tmp_path, monkeypatc
     monkeypatch.setenv('MOBILEODE_DATA', str(tmp_path / 'nowhere'))
     cfg = load_config(PATHS[name])
     with config_scope(cfg), pytest.raises(InputError) as error:
-        DataChecks(cfg, {}).check('train')
+        find_sources(cfg, 'train', Documents())
     hint = re.search('then (.+), runs on mini data', str(error.value))
     assert (Path.cwd() / hint[1]).resolve() == PATHS[mini_twin(name)].resolve()
     assert 'To get it: http' in str(error.value)

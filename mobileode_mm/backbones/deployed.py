@@ -7,7 +7,7 @@ import torch
 from mmcv.cnn.utils import fuse_conv_bn
 from torch import nn
 
-from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver
+from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver, ExportedODESolver, KernelODESolver
 
 from .fused import fuse_activations
 
@@ -102,3 +102,17 @@ def deploy_solvers(network: nn.Module, input_size: int | Sequence[int] | None) -
         for name, child in list(parent.named_children()):
             if isinstance(child, ChannelwiseODESolver):
                 setattr(parent, name, DeployedODESolver(child, sizes.get(child)))
+
+
+def switch_to_files(network: nn.Module, kernel: bool = False) -> None:
+    """Give every solver of a network in deploy form the form that files consist of, in place.
+
+    Args:
+        network: The network.
+        kernel: Of an ONNX file for a runtime that is given our kernel: one node, where the kernel serves the solver.
+    """
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, DeployedODESolver):
+                form = KernelODESolver if kernel and KernelODESolver.serves(child) else ExportedODESolver
+                setattr(parent, name, form(child))

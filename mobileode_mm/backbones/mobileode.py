@@ -96,6 +96,7 @@ class MobileODE(StagedBackbone):
                  strides: Sequence[int] | None = None,
                  dilations: Sequence[int] | None = None,
                  input_size: int | Sequence[int] = 256,
+                 sides: Sequence[int] | None = None,
                  solver: str = 'euler',
                  solver_norm: str = 'position',
                  solver_backend: str = 'auto',
@@ -114,6 +115,8 @@ class MobileODE(StagedBackbone):
         with_solver = [index for index, (_, blocks, _) in enumerate(self.arch_settings) if blocks]
         steps = dict(zip(with_solver, per_stage('num_steps', num_steps, len(with_solver), 'each stage with solvers')))
         size = per_stage('input_size', input_size, 2, 'height and width')
+        sides = per_stage('sides', [side for side, _, _ in self.arch_settings] if sides is None else sides,
+                          len(self.arch_settings), 'each stage after the stem')
 
         solver_cfg = dict(solver=solver, norm=solver_norm, backend=solver_backend, learnable_step=learnable_step,
                           resize_mode=resize_mode)
@@ -122,8 +125,8 @@ class MobileODE(StagedBackbone):
         grids = list(accumulate(strides, _downsampled, initial=size))[1:]
 
         def make_stage(index, in_width, stride, entry_dilation, dilation):
-            side, num_blocks, _ = self.arch_settings[index]
-            width = max(1, round(side * widen_factor)) ** 2
+            _, num_blocks, _ = self.arch_settings[index]
+            width = max(1, round(sides[index] * widen_factor)) ** 2
             blocks = [DepthwiseSeparableConvModule(in_width, width, 3, stride=stride, padding=entry_dilation,
                                                    dilation=entry_dilation, dw_act_cfg=None, act_cfg=act_cfg, **conv)]
             if num_blocks:
@@ -161,6 +164,8 @@ class MobileODEV1(MobileODE):
             (1, 1, 1, 1, 2, 4). A stage's entry convolution takes the dilation of the stage before.
         input_size: Image height and width, or one number for both, whose feature sizes are the reference grids of
             the position norms. Images of any other size work too, by resampling.
+        sides: Sides of the square widths of stages 1 to 5, before ``widen_factor``; default (8, 12, 16, 24, 24), in V2
+            (8, 12, 16, 24, 32).
         solver: ``'euler'`` as released, ``'midpoint'``, ``'heun'`` or ``'rk4'``: how the solvers step.
         solver_norm: ``'position'`` as released, or ``'channel'``.
         solver_backend: ``'auto'``, ``'operators'``, ``'reference'`` or ``'triton'``: who computes the solvers

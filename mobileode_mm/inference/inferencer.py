@@ -48,7 +48,7 @@ class LabelMap(NamedTuple):
     """What a segmentor makes of an image.
 
     Attributes:
-        labels: (H, W) of the image, class indices, uint8.
+        labels: (H, W) of the image, class indices, uint8; uint16 where there are more than 256 classes.
     """
     labels: np.ndarray
 
@@ -183,7 +183,8 @@ class Inferencer:
         # Images of different sizes in one batch would be padded, and what is found in one would depend on the others.
         for _, group in itertools.groupby(prepared, lambda data: data['inputs'].shape):
             with config_scope(self.cfg):
-                found += map(_prediction, self.model.test_step(pseudo_collate(list(group))))
+                samples = self.model.test_step(pseudo_collate(list(group)))
+            found += [_prediction(sample, len(self.classes)) for sample in samples]
         return found
 
     def category_ids(self) -> tuple[list[int], str]:
@@ -275,11 +276,11 @@ def _palette(colours, number: int) -> list[tuple[int, int, int]] | None:
     return [tuple(colour) for colour in colours.astype(int).tolist()]
 
 
-def _prediction(sample) -> Boxes | LabelMap | ClassScores:
+def _prediction(sample, classes: int) -> Boxes | LabelMap | ClassScores:
     if 'pred_instances' in sample:
         found = sample.pred_instances.cpu().numpy()
         order = np.argsort(-found.scores, kind='stable')
         return Boxes(found.bboxes[order], found.labels[order], found.scores[order])
     if 'pred_sem_seg' in sample:
-        return LabelMap(sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8))
+        return LabelMap(sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8 if classes <= 256 else np.uint16))
     return ClassScores(sample.pred_score.cpu().numpy())

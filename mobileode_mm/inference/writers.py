@@ -9,7 +9,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from ..analysis.drawing import LINE, NEUTRAL, class_colour, draw_label, with_boxes, with_classes
-from ..data.label_maps import palette_png
+from ..data.label_maps import label_png
+from ..data.names import free_name
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import InputError
 from .inferencer import Boxes, ClassScores, Inferencer, LabelMap
@@ -28,9 +29,9 @@ class Writer:
 
     Args:
         out: The folder: ``drawn/`` holds a JPEG for each image and an MP4 for each video, ``masks/`` a PNG with
-            VOC's palette for each image and frame that was segmented, ``predictions.json`` the rest. Until that is
-            written, ``predictions.partial.jsonl`` holds a line for each image that is done, so that a process that
-            dies loses only the image it was at.
+            VOC's palette for each image and frame that was segmented (a grey one of 16 bits where there are more than
+            256 classes), ``predictions.json`` the rest. Until that is written, ``predictions.partial.jsonl`` holds a
+            line for each image that is done, so that a process that dies loses only the image it was at.
         inferencer: Where the predictions come from.
         score_thr: Boxes under this score are left out, of the drawing and of the JSON.
     """
@@ -38,8 +39,6 @@ class Writer:
     def __init__(self, out: str | Path, inferencer: Inferencer, score_thr: float):
         self.out, self.score_thr = Path(out), score_thr
         self.metainfo, self.task = inferencer.metainfo, inferencer.task
-        if self.task == 'segmentation' and len(self.metainfo['classes']) > 255:
-            raise InputError('a mask of 8 bits holds 255 classes at most')
         self.category_ids = inferencer.category_ids()[0] if self.task == 'detection' else []
         self._names, self._video = {}, None
         self._images, self._annotations = [], []
@@ -102,7 +101,7 @@ class Writer:
     def _mask(self, frame: Frame, found: LabelMap) -> dict:
         name = self._name(frame)
         path = Path('masks', name, f'{frame.number:06}.png') if frame.source.moving else Path('masks', f'{name}.png')
-        AtomicLocalBackend().put(palette_png(np.ascontiguousarray(found.labels)), self.out / path)
+        AtomicLocalBackend().put(label_png(np.ascontiguousarray(found.labels)), self.out / path)
         labels, counts = np.unique(found.labels, return_counts=True)
         return dict(mask=str(path), pixels={
             self.metainfo['classes'][label]: int(count) for label, count in zip(labels, counts)})
@@ -139,11 +138,7 @@ class Writer:
             if '://' in source.name:
                 stem = Path(source.file).stem
             stem = os.fsencode(printable(stem))[:_LONGEST_STEM].decode(errors='ignore')
-            taken, name, number = set(self._names.values()), stem, 1
-            while name in taken:
-                number += 1
-                name = f'{stem}_{number}'
-            self._names[source] = name
+            self._names[source] = free_name(stem, {name.casefold() for name in self._names.values()})
         return self._names[source]
 
     def _close_video(self) -> None:
@@ -178,7 +173,7 @@ def draw_prediction(pixels: np.ndarray, found: Boxes | LabelMap | ClassScores, m
         return np.asarray(with_boxes(image, [(box, f'{classes[label]} {score:.2f}', class_colour(label))
                                              for box, label, score in surest_last], scale))
     if isinstance(found, LabelMap):
-        image, labels = with_classes(image, torch.from_numpy(found.labels)[None], metainfo)
+        image, labels = with_classes(image, torch.from_numpy(found.labels.astype(np.int64))[None], metainfo)
     else:
         labels = [(f'{classes[found.label]} {found.scores[found.label]:.2f}', NEUTRAL)]
     draw = ImageDraw.Draw(image)

@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
@@ -23,7 +24,7 @@ from ..engine.progress import ProgressBarHook
 from ..errors import InputError, disk_fault
 from .checks import check_parts, config_errors, config_scope, registry_fault
 from .config import data_roots, load_config, type_name
-from .dataset_checks import data_fault
+from .consistency.checking import data_fault
 from .processes import usable_cores
 
 
@@ -96,7 +97,31 @@ def build_runner(cfg: Config, splits: tuple[str, ...]) -> Runner:
                                  f'{split}_dataloader.batch_size or give it more images')
         if 'train' in splits:
             runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+            _scale_lr(runner)
     return runner
+
+
+def lr_factor(runner: Runner) -> float:
+    """By what ``auto_scale_lr`` of the config multiplies the learning rate: batch sizes as they take effect, over all
+    processes and accumulated batches, against the one that the rate is for."""
+    scaling = runner.cfg.get('auto_scale_lr') or {}
+    if not scaling.get('enable'):
+        return 1.
+    return _effective_batch(runner) / scaling['base_batch_size']
+
+
+def _effective_batch(runner: Runner) -> int:
+    dataloader = runner.train_dataloader
+    batch = dataloader.batch_size or getattr(dataloader.batch_sampler, 'batch_size', None) or 0
+    return batch * runner.world_size * getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+
+
+def _scale_lr(runner: Runner) -> None:
+    """Scale the learning rate in the place of MMEngine, which passes over accumulated batches."""
+    wrapper, runner.auto_scale_lr = runner.optim_wrapper, None
+    for one in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]:
+        for group in one.optimizer.param_groups:
+            group['lr'] *= lr_factor(runner)
 
 
 def compile_model(runner: Runner) -> None:
@@ -192,6 +217,18 @@ def _resume_fault(error: Exception, cfg: Config) -> str | None:
             f'weights: --cfg-options load_from={cfg.load_from}')
 
 
+@contextmanager
+def annotations_as_checked(cfg: Config) -> Iterator[None]:
+    """While a run lasts, let mmdet read COCO files as the checks read them; elsewhere nothing changes."""
+    if cfg.get('default_scope') != 'mmdet':
+        yield
+        return
+    with config_scope(cfg):
+        from ..detection.annotations import filled_annotations
+    with filled_annotations():
+        yield
+
+
 class InferenceForm(Hook):
     """Give a network the form in which it is tested: the deploy form where it has one, then compiled.
 
@@ -222,29 +259,27 @@ class StartLines(Hook):
 
     Args:
         notes: Further lines.
+        warnings: Further lines, as warnings.
     """
 
-    def __init__(self, notes: list[str]):
-        self.notes = notes
+    def __init__(self, notes: list[str], warnings: list[str]):
+        self.notes, self.warnings = notes, warnings
 
     def before_train(self, runner) -> None:
-        dataloader = runner.train_dataloader
-        batch = dataloader.batch_size or getattr(dataloader.batch_sampler, 'batch_size', None)
-        wrapper = runner.optim_wrapper
-        accumulated = getattr(wrapper, '_accumulative_counts', 1)
-        optimizer = getattr(wrapper, 'optimizer', None)
+        batch = _effective_batch(runner)
+        accumulated = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
         if optimizer is not None:
-            rates = sorted({group.get('initial_lr', group['lr']) for group in optimizer.param_groups})
-            rate = ' to '.join(f'{rate:g}' for rate in dict.fromkeys((rates[0], rates[-1])))
-            scaling = runner.auto_scale_lr or {}
-            scaled = ''
-            if scaling.get('enable'):
-                factor = batch * runner.world_size / scaling['base_batch_size']
-                scaled = f', scaled by {factor:g} from batches of {scaling["base_batch_size"]}'
-            runner.logger.info(f'Effective learning rate: {rate} ({type(optimizer).__name__}{scaled})')
+            next_rate = _span([group['lr'] for group in optimizer.param_groups])
+            base = _span([group.get('initial_lr', group['lr']) for group in optimizer.param_groups])
+            factor = lr_factor(runner)
+            details = [type(optimizer).__name__, *([f'{base} before its schedule'] if next_rate != base else []), *(
+                [f'scaled by {factor:g} from batches of {runner.cfg.auto_scale_lr["base_batch_size"]}']
+                if (runner.cfg.get('auto_scale_lr') or {}).get('enable') else [])]
+            runner.logger.info(f'Effective learning rate: {next_rate} ({", ".join(details)})')
         if batch:
             runner.logger.info(
-                f'Effective batch size: {batch * runner.world_size * accumulated} ({batch} per process x '
+                f'Effective batch size: {batch} ({batch // runner.world_size // accumulated} per process x '
                 f'{runner.world_size} processes x {accumulated} accumulated)')
         self._machine(runner)
 
@@ -260,3 +295,9 @@ class StartLines(Hook):
         runner.logger.info(f'Data: {", ".join(roots) or "no root"}')
         for note in self.notes:
             runner.logger.info(note)
+        for warning in self.warnings:
+            runner.logger.warning(warning)
+
+
+def _span(rates: list[float]) -> str:
+    return ' to '.join(dict.fromkeys(f'{rate:g}' for rate in (min(rates), max(rates))))

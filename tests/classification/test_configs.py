@@ -21,9 +21,9 @@ from mobileode_mm.data import MINI_CLASSES
 CONFIGS = Path(__file__).parents[2] / 'configs'
 PATHS = {path.stem: path for path in sorted(CONFIGS.rglob('classify_*.py'))}
 NAMES = sorted(PATHS)
-NETWORKS = ('mobileode', 'mobileode_v2', 'mobilenetv1', 'mobilenetv2', 'mobilenetv3')
+NETWORKS = ('mobileode', 'mobileode_edge', 'mobileode_v2', 'mobilenetv1', 'mobilenetv2', 'mobilenetv3')
 # Networks that take strides and, so, CIFAR's images as they are.
-STRIDED = ('mobileode', 'mobileode_v2', 'mobilenetv1')
+STRIDED = ('mobileode', 'mobileode_edge', 'mobileode_v2', 'mobilenetv1')
 
 
 @pytest.fixture(scope='module')

@@ -15,7 +15,7 @@ from mobileode_mm.data import MINI_CLASSES
 CONFIGS = Path(__file__).parents[2] / 'configs'
 PATHS = {path.stem: path for path in sorted(CONFIGS.rglob('deeplabv3_*.py'))}
 NAMES = sorted(PATHS)
-NETWORKS = ('mobileode', 'mobileode_v2', 'mobilenetv1', 'mobilenetv2', 'mobilenetv3')
+NETWORKS = ('mobileode', 'mobileode_v2', 'mobileode_edge', 'mobilenetv1', 'mobilenetv2', 'mobilenetv3')
 
 
 @pytest.fixture(autouse=True)

@@ -25,10 +25,13 @@ class Refused(Exception):
     """Something given cannot be used; the message is for the user."""
 
 
-def open_model(path):
+def open_model(path, custom_ops=None):
     """The session of a model, and of its metadata the task, the classes and the steps of preparation."""
+    options = onnxruntime.SessionOptions()
     try:
-        session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+        if custom_ops:
+            options.register_custom_ops_library(str(Path(custom_ops).resolve()))
+        session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
     except Exception as error:  # onnxruntime has a type for each way in which a file can be faulty
         raise Refused(f'{path} cannot be loaded: {first_line(error)}') from error
     meta = session.get_modelmeta().custom_metadata_map
@@ -148,7 +151,7 @@ def first_line(error):
 def run(args):
     if not 0 <= args.score_thr <= 1:
         raise Refused(f'--score-thr {args.score_thr}: a number from 0 to 1 is wanted')
-    session, task, classes, steps = open_model(args.model)
+    session, task, classes, steps = open_model(args.model, args.custom_ops)
     if args.masks and task != 'segmentation':
         raise Refused(f'--masks: {args.model} is of a {task}, which has none')
     if args.masks and args.masks.exists() and (not args.masks.is_dir() or any(args.masks.iterdir())):
@@ -178,6 +181,7 @@ def main():
     parser.add_argument('--score-thr', type=float, default=0.3, help='leave out boxes under this score (default: 0.3)')
     parser.add_argument('--masks', type=Path, metavar='FOLDER',
                         help='write the masks of a segmentor there, as PNG; a folder that holds anything is left alone')
+    parser.add_argument('--custom-ops', metavar='LIB', help='library of the operators of a .ops.onnx file (.ops.so)')
     try:
         return run(parser.parse_args())
     except Refused as error:

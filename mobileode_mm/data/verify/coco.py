@@ -1,23 +1,18 @@
 """COCO 2017 for detection: annotation files and images."""
 
-import math
 import os
-from collections import Counter
 from pathlib import Path
 
 from ...errors import InputError
 from ..json_file import read_json
 from ..places import find_below
+from .annotations import absent_lists, check_boxes, check_ids, check_references, usable_entries
 from .files import READ_ALL, Reading, check_files, read_whole_image
 from .report import Report
 
 #: Images and annotations of each split as published.
 PUBLISHED = {'train2017': (118_287, 860_001), 'val2017': (5_000, 36_781)}
 ANNOTATIONS = 'http://images.cocodataset.org/annotations/annotations_trainval2017.zip'
-#: COCO itself has a few boxes that training drops (cocodataset/cocoapi issue 355): up to this share is no problem.
-_DROPPED = 1e-3
-_KEYS = {'images': ('id', 'file_name', 'height', 'width'), 'categories': ('id', 'name'),
-         'annotations': ('id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd')}
 
 
 def verify_coco(root: str | os.PathLike, subset: bool = False, reading: Reading = READ_ALL) -> Report:
@@ -39,19 +34,19 @@ def verify_coco(root: str | os.PathLike, subset: bool = False, reading: Reading 
         document = _read(report, split, path)
         if document is None:
             continue
-        images, categories = (_unique(report, path, key, document[key]) for key in ('images', 'categories'))
-        annotations = _unique(report, path, 'annotations', document['annotations']).values()
+        report.add(*check_ids(str(path), document))
+        report.add(*check_references(str(path), document, f'unpack {ANNOTATIONS} again, or remove them'))
+        report.add(*check_boxes(str(path), document, strict=True))
+        images, categories, annotations = (
+            {entry['id']: entry for entry in document[key]} for key in ('images', 'categories', 'annotations'))
         classes[split] = [(number, category['name']) for number, category in categories.items()]
-        _check_names(report, path, images, classes[split])
-        _check_references(report, path, annotations, images, categories)
-        _check_boxes(report, path, annotations, images)
         if not subset:
             report.compare(split, 'images', len(images), published[0])
             report.compare(split, 'annotations', len(annotations), published[1])
+        crowds = sum(bool(annotation.get('iscrowd')) for annotation in annotations.values())
         row = {'split': split, 'images': len(images), **({} if subset else {'published': published[0]}),
-               'objects': sum(not annotation['iscrowd'] for annotation in annotations),
-               'crowds': sum(bool(annotation['iscrowd']) for annotation in annotations),
-               'images without': len(images.keys() - {annotation['image_id'] for annotation in annotations}),
+               'objects': len(annotations) - crowds, 'crowds': crowds,
+               'images without': len(images.keys() - {annotation['image_id'] for annotation in annotations.values()}),
                'classes': len(categories)}
         report.rows.append(row)
         row['read'] = _check_images(report, split, root / split, images, reading)
@@ -59,7 +54,7 @@ def verify_coco(root: str | os.PathLike, subset: bool = False, reading: Reading 
     return report
 
 
-def _read(report: Report, split: str, path: Path) -> dict | None:
+def _read(report: Report, split: str, path: Path) -> dict[str, list[dict]] | None:
     """The annotation file's entries that have their keys; None where it cannot be used at all."""
     remedy = f'unpack {ANNOTATIONS} again'
     if not path.exists():
@@ -70,106 +65,16 @@ def _read(report: Report, split: str, path: Path) -> dict | None:
     except InputError as error:
         report.problem(str(error), remedy)
         return None
-    absent = [key for key in _KEYS if not isinstance(document, dict) or not isinstance(document.get(key), list)]
+    absent = absent_lists(document)
     if absent:
         report.problem(f'{path} is no annotation file of COCO: it has no list {" and no list ".join(absent)}', remedy)
         return None
-    kept = {}
-    for key in _KEYS:
-        faults = {number: _fault(key, entry) for number, entry in enumerate(document[key])}
-        faults = {number: fault for number, fault in faults.items() if fault}
-        if faults:
-            report.problem(f'{path}: {len(faults)} of {len(document[key])} entries of "{key}" cannot be used', remedy,
-                           [f'{key}[{number}] {fault}' for number, fault in faults.items()])
-        kept[key] = [entry for number, entry in enumerate(document[key]) if number not in faults]
+    kept, findings = usable_entries(str(path), document, remedy)
+    report.add(*findings)
+    for key in kept:
         if not document[key]:
             report.problem(f'{path}: its list "{key}" is empty', remedy)
     return kept
-
-
-def _fault(key: str, entry) -> str:
-    """What an entry lacks; empty where it is of use."""
-    if not isinstance(entry, dict):
-        return 'is no object with keys'
-    for name in _KEYS[key]:
-        if name not in entry:
-            return f'lacks "{name}"'
-    for name in ('height', 'width'):
-        if key == 'images' and (not isinstance(entry[name], int) or entry[name] < 1):
-            return f'has "{name}" {entry[name]!r}'
-    if key == 'images' and not isinstance(entry['file_name'], str):
-        return f'has "file_name" {entry["file_name"]!r}'
-    if key == 'annotations':
-        numbers = [entry['area'], *(entry['bbox'] if isinstance(entry['bbox'], list) else [None])]
-        if len(numbers) != 5 or not all(isinstance(x, (int, float)) and math.isfinite(x) for x in numbers):
-            return f'has "bbox" {entry["bbox"]!r} and "area" {entry["area"]!r}: four numbers and one are wanted'
-    ids = [entry[name] for name in _KEYS[key] if name == 'id' or name.endswith('_id')]
-    if not all(isinstance(number, (int, str)) for number in ids):
-        return f'has an id that is neither a whole number nor a name: {ids}'
-    return ''
-
-
-def _unique(report: Report, path: Path, key: str, entries: list[dict]) -> dict[int, dict]:
-    """Entries by their ids."""
-    twice = [number for number, times in Counter(entry['id'] for entry in entries).items() if times > 1]
-    if twice:
-        report.problem(f'{path}: {len(twice)} ids of "{key}" occur more than once', 'give each entry an id of its own',
-                       [f'{key} id {number}' for number in twice])
-    return {entry['id']: entry for entry in entries}
-
-
-def _check_names(report: Report, path: Path, images: dict[int, dict], classes: list[tuple[int, str]]) -> None:
-    for what, names in (('file names', [image['file_name'] for image in images.values()]),
-                        ('class names', [name for _, name in classes])):
-        twice = [name for name, times in Counter(names).items() if times > 1]
-        if twice:
-            report.problem(f'{path}: {len(twice)} {what} occur under more than one id', 'leave one entry of each',
-                           twice)
-
-
-def _check_references(report: Report, path: Path, annotations, images: dict, categories: dict) -> None:
-    for key, known in (('image_id', images), ('category_id', categories)):
-        lost = [annotation for annotation in annotations if annotation[key] not in known]
-        if lost:
-            report.problem(f'{path}: {len(lost)} annotations have a {key} that the file does not list',
-                           f'unpack {ANNOTATIONS} again, or remove them',
-                           [f'annotation {annotation["id"]}: {key} {annotation[key]}' for annotation in lost])
-
-
-def _check_boxes(report: Report, path: Path, annotations, images: dict[int, dict]) -> None:
-    """Boxes without size, and boxes that are not inside their image.
-
-    Of no size is what mmdet's CocoDataset drops: narrower or lower than one pixel, or without area. Rounding may take a
-    box over the edge by less than a pixel.
-    """
-    empty, outside, across = [], [], []
-    for annotation in annotations:
-        if annotation['image_id'] not in images:
-            continue
-        x, y, width, height = annotation['bbox']
-        image = images[annotation['image_id']]
-        if width < 1 or height < 1 or annotation['area'] <= 0:
-            empty.append(annotation)
-        elif x >= image['width'] or y >= image['height'] or x + width <= 0 or y + height <= 0:
-            outside.append(annotation)
-        elif min(x, y) <= -1 or x + width >= image['width'] + 1 or y + height >= image['height'] + 1:
-            across.append(annotation)
-    for found, what, consequence in ((empty, 'have no size', 'training drops them'),
-                                     (outside, 'lie outside their image', 'training drops them'),
-                                     (across, "cross their image's edge", 'training cuts them')):
-        if not found:
-            continue
-        names = [_box_name(annotation, images[annotation['image_id']]) for annotation in found]
-        message = f'{path}: {len(names)} of {len(annotations)} boxes {what}; {consequence}'
-        if len(names) <= _DROPPED * len(annotations):
-            report.note(message, names)
-        else:
-            report.problem(message, 'boxes are [left, top, width, height] in pixels: fix or remove them', names)
-
-
-def _box_name(annotation: dict, image: dict) -> str:
-    return (f'annotation {annotation["id"]} in {image["file_name"]}: box {annotation["bbox"]}, area '
-            f'{annotation["area"]}, image {image["width"]}x{image["height"]}')
 
 
 def _check_classes(report: Report, classes: dict[str, list[tuple[int, str]]], subset: bool) -> None:
