@@ -6,9 +6,12 @@ mmseg's configs whichever distribution brings them.
 
 import warnings
 
+from . import interrupts
 from .compat import mmcv_ops
 from .version import __version__
 
+if interrupts.is_command():
+    interrupts.watch()  # the imports below take seconds
 mmcv_ops.install()
 
 try:

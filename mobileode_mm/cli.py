@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import BAD_INPUT, exit_status
+from .interrupts import watched
 from .memory import keep_freed_memory
 from .version import __version__
 
@@ -73,6 +74,11 @@ def main(argv: list[str] | None = None) -> int:
         argv: The command's name and its arguments; by default those of this process.
     """
     argv = sys.argv[1:] if argv is None else argv
+    with watched():
+        return exit_status(lambda: _run(argv))
+
+
+def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ('-h', '--help'):
         print(_overview())
         return 0

@@ -1,7 +1,6 @@
 """Weights of the released program (on Apple's ml-cvnets) under this library's names."""
 
 import os
-import pickle
 import re
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, listed
+from .reading import read_file
 
 RENAMES = tuple((re.compile(pattern), name) for pattern, name in (
     (r'^module\.', ''),
@@ -121,12 +121,12 @@ def convert_cvnets_file(source: str | os.PathLike, target: str | os.PathLike) ->
         raise InputError(f'{target} exists; choose another output or remove it')
     if not target.parent.is_dir():
         raise InputError(f'the folder {target.parent} of the output does not exist; make it first')
+    if not source.is_file():
+        raise InputError(f'{source} does not exist')
     try:
-        checkpoint = torch.load(source, map_location='cpu', weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f'{source} does not exist') from None
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise InputError(f'{source} cannot be read as a checkpoint of tensors: {str(error).splitlines()[0]}') from None
+        checkpoint = read_file(source)
+    except InputError as error:
+        raise InputError(f'{source} cannot be read as a checkpoint of tensors: {error}') from None
     for key in ('model_state_dict', 'state_dict'):
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
             checkpoint = checkpoint[key]

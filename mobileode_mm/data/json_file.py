@@ -23,7 +23,7 @@ def read_json(path: str | os.PathLike):
     except json.JSONDecodeError as error:
         raise InputError(f'{path} is broken JSON at line {error.lineno}, column {error.colno}: {error.msg}. '
                          'Was it copied or unpacked whole?') from error
-    except (UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:  # of its encoding, of numbers and nesting beyond use
         raise InputError(f'{path} cannot be read as JSON: {error}') from error
 
 

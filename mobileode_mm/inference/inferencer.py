@@ -18,7 +18,7 @@ from mmengine.registry import DATASETS
 from mmengine.runner.checkpoint import load_state_dict
 
 from ..backbones import Deployable
-from ..checkpoints.matching import check_checkpoint
+from ..checkpoints.matching import check_checkpoint, not_numbers
 from ..checkpoints.reading import read_checkpoint, restricted_loading, state_dict_of
 from ..data.images import read_image
 from ..data.json_file import read_json
@@ -113,6 +113,9 @@ class Inferencer:
         with config_scope(cfg), restricted_loading(trust):
             self.model = build_model(cfg)
             self.notes = check_checkpoint(self.model, read, checkpoint, 'test')
+            fault = not_numbers(read)
+            if fault:
+                raise InputError(f'{checkpoint} predicts nothing: {fault}')
             load_state_dict(self.model, state_dict_of(read))
             self.metainfo = self._find_metainfo(read)
             self._init_pipeline()
@@ -220,7 +223,7 @@ class Inferencer:
             if classes:
                 self.notes.append(f'{len(classes)} names are known for {number} classes; they are numbered instead')
             classes = tuple(map(str, range(number)))
-        return dict(classes=classes, palette=meta.get('palette'))
+        return dict(classes=classes, palette=_palette(meta.get('palette'), number))
 
     def _init_pipeline(self) -> None:
         steps = list(_test_dataset(self.cfg).get('pipeline') or ())
@@ -260,6 +263,17 @@ def _number_of_classes(model: torch.nn.Module) -> int:
         if name in counts:
             return counts[name]
     raise InputError(f'a {type(model).__name__} has no head whose classes could be counted')
+
+
+def _palette(colours, number: int) -> list[tuple[int, int, int]] | None:
+    """A colour for each of ``number`` classes, of what metadata name as a palette; None where it is none."""
+    try:
+        colours = np.asarray(colours, np.float64)
+    except (TypeError, ValueError):
+        return None
+    if colours.ndim != 2 or len(colours) < number or colours.shape[1] != 3 or not (abs(colours - 127.5) <= 127.5).all():
+        return None
+    return [tuple(colour) for colour in colours.astype(int).tolist()]
 
 
 def _prediction(sample, classes: int) -> Boxes | LabelMap | ClassScores:

@@ -89,8 +89,8 @@ def check_writable(folder: str, what: str, flag: str) -> None:
     while not existing.exists():
         existing = existing.parent
     try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(bytes(2**16))  # a full disk still makes empty files
     except OSError as error:
         raise InputError(f'the {what} {folder} cannot be written ({error.strerror or error}: {existing}); choose '
                          f'another with {flag}') from error

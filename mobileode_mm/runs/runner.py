@@ -1,6 +1,8 @@
 """What training and testing share: a config made ready, its Runner, the first lines of the log, faults in the run."""
 import logging
 import os
+import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +17,11 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ..backbones import Deployable, replacement
+from ..checkpoints.reading import shown
 from ..engine import distributed, reseed  # noqa: F401  (registers the wrapper and the hook)
 from ..engine.compiling import compile_network, compile_options
 from ..engine.progress import ProgressBarHook
-from ..errors import InputError
+from ..errors import InputError, disk_fault
 from .checks import check_parts, config_errors, config_scope, registry_fault
 from .config import data_roots, load_config, type_name
 from .consistency.checking import data_fault
@@ -136,12 +139,40 @@ def _unwrapped(runner: Runner) -> nn.Module:
 
 
 @contextmanager
+def disk_faults() -> Iterator[None]:
+    """Around all that a run writes: a disk that takes no more ends it, in one message.
+
+    Of a line that cannot be written, logging otherwise prints a traceback, and goes on.
+
+    Raises:
+        InputError: In the place of the system's error.
+    """
+    report = logging.Handler.handleError
+
+    def end_or_report(handler: logging.Handler, record: logging.LogRecord) -> None:
+        if disk_fault(sys.exc_info()[1]):
+            raise
+        report(handler, record)
+
+    logging.Handler.handleError = end_or_report
+    try:
+        yield
+    except OSError as error:
+        fault = disk_fault(error)
+        if fault is None:
+            raise
+        raise InputError(fault) from error
+    finally:
+        logging.Handler.handleError = report
+
+
+@contextmanager
 def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Iterator[None]:
     """Around ``runner.train()`` or ``runner.test()``.
 
-    A file that fails to load becomes one message, and so does what the config names wrongly and is built only now
-    (schedules). The progress bar goes away. What the package logs of itself, such as who computes the solvers and
-    why, is in the run's log.
+    A file that fails to load becomes one message, and so do what the config names wrongly and is built only now
+    (schedules), a work dir that is gone, and a checkpoint that no run can go on from. The progress bar
+    goes away. What the package logs of itself, such as who computes the solvers and why, is in the run's log.
 
     Raises:
         InputError: In the place of such an error.
@@ -153,8 +184,12 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
     try:
         yield
     except Exception as error:
-        with config_scope(cfg):
-            fault = registry_fault(error) or data_fault(error, cfg, splits)
+        if disk_fault(error):
+            raise  # for disk_faults
+        fault = _work_dir_fault(error, cfg) or _resume_fault(error, cfg)
+        if fault is None:
+            with config_scope(cfg):
+                fault = registry_fault(error) or data_fault(error, cfg, splits)
         if fault is None:
             raise
         raise InputError(fault) from error
@@ -164,6 +199,22 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
         for hook in runner.hooks:
             if isinstance(hook, ProgressBarHook):
                 hook.close()
+
+
+def _work_dir_fault(error: Exception, cfg: Config) -> str | None:
+    if isinstance(error, FileNotFoundError) and not os.path.isdir(os.path.dirname(str(error.filename))) \
+            and Path(os.path.abspath(str(error.filename))).is_relative_to(os.path.abspath(cfg.work_dir)):
+        return f'the work dir {cfg.work_dir}, or a folder in it, was removed while the run was at work'
+    return None
+
+
+def _resume_fault(error: Exception, cfg: Config) -> str | None:
+    """What MMEngine says of a checkpoint whose weights fit, but not the rest of it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not cfg.get('resume') or not any(frame.name == 'resume' for frame in frames):
+        return None
+    return (f'no run can go on from {cfg.load_from} ({type(error).__name__}: {shown(error)}). To start from its '
+            f'weights: --cfg-options load_from={cfg.load_from}')
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from .runner import (
     add_hooks,
     annotations_as_checked,
     build_runner,
+    disk_faults,
     ready_config,
     reported_faults,
 )
@@ -68,7 +69,7 @@ def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None
             out = os.path.abspath(out)
     add_hooks(cfg, 'ProgressBarHook')
 
-    with process_group(cfg), restricted_loading(trust), annotations_as_checked(cfg):
+    with process_group(cfg), restricted_loading(trust), annotations_as_checked(cfg), disk_faults():
         checked = once_per_machine(lambda: _check(cfg, out, show_dir, trust))
         runner = build_runner(cfg, ('test', ))
         for hook in (*hooks, StartLines(checked.notes + notes, checked.warnings)):

@@ -9,8 +9,9 @@ from mmengine.runner import Runner
 
 from ..checkpoints.reading import read_checkpoint, restricted_loading, state_dict_of
 from ..checkpoints.resuming import find_resume_checkpoint, numbered_checkpoints
+from ..engine.atomic_backend import remove_unfinished
 from ..engine.run_report import RunReportHook
-from ..errors import InputError
+from ..errors import InputError, listed
 from .changes import ResumeChanges, check_changes
 from .checks import check_amp, check_run
 from .config import type_name
@@ -21,6 +22,7 @@ from .runner import (
     annotations_as_checked,
     build_runner,
     compile_model,
+    disk_faults,
     ready_config,
     reported_faults,
 )
@@ -68,10 +70,10 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
         check_amp(cfg)
     make_resumable(cfg)
     write_whole_checkpoints(cfg)
-    add_hooks(cfg, 'ProgressBarHook', 'RunReportHook')
+    add_hooks(cfg, 'ProgressBarHook', 'UnfinishedValidationHook', 'RunReportHook')
     splits = ('train', 'val') if cfg.get('val_dataloader') is not None else ('train', )
 
-    with process_group(cfg), restricted_loading(trust), annotations_as_checked(cfg):
+    with process_group(cfg), restricted_loading(trust), annotations_as_checked(cfg), disk_faults():
         start = once_per_machine(lambda: check_start(cfg, resume, splits, trust))
         apply_start(cfg, start)
         runner = build_runner(cfg, splits)
@@ -175,6 +177,9 @@ def check_start(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...],
     path = str(resume) if resume else cfg.get('load_from')
     checkpoint, more, warnings = check_run(cfg, splits, path, 'resume' if resume else 'finetune', trust)
     notes += more
+    removed = [name for folder in dict.fromkeys(folders) for name in remove_unfinished(folder)]
+    if removed:
+        notes.append(f'Removed what a killed run left unfinished: {listed(removed)}')
     if not resume:
         return Start(False, path, None, notes, warnings)
     meta = checkpoint.get('meta', {})
