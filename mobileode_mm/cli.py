@@ -30,6 +30,7 @@ class Command(NamedTuple):
 
 GROUPS = {
     'Train and test': {
+        'fit': Command('mobileode_mm.commands.fit', 'train on a folder of labelled images, and write a report', True),
         'train': Command('mobileode_mm.commands.train', 'train a detector, a segmentor or a classifier', True),
         'test': Command('mobileode_mm.commands.test', 'evaluate a checkpoint on the test data', True),
     },

@@ -20,6 +20,11 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
                         help='replace settings of the config, as in data_root=/data/coco train_cfg.max_epochs=3 '
                         'key="[a,b]"')
+    add_trust_option(parser)
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust-checkpoint``."""
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='read checkpoints that can run code when they are read')
 
