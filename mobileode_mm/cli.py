@@ -42,6 +42,7 @@ GROUPS = {
     },
     'Data': {
         'mini-data': Command('mobileode_mm.commands.mini_data', 'make the mini data; nothing is downloaded'),
+        'tree-data': Command('mobileode_mm.commands.tree_data', 'make data of aerial photographs of trees; 20 MB'),
         'verify-data': Command('mobileode_mm.commands.verify_data', 'report what is wrong with a data set'),
         'voc-aug': Command('mobileode_mm.commands.voc_aug', 'add the Semantic Boundaries Dataset to Pascal VOC 2012'),
     },

@@ -52,7 +52,7 @@ def _root(path: Path) -> ElementTree.Element:
 def _text(element: ElementTree.Element, name: str, path: Path) -> str:
     text = (element.findtext(name) or '').strip()
     if not text:
-        raise InputError(f'{path}: an {element.tag} without {name}')
+        raise InputError(f'{path}: {element.tag} without {name}')
     return text
 
 

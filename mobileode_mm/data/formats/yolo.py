@@ -23,10 +23,10 @@ def find(folder: Path) -> Found | None:
                   if document.get(key) for split in (split_of(key), )}
     else:
         file = next((folder / name for name in _NAMES if (folder / name).is_file()), None)
-        if file is None:
+        splits = _by_folder(folder)
+        if file is None or not any(_label_file(path).is_file() for paths in splits.values() for path in paths):
             return None
         classes = tuple(line.strip() for line in file.read_text('utf-8-sig').splitlines() if line.strip())
-        splits = _by_folder(folder)
     if not any(splits.values()):
         raise InputError(f'{folder} names the classes {", ".join(classes[:5])}, but no images were found for them')
     notes: list[str] = []
