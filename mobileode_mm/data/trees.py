@@ -11,8 +11,7 @@ from .finished import finished_folder
 
 #: The wheel (20 MB, MIT), whose photographs are of the NEON network's sites.
 REQUIREMENT, SHA256 = 'deepforest==2.1.0', '8c2798d8e9be7f0004b194fe207b76c1d9fff6e711b3db67b9508dcd5d00ae54'
-#: By split: the images and their XML files, without ending. Training and test are of different photographs; the last two
-#: are of other sites.
+#: By split: the images and their XML files, without ending. No photograph is in both; the last two are of other sites.
 IMAGES = {
     'train': ('2019_YELL_2_528000_4978000_image_crop2', ),
     'test': ('2019_YELL_2_541000_4977000_image_crop', 'OSBS_029', 'SOAP_061'),

@@ -43,7 +43,8 @@ def reached(boxes: np.ndarray, config: dict, size: tuple[int, int]) -> float:
 def fit(boxes: np.ndarray, strides: Sequence[float], size: tuple[int, int]) -> dict:
     """The anchors, six a position, that reach the most boxes and overlap them best.
 
-    Of sizes that grow by equal factors from map to map the best are changed, a map at a time, as long as that is a gain.
+    Of sizes that grow by equal factors from map to map the best are changed, a map at a time, as long as that is a
+    gain.
 
     Args:
         boxes: (N, 4), x1, y1, x2, y2 in pixels of the network's input.

@@ -1,5 +1,6 @@
 """From a folder of labelled images to a trained, judged network: :func:`fit`, from top to bottom."""
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -70,31 +71,19 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
     out = Path(work_dir).expanduser() if work_dir else Path('work_dirs', f'fit_{data.resolve().name}')
     check_new(str(out), '--work-dir')
     check_writable(str(out), 'folder', '--work-dir')
-    unknown = [name for name in log_to if name not in BACKENDS]
-    if unknown:
-        raise InputError(f'--log-to {unknown[0]} is none of {", ".join(BACKENDS)}')
+    _check_arguments(epochs, batch_size, size, log_to)
     every = [image for images in found.splits.values() for image in images]
     _say(f'{data}: {found.format}, {found.task}, {len(every)} images, {len(found.classes)} classes: '
          f'{listed(found.classes)}')
     plan = dict(detection=plan_detection, segmentation=plan_segmentation, classification=plan_classification)[
         found.task](found.splits.get('train') or every, found.classes, model, size)
 
-    folder = out / 'data'
-    folder.mkdir(parents=True)
-    images = _resolved_splits(found, plan, folder, seed)
-    from .report import label_sheet
-    label_sheet(images['train'], found.classes, out / 'labels.png')
-    files = {split: writing.write_data(plan, images[split], split, folder) for split in images if split != 'train'}
-    if plan.tiling:
-        images['train'] = _tiles(images['train'], plan, folder / 'tiles')
-    if plan.task == 'detection':
-        fit_head(plan, images['train'])
-    trained_on = [image for image in images['train'] if plan.task != 'detection' or len(image.boxes)]
-    set_length(plan, len(trained_on), epochs, batch_size)
-    files = {'train': writing.write_data(plan, trained_on, 'train', folder), **files}
-    files.setdefault('test', files['val'])
-    config = out / f'{out.name}.py'
-    config.write_text(writing.config_text(plan, data.resolve().name, files, [BACKENDS[name] for name in log_to], seed))
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        images, config = _prepare(found, plan, out, seed, epochs, batch_size, [BACKENDS[name] for name in log_to])
+    except BaseException:
+        shutil.rmtree(out)
+        raise
     for choice in plan.choices:
         _say(f'{choice.name}: {choice.value} ({choice.reason})')
     for note in found.notes:
@@ -123,6 +112,38 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
     for command in commands:
         _say(f'next: {command}')
     return Fitted(config, best, report, judged.metrics)
+
+
+def _check_arguments(epochs: int | None, batch_size: int | None, size: int | None, log_to: Sequence[str]) -> None:
+    for flag, value, least in (('--epochs', epochs, 1), ('--batch-size', batch_size, 2), ('--size', size, 32)):
+        if value is not None and value < least:
+            raise InputError(f'{flag} {value}: a whole number of at least {least} is wanted')
+    if size is not None and size % 32:
+        raise InputError(f'--size {size}: a multiple of 32 is wanted, as the networks shrink images by 32')
+    unknown = [name for name in log_to if name not in BACKENDS]
+    if unknown:
+        raise InputError(f'--log-to {unknown[0]} is none of {", ".join(BACKENDS)}')
+
+
+def _prepare(found: Found, plan: Plan, out: Path, seed: int, epochs: int | None, batch_size: int | None,
+             backends: Sequence[str]) -> tuple[dict[str, list[Image]], Path]:
+    """Make all that a training reads; the images of each split, and the config."""
+    from .report import label_sheet
+    folder = out / 'data'
+    folder.mkdir()
+    images = _resolved_splits(found, plan, folder, seed)
+    label_sheet(images['train'], found.classes, out / 'labels.png')
+    if plan.tiling:
+        images['train'] = _tiles(images['train'], plan, folder / 'tiles')
+    if plan.task == 'detection':
+        fit_head(plan, images['train'])
+        images['train'] = [image for image in images['train'] if len(image.boxes)]
+    set_length(plan, len(images['train']), epochs, batch_size)
+    files = {split: writing.write_data(plan, images[split], split, folder) for split in images}
+    files.setdefault('test', files['val'])
+    config = out / f'{out.name}.py'
+    config.write_text(writing.config_text(plan, found.folder.resolve().name, files, backends, seed))
+    return images, config
 
 
 def _resolved_splits(found: Found, plan: Plan, folder: Path, seed: int) -> dict[str, list[Image]]:

@@ -13,7 +13,6 @@ from mobileode_mm.fit import anchors, splits, tiles
 from mobileode_mm.fit.plan import fit_head, plan_detection
 
 
-
 def boxes_of(sides, size=320, seed=0):
     """Boxes of these sides at random places of a square image."""
     rng = np.random.default_rng(seed)
@@ -43,7 +42,8 @@ def test_overlaps_are_those_of_all_of_mmdets_anchors():
 
 def test_fitted_anchors_reach_more_than_the_defaults():
     boxes = boxes_of(np.geomspace(14, 60, 200))
-    default = anchors.generator([16, 32, 64, 107, 160, 320], [32, 83, 133, 184, 235, 285], [83, 133, 184, 235, 285, 336])
+    scales = [32, 83, 133, 184, 235, 285, 336]
+    default = anchors.generator([16, 32, 64, 107, 160, 320], scales[:-1], scales[1:])
     fitted = anchors.fit(boxes, [8, 16, 32, 64, 107, 320], (320, 320))
     before, after = (anchors.reached(boxes, config, (320, 320)) for config in (default, fitted))
     assert before < 0.75 and after > 0.95
@@ -131,8 +131,8 @@ def test_tiles_of_an_inference_cover_every_pixel(length):
 
 def test_what_tiles_find_is_put_together():
     nms = dict(type='nms', iou_threshold=0.5)
-    # Tiles of 64 px at 0 and 48 in an image of 112 px: a box at 52 to 62 is whole in both; the one at 40 to 70 is larger
-    # than the overlap and cut in the first; one at the image's own edge stays.
+    # Tiles of 64 px at 0 and 48 in an image of 112 px: a box at 52 to 62 is whole in both; the one at 40 to 70 is
+    # larger than the overlap and cut in the first; one at the image's own edge stays.
     found = [InstanceData(bboxes=torch.tensor([[52., 10, 62, 20], [40, 30, 64, 60], [0, 0, 10, 10]]),
                           scores=torch.tensor([0.9, 0.6, 0.7]), labels=torch.tensor([0, 0, 0])),
              InstanceData(bboxes=torch.tensor([[4., 10, 14, 20], [0, 40, 9, 50], [54, 0, 64, 9]]),
