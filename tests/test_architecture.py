@@ -17,7 +17,7 @@ LAYERS = [
     ['engine', 'zoo'],
     ['runs'],
     ['inference'],
-    ['deploy'],
+    ['deploy', 'fit'],
     ['apis'],
     ['commands'],
     ['cli'],
