@@ -3,7 +3,7 @@ PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 DATA := $(or $(MOBILEODE_DATA),data)
 
-.PHONY: install demo demo-classify demo-trees test test-slow lint clean
+.PHONY: install demo demo-classify demo-trees test test-slow fuzz lint clean
 
 install: $(INSTALLED)
 
@@ -44,6 +44,11 @@ test: install
 
 test-slow: install
 	$(PYTHON) -m pytest -m slow
+
+# Damaged checkpoints, JSON and safetensors files: how many were read and refused, and that nothing else came of any.
+FUZZ := 4000
+fuzz: install
+	OMP_NUM_THREADS=1 $(PYTHON) tests/checkpoints/fuzzing.py --count $(FUZZ)
 
 lint: install
 	$(PYTHON) -m ruff check .

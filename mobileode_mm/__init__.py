@@ -6,13 +6,16 @@ mmseg's configs whichever distribution brings them.
 
 import warnings
 
+from . import interrupts
 from .compat import mmcv_ops
 from .version import __version__
 
+if interrupts.is_command():
+    interrupts.watch()  # the imports below take seconds
 mmcv_ops.install()
 
 try:
-    from .backbones import MobileNetV1, MobileODEV1, MobileODEV2
+    from .backbones import COSConv, MobileNetV1, MobileODEV1, MobileODEV2, MobileViTODE
     from .compat import toolbox_configs
     from .zoo import create_model, list_models
     toolbox_configs.install()
@@ -25,4 +28,6 @@ except (ImportError, OSError) as error:  # a dependency is absent, or a library 
         '`python -m mobileode_mm.doctor` says what is wrong and how to fix it',
         stacklevel=2)
 
-__all__ = ['MobileNetV1', 'MobileODEV1', 'MobileODEV2', '__version__', 'create_model', 'list_models']
+__all__ = [
+    'COSConv', 'MobileNetV1', 'MobileODEV1', 'MobileODEV2', 'MobileViTODE', '__version__', 'create_model', 'list_models'
+]

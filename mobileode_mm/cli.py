@@ -6,11 +6,13 @@ what does the work when it runs: the list of commands, the help of each, and ``m
 import argparse
 import difflib
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from .errors import BAD_INPUT, exit_status
+from .interrupts import watched
 from .memory import keep_freed_memory
 from .version import __version__
 
@@ -43,13 +45,15 @@ GROUPS = {
     'Data': {
         'mini-data': Command('mobileode_mm.commands.mini_data', 'make the mini data; nothing is downloaded'),
         'tree-data': Command('mobileode_mm.commands.tree_data', 'make data of aerial photographs of trees; 20 MB'),
-        'verify-data': Command('mobileode_mm.commands.verify_data', 'report what is wrong with a data set'),
+        'verify': Command('mobileode_mm.commands.verify', 'report what is wrong with data: of a config, or a folder'),
         'voc-aug': Command('mobileode_mm.commands.voc_aug', 'add the Semantic Boundaries Dataset to Pascal VOC 2012'),
     },
     'Measure (from a checkout)': {
         'suite': Command('benchmarks.suites.execution', 'train and evaluate every network of a suite'),
         'bench': Command('benchmarks.speed.compare', 'measure layers or networks side by side', True),
         'bench-files': Command('benchmarks.speed.files', 'time networks and the ONNX files made of them', True),
+        'bench-layouts': Command('benchmarks.speed.layouts', "time both forms of a file's solver in onnxruntime"),
+        'gpu': Command('benchmarks.gpu', 'prove, measure and tune the kernels and networks on a GPU', True),
         'profile': Command('benchmarks.speed.floors', 'time every part of a network beside its floor', True),
         'flops': Command('benchmarks.complexity.flops', 'count parameters, multiply-adds, FLOPs and activations'),
         'claims': Command('benchmarks.complexity.claims', "check the paper's claims that need no training"),
@@ -60,6 +64,8 @@ GROUPS = {
         'doctor': Command('mobileode_mm.commands.doctor', 'what is installed, what is wrong with it, and the fix'),
     },
 }
+#: Earlier names of commands.
+ALIASES = {'verify-data': 'verify'}
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 
@@ -70,6 +76,11 @@ def main(argv: list[str] | None = None) -> int:
         argv: The command's name and its arguments; by default those of this process.
     """
     argv = sys.argv[1:] if argv is None else argv
+    with watched():
+        return exit_status(lambda: _run(argv))
+
+
+def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ('-h', '--help'):
         print(_overview())
         return 0
@@ -77,11 +88,17 @@ def main(argv: list[str] | None = None) -> int:
         print(f'mobileode_mm {__version__}')
         return 0
     name, *rest = argv
+    if name in ALIASES:
+        print(f'{name}: now "mobileode {ALIASES[name]}"', file=sys.stderr)
+        name = ALIASES[name]
     if name not in COMMANDS:
         nearest = difflib.get_close_matches(name, COMMANDS)
         hint = f'; nearest names: {", ".join(nearest)}' if nearest else ''
         return _refuse(f'there is no command {name}{hint}; `mobileode --help` lists all')
     command = COMMANDS[name]
+    # Last, as modules of a config's custom_imports lie in the current folder but shall hide nothing.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(command.module)
     except ModuleNotFoundError as error:
@@ -100,6 +117,7 @@ def old_name() -> int:
     """Run the command of an earlier name: ``mobileode-train`` is ``mobileode train``; returns the exit status."""
     name = Path(sys.argv[0]).stem
     command = name.removeprefix('mobileode-')
+    command = ALIASES.get(command, command)
     print(f'{name}: now "mobileode {command}"', file=sys.stderr)
     return main([command, *sys.argv[1:]])
 

@@ -237,6 +237,16 @@ def device() -> str:
     return f'{"mps" if torch.backends.mps.is_available() else "cpu"}, {threads}'
 
 
+def solver_on_gpu() -> str:
+    """What ``solver_backend='auto'`` takes on a GPU, and why."""
+    if import_error('torch'):
+        return 'unknown: torch cannot be imported'
+    if error := import_error('mobileode_mm.ode.backends.gpus'):
+        return f'unknown: the solver does not import ({error})'
+    from mobileode_mm.ode.backends import gpus
+    return gpus.describe()
+
+
 def describe() -> list[tuple[str, str]]:
     """What is installed, as rows of a table."""
     rows = [('mobileode_mm', __version__), ('python', f'{platform.python_version()} ({sys.executable})')]
@@ -259,6 +269,7 @@ def describe() -> list[tuple[str, str]]:
         'none': 'none: mmcv cannot be imported',
     }[mmcv_ops.ops_in_use()]))
     rows.append(('device', device()))
+    rows.append(('solver on GPU', solver_on_gpu()))
     return rows
 
 

@@ -1,12 +1,17 @@
 """How bad input is reported: the one exception for it, and what a command line makes of it."""
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Iterable
 
+from . import interrupts
+
 #: Exit status of a command line where something given cannot be used.
 BAD_INPUT = 2
-#: Exit status where the user stops it, as a shell has it for SIGINT.
-INTERRUPTED = 130
+INTERRUPTED = interrupts.INTERRUPTED
+# What the system says where a disk takes no more.
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 class InputError(Exception):
@@ -17,21 +22,47 @@ class InputError(Exception):
     """
 
 
+def disk_fault(error: BaseException) -> str | None:
+    """A message where an error says that the disk takes no more; None for another."""
+    if not isinstance(error, OSError) or error.errno not in _DISK:
+        return None
+    file = f' ({os.fsdecode(error.filename)})' if isinstance(error.filename, (str, bytes)) else ''
+    return f'cannot write: {error.strerror}{file}. Make room there; files that were finished before are whole'
+
+
 def exit_status(command: Callable[[], int | None], stopped: str = 'stopped') -> int:
-    """Exit status of ``command()``: its own (None is 0), 2 after an InputError, 130 where it is interrupted.
+    """Exit status of ``command()``: its own (None is 0), 2 after an InputError or where the disk is full, 130 where it
+    is interrupted.
 
     Args:
         command: What a command line does once its arguments are parsed.
         stopped: Line printed where it is interrupted.
     """
+    interrupts.say(stopped)
     try:
-        return command() or 0
-    except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return BAD_INPUT
+        status = command() or 0
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
-        print(stopped, file=sys.stderr)
-        return INTERRUPTED
+        return interrupts.stopped()
+    except Exception as error:
+        if interrupts.was_pressed():
+            return interrupts.stopped()
+        message = str(error) if isinstance(error, InputError) else disk_fault(error)
+        if message is None:
+            raise
+        _give_up_full_output()
+        print(f'error: {message}', file=sys.stderr)
+        return BAD_INPUT
+
+
+def _give_up_full_output() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # What it still holds is flushed at the end of the process, and would fail there once more.
+        with open(os.devnull, 'w') as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def listed(names: Iterable, most: int = 10) -> str:

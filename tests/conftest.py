@@ -1,5 +1,6 @@
 """Tiny data of the three tasks and tiny configs on stock models, to run the command lines on."""
 import functools
+import importlib.util
 import json
 import os
 import subprocess
@@ -219,3 +220,13 @@ def trained(shared_place, run):
         return shared_place / 'work_dirs' / task, log
 
     return train
+
+
+@pytest.fixture(scope='session')
+def toy():
+    """The module of the toy model and its configs."""
+    spec = importlib.util.spec_from_file_location('toy', Path(__file__).with_name('engine') / 'toy.py')
+    module = importlib.util.module_from_spec(spec)
+    sys.modules['toy'] = module  # data loaders pickle by module name
+    spec.loader.exec_module(module)
+    return module

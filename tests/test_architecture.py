@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / 'docs' / 'architecture.md').read_text()
 #: From the bottom up. What stands in one row may import what is below it, and of its own row itself alone.
 LAYERS = [
-    ['errors', 'version'],
+    ['interrupts', 'version'],
+    ['errors'],
     ['ode', 'compat', 'memory'],
     ['backbones', 'data', 'analysis'],
     ['detection', 'segmentation', 'classification', 'checkpoints', 'doctor'],

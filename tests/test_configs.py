@@ -12,11 +12,12 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 import mmodeconf
+from mobileode_mm.backbones import SolverConv
 from mobileode_mm.data import MINI_CLASSES  # before mmdet, whose models need mmcv's operators
 from mobileode_mm.errors import InputError
 from mobileode_mm.runs.checks import config_scope
 from mobileode_mm.runs.config import load_config
-from mobileode_mm.runs.dataset_checks import DataChecks
+from mobileode_mm.runs.consistency.sources import Documents, find_sources
 
 from mmdet.registry import DATASETS, MODELS  # isort: skip
 from mmdet.structures import DetDataSample  # isort: skip
@@ -29,6 +30,13 @@ NAMES = sorted(PATHS)
 FULL = [name for name in NAMES if not name.endswith('_mini')]
 MINI = [name for name in NAMES if name.endswith('_mini')]
 SSDLITE = [name for name in NAMES if name.startswith('ssdlite_')]
+#: Those on COCO or mini scenes that have the same neck, head and recipe, whatever the backbone.
+ALIKE = [name for name in SSDLITE if not re.search('_(full|busi|faces)', name)]
+#: Further data of the release, and COS in neck and head.
+OTHERS = {f'{task}_{network}_{data}' for network in ('mobileode', 'mobileode_v2') for task, data in (
+    ('ssdlite', 'busi'), ('ssdlite', 'faces'), ('deeplabv3', 'ade20k'), ('classify', 'imagenet_r'),
+    ('classify', 'tiny_imagenet'))} | {
+        'ssdlite_mobileode_full', 'classify_mobilevit_ode', 'classify_mobilevit_ode_imagenet_r'}
 MODULES = sorted('.'.join(('mmodeconf', *path.relative_to(BASES).with_suffix('').parts))
                  for path in BASES.glob('*/*.py') if path.stem != '__init__')
 
@@ -61,12 +69,12 @@ def without_backbone(cfg):
 
 def test_networks():
     assert set(FULL) >= {f'ssdlite_{network}' for network in (
-        'mobileode', 'mobileode_v2', 'mobilenetv1', 'mobilenetv2', 'mobilenetv3')}
+        'mobileode', 'mobileode_v2', 'mobilenetv1', 'mobilenetv2', 'mobilenetv3')} | OTHERS
 
 
 def mini_twin(name):
-    # An _aug config is another one with more images to train on; their mini data are the same.
-    return f"{name.removesuffix('_aug')}_mini"
+    # Configs that differ in their data share one: an _aug config has more images to train on.
+    return re.sub('_(aug|busi|faces|ade20k|imagenet_r|tiny_imagenet)$', '', name) + '_mini'
 
 
 @pytest.mark.parametrize('name', FULL)
@@ -87,7 +95,7 @@ def test_where_data_are_absent_the_mini_twin_is_named(name, tmp_path, monkeypatc
     monkeypatch.setenv('MOBILEODE_DATA', str(tmp_path / 'nowhere'))
     cfg = load_config(PATHS[name])
     with config_scope(cfg), pytest.raises(InputError) as error:
-        DataChecks(cfg, {}).check('train')
+        find_sources(cfg, 'train', Documents())
     hint = re.search('then (.+), runs on mini data', str(error.value))
     assert (Path.cwd() / hint[1]).resolve() == PATHS[mini_twin(name)].resolve()
     assert 'To get it: http' in str(error.value)
@@ -118,7 +126,7 @@ def test_every_mini_has_its_full_config():
     assert {mini_twin(name) for name in FULL} == set(MINI)
 
 
-@pytest.mark.parametrize('name', SSDLITE)
+@pytest.mark.parametrize('name', ALIKE)
 def test_peers_differ_by_their_backbone_only(name, configs):
     first = 'ssdlite_mobileode_mini' if name in MINI else 'ssdlite_mobileode'
     assert without_backbone(configs[name]) == without_backbone(configs[first])
@@ -186,6 +194,50 @@ def test_released_recipe(configs):
     assert train_cfg.assigner.pos_iou_thr == train_cfg.assigner.neg_iou_thr == 0.5
     assert train_cfg.neg_pos_ratio == 3
     assert cfg.model.bbox_head.bbox_coder.target_stds == [0.1, 0.1, 0.2, 0.2]
+
+
+def test_cos_in_neck_and_head(configs, models):
+    """Under 0.8 M parameters with COCO's 80 classes, where the plain one has 1.9 M; its twin differs as its does."""
+    full, mini = models('ssdlite_mobileode_full'), models('ssdlite_mobileode_full_mini')
+    assert sum(parameter.numel() for parameter in full.parameters()) == 755_720 < 800_000
+    assert sum(parameter.numel() for parameter in mini.parameters()) == 681_892
+    for model in (full, mini):
+        assert model.neck.out_channels == (144, ) * 6
+        solvers = [module for part in (model.neck, model.bbox_head) for module in part.modules()
+                   if isinstance(module, SolverConv)]
+        # Two projections, three extra layers, the pooled map's; a tower for classes and one for boxes of each map.
+        assert len(solvers) == 6 + 12
+        assert len({id(layers[-1]) for layers in model.bbox_head.cls_convs}) == 1
+    for kind in ('', '_mini'):
+        plain, whole = configs[f'ssdlite_mobileode{kind}'], configs[f'ssdlite_mobileode_full{kind}']
+        assert plain.model.backbone == whole.model.backbone
+        assert plain.optim_wrapper == whole.optim_wrapper and plain.train_dataloader == whole.train_dataloader
+
+
+@pytest.mark.parametrize('data, classes, decay', [('busi', ('benign', 'malignant'), 0.05), ('faces', ('face', ), 0.07)])
+def test_released_recipe_on_small_sets(data, classes, decay, configs):
+    """The numbers of the release, computed apart from the configs."""
+    for version, rate in (('', 9e-4), ('_v2', 1.2e-3)):
+        cfg = configs[f'ssdlite_mobileode{version}_{data}']
+        assert cfg.model.backbone.type == ('MobileODEV2' if version else 'MobileODEV1')
+        assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=rate, weight_decay=decay)
+        warm_up, cosine = cfg.param_scheduler
+        assert warm_up.start_factor * rate == pytest.approx(9e-5) and warm_up.end == 500 and not warm_up.by_epoch
+        assert cosine.eta_min == 1e-6 and cosine.T_max == cosine.end == cfg.train_cfg.max_epochs == 200
+        assert [hook.momentum for hook in cfg.custom_hooks if hook.type == 'EMAHook'] == [5e-4]
+        assert cfg.model.test_cfg.nms.iou_threshold == 0.5
+        kinds = ['LoadImageFromFile', 'LoadAnnotations', 'Resize', 'PackDetInputs']
+        assert sorted(step.type for step in cfg.train_pipeline) == sorted(kinds)
+        assert cfg.model.bbox_head.anchor_generator == configs['ssdlite_mobileode'].model.bbox_head.anchor_generator
+        for split in ('train', 'val', 'test'):
+            dataset = cfg[f'{split}_dataloader'].dataset
+            assert (dataset.data_root, dataset.metainfo.classes) == (f'data/{data}/', classes)
+            assert dataset.data_prefix.img == f'{"train" if split == "train" else "val"}/'
+            resize, = (step for step in dataset.pipeline if step.type == 'Resize')
+            assert (resize.scale, resize.keep_ratio, resize.interpolation) == ((320, 320), False, 'bicubic')
+        assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 16
+        for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+            assert evaluator.ann_file == f'data/{data}/annotations/instances_val.json'
 
 
 @pytest.mark.parametrize('name', ['ssdlite_mobileode', 'ssdlite_mobileode_mini'])

@@ -41,6 +41,7 @@ def test_this_environment_can_train():
     assert report.endswith('Training can start.\n')
     for name in ('python', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmcv ops', 'device'):
         assert re.search(rf'^{name}  ', report, re.MULTILINE), name
+    assert re.search(r"^solver on GPU (torch's operators: |sm_|gfx)", report, re.MULTILINE)
 
 
 # A module that shadows the installed one, the problem it must lead to, and what the command must contain.

@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from mobileode_mm.cli import COMMANDS
+from mobileode_mm.cli import ALIASES, COMMANDS
 from mobileode_mm.doctor import DISTRIBUTIONS
 
 ROOT = Path(__file__).parents[1]
@@ -65,11 +65,13 @@ def requirements(metadata):
 
 
 def test_the_wheel_holds_both_packages_whole_and_nothing_else(wheel):
-    kernels = list((ROOT / 'mobileode_mm/ode/backends/csrc').iterdir())
+    kernels = [path for folder in ('ode/backends/csrc', 'deploy/ort')
+               for path in (ROOT / 'mobileode_mm' / folder).iterdir()]
+    tables = list((ROOT / 'mobileode_mm').rglob('*.json'))
     with zipfile.ZipFile(wheel) as archive:
         files = {name for name in archive.namelist() if '.dist-info/' not in name}
         assert any(name.endswith('LICENSE') for name in archive.namelist())
-    assert files == {str(path.relative_to(ROOT)) for path in [*sources(), *kernels]}
+    assert files == {str(path.relative_to(ROOT)) for path in [*sources(), *kernels, *tables]}
     assert any(path.suffix == '.cpp' for path in kernels)
 
 
@@ -82,7 +84,7 @@ def test_the_wheel_works_without_the_source_tree(wheel, tmp_path):
     assert commands.keys() == {'mobileode', 'mobileode-train', 'mobileode-test', 'mobileode-infer',
                                'mobileode-publish', 'mobileode-export', 'mobileode-doctor', 'mobileode-mini-data',
                                'mobileode-verify-data'}
-    assert {name.removeprefix('mobileode-') for name in commands} <= {'mobileode', *COMMANDS}
+    assert {name.removeprefix('mobileode-') for name in commands} <= {'mobileode', *COMMANDS, *ALIASES}
     program = ['import mobileode_mm, mmodeconf']
     program += ['from {} import {}'.format(*target.split(':')) for target in commands.values()]
     program += ['print(mobileode_mm.__file__)', 'print(mmodeconf.__file__)']

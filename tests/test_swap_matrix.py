@@ -16,6 +16,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 
+from mobileode_mm.backbones import SolverConv, replacement
 from mobileode_mm.compat.mmcv_ops import ops_in_use  # before mmdet, whose models need mmcv's operators
 
 PAGE = Path(__file__).parents[1] / 'docs' / 'swap.md'
@@ -33,7 +34,7 @@ class Swap(NamedTuple):
         """The config that the page's row stands for, with the bare or the qualified name of the backbone."""
         imports, lines = "custom_imports = dict(imports=['mobileode_mm'])", self.lines
         if qualified:
-            imports, lines = '', lines.replace("type='MobileODE", "type='mobileode_mm.MobileODE")
+            imports, lines = '', re.sub("type='(?=Mobile(ODE|ViTODE))", "type='mobileode_mm.", self.lines)
             assert lines != self.lines
         return f"_base_ = '{self.toolbox}::{self.config}'\n{imports}\nmodel = dict({lines})\n"
 
@@ -95,6 +96,19 @@ def downloads(model):
     init_cfgs = [getattr(module, 'init_cfg', None) or [] for module in model.modules()]
     flat = [cfg for cfgs in init_cfgs for cfg in (cfgs if isinstance(cfgs, (list, tuple)) else [cfgs])]
     return [cfg for cfg in flat if cfg['type'] == 'Pretrained']
+
+
+def read_cos_conv_table():
+    """The rows of the page's section on COSConv: the swap, and what the last two columns say."""
+    section = PAGE.read_text().split('## COS in place')[1].split('\n## ')[0]
+    rows = []
+    for line in section.splitlines():
+        cells = [cell.strip() for cell in line.strip('|').split('|')]
+        if cells[0] in TOOLBOXES:
+            lines = '\n    '.join(part.strip('`') for part in cells[2].split('<br>'))
+            swap = Swap(cells[0], Path(cells[1].strip('`')).stem, cells[1].strip('`'), lines, None)
+            rows.append((swap, *(int(cell.replace(',', '')) for cell in cells[3:])))
+    return rows
 
 
 def images(height, width):
@@ -187,14 +201,14 @@ def train_step(model, batch):
     return loss
 
 
-def trained_and_asked(swap, cfg):
-    """Everything the matrix asserts of a swap."""
+def trained_and_asked(swap, cfg, expected=None):
+    """Everything the matrix asserts of a swap; its model, whose backbone is of the class ``expected``."""
     size = SIZES.get(swap.model, (64, 96))
     fit_to_data(cfg, size)
     model = build(cfg)
     assert downloads(model) == []
     model.init_weights()
-    expected = re.search(r"type='(\w+)'", swap.lines)[1]
+    expected = expected or re.search(r"type='(\w+)'", swap.lines)[1]
     assert type(model.backbone).__name__ == expected and type(model).__module__.startswith(f'{swap.toolbox}.')
     batch = collated(images(*size), BATCHES[swap.toolbox](size))
     loss = train_step(model, batch)
@@ -204,6 +218,25 @@ def trained_and_asked(swap, cfg):
         results = model.test_step(batch)
     assert len(results) == 2
     CHECKS[swap.toolbox](results, model, size)
+    return model
+
+
+@pytest.mark.parametrize('swap, replaced, fewer', [
+    pytest.param(*row, id=named(row[0])) for row in read_cos_conv_table()])
+def test_cos_in_place_of_convolutions(swap, replaced, fewer, tmp_path):
+    """Backbones, necks and heads of the toolboxes with the solver where it fits; the page says how many."""
+    cfg = load(swap.text(), tmp_path)
+    if cfg.model.backbone.type == 'ResNet':
+        cfg.model.backbone.zero_init_residual = False  # or no gradient reaches the inside of its blocks at first
+    model = trained_and_asked(swap, cfg, cfg.model.backbone.type)
+    found = re.match(r'COSConv in the place of (\d+) 1×1 .* ([\d,]+) fewer', replacement(model))
+    assert (int(found[1]), int(found[2].replace(',', ''))) == (replaced, fewer)
+    assert replaced == sum(isinstance(module, SolverConv) for module in model.modules())
+    # Beside the solvers, the network is the one without them.
+    without = swap.lines.replace("conv_cfg=dict(type='COSConv', norm='channel')", 'conv_cfg=None')
+    plain = build(load(swap._replace(lines=without).text(), tmp_path))
+    counts = [sum(parameter.numel() for parameter in network.parameters()) for network in (plain, model)]
+    assert counts[0] - counts[1] == fewer
 
 
 @pytest.mark.parametrize('swap', SWAPS, ids=named)
@@ -305,7 +338,7 @@ def test_the_pages_widths_and_strides():
     table = dict(re.findall(r'^  \| (?:`(?=\w))?(stride|Mobile\w+)`? \|(.*)\|$', PAGE.read_text(), re.MULTILINE))
     table = {name: tuple(map(int, cells.split('|'))) for name, cells in table.items()}
     strides = table.pop('stride')
-    assert set(table) == {'MobileODEV1', 'MobileODEV2', 'MobileNetV1'}
+    assert set(table) == {'MobileODEV1', 'MobileODEV2', 'MobileViTODE', 'MobileNetV1'}
     for name, widths in table.items():
         backbone = MODELS.get(name)(out_indices=range(6))
         assert (backbone.out_channels, backbone.strides) == (widths, strides)

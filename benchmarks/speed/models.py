@@ -6,14 +6,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
 from mobileode_mm.errors import InputError
+from mobileode_mm.ode.backends import ORDERS
 
 from .. import ROOT
 from .as_released import as_released
-from .variants import NAIVE, Case, Settings, Variant, compile_in_place, is_naive, paths_of, prepared, storage
-from .workloads import ModuleWorkload, as_tuple, calibrate_norms
+from .variants import (
+    NAIVE,
+    Case,
+    Settings,
+    Variant,
+    backend_argument,
+    compile_in_place,
+    is_naive,
+    paths_of,
+    prepared,
+    storage,
+)
+from .workloads import HALVES, ModuleWorkload, as_tuple, calibrate_norms
 
 CONFIGS = dict(detector=('ssdlite_mobileode', 'peers/ssdlite_mobilenetv2'),
                segmentor=('deeplabv3_mobileode', 'peers/deeplabv3_mobilenetv2'))
@@ -24,6 +37,8 @@ CANDIDATES_PER_IMAGE = 300
 
 class ModelWorkload(ModuleWorkload):
     """A detector or segmentor: whole prediction with decoding, or losses, backward pass and the optimizer's step.
+
+    Half precision is trained on a GPU as ``--amp`` does it, by MMEngine's AmpOptimWrapper with a scaled loss.
 
     Args:
         model: The model.
@@ -39,6 +54,9 @@ class ModelWorkload(ModuleWorkload):
         self.inputs, self.samples = inputs, samples
         if train and optimizer is not None:
             from mmengine.optim import build_optim_wrapper
+            if dtype in HALVES and inputs.is_cuda:
+                optimizer = dict(optimizer, type='AmpOptimWrapper', loss_scale='dynamic',
+                                 dtype=str(dtype).removeprefix('torch.'))
             self._wrapper = build_optim_wrapper(model, optimizer)
 
     def step(self) -> None:
@@ -46,7 +64,7 @@ class ModelWorkload(ModuleWorkload):
             with torch.no_grad():
                 self.module.predict(self.inputs, self.samples)
             return
-        with self._autocast:
+        with self._autocast, self._wrapper.optim_context(self.module):
             losses = self.module.loss(self.inputs, self.samples)
         self._wrapper.update_params(self.module.parse_losses(losses)[0])
 
@@ -71,12 +89,15 @@ def model_cases(settings: Settings, task: str, configs: Sequence[str],
     Args:
         settings: Mode, paths, batch, type, device.
         task: ``detector`` or ``segmentor``.
-        configs: Config files; ``FILE:naive`` has the solvers as released.
+        configs: Config files; ``FILE:naive`` has the solvers as released, ``FILE:BACKEND`` another backend of them.
         size: Height and width of the images; default 320×320 for detectors, 512×512 for segmentors.
 
     Raises:
-        InputError: A config cannot be read or is of another task, or a batch is too small to train on.
+        InputError: A config cannot be read or is of another task, a batch is too small to train on, or a CUDA graph is
+            asked for, which cannot hold predictions and losses: how many boxes there are depends on the data.
     """
+    if 'graph' in settings.paths:
+        raise InputError('a CUDA graph holds layers and backbones alone: leave "graph" out of --paths')
     if settings.train and settings.batch < 2:
         raise InputError('these models pool to one position, whose batch norm needs two values: train with --batch 2 '
                          'or more')
@@ -100,20 +121,21 @@ def model_name(config: str) -> str:
 def _load(name: str, task: str, size: tuple[int, int]):
     from mobileode_mm.runs.config import load_config
     path, _, changed = name.partition(':')
-    if changed not in ('', NAIVE):
-        raise InputError(f'{name}: after a config only ":{NAIVE}" can stand')
+    if changed not in ('', NAIVE, *ORDERS):
+        raise InputError(f'{name}: after a config only ":{NAIVE}" can stand, or a backend: {", ".join(ORDERS)}')
     cfg = load_config(path)
     if cfg.get('default_scope') != SCOPES[task]:
         raise InputError(f'{path} is no config of a {task}: its default_scope is {cfg.get("default_scope")!r}, not '
                          f'{SCOPES[task]!r}')
     if 'input_size' in cfg.model.backbone:
         cfg.model.backbone.input_size = size
+    if changed in ORDERS:
+        cfg.model.backbone[backend_argument(MODELS.get(cfg.model.backbone.type), name)] = changed
     return cfg
 
 
 def _model_variants(settings: Settings, task: str, configs: dict, size: tuple[int, int]) -> list[Variant]:
     from mmengine.model import revert_sync_batchnorm
-    from mmengine.registry import MODELS, init_default_scope
     init_default_scope(SCOPES[task])
     torch.manual_seed(0)
     inputs = torch.randn(settings.batch, 3, *size, device=settings.device)

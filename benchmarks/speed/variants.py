@@ -19,12 +19,12 @@ from mobileode_mm.ode import ChannelwiseODESolver
 
 from ..complexity.solver import least_operations
 from .as_released import as_released
-from .workloads import HALVES, CopyWorkload, NetworkWorkload, ProductWorkload, Workload, calibrate_norms
+from .workloads import HALVES, CopyWorkload, GraphWorkload, NetworkWorkload, ProductWorkload, Workload, calibrate_norms
 
-#: How a variant runs: as it is; with its ``forward`` compiled; in its deploy form, for inference alone. A toolbox's
-#: network has no deploy form: of it ``deploy`` is what mmcv's ``fuse_conv_bn`` makes, with batch norms folded into the
-#: convolutions.
-PATHS = ('eager', 'compiled', 'deploy')
+#: How a variant runs: as it is; with its ``forward`` compiled; in its deploy form, for inference alone; as a CUDA
+#: graph, layers and backbones alone. A toolbox's network has no deploy form: of it ``deploy`` is what mmcv's
+#: ``fuse_conv_bn`` makes, with batch norms folded into the convolutions.
+PATHS = ('eager', 'compiled', 'deploy', 'graph')
 NAIVE = 'naive'
 LAYER_VARIANTS = (NAIVE, 'cos', 'pointwise', 'copy', 'product')
 # The table of the eight layers in MobileODE V1 and V2 at 320 px, and the two of V2's widest stage.
@@ -46,7 +46,7 @@ class Settings:
     """What all variants of a comparison share.
 
     Raises:
-        InputError: Training in the deploy form.
+        InputError: Training in the deploy form, or a CUDA graph on another device.
     """
     train: bool = False
     paths: tuple[str, ...] = ('eager', )
@@ -58,6 +58,8 @@ class Settings:
         if self.train and 'deploy' in self.paths:
             raise InputError('the deploy form is for inference alone: leave "deploy" out of --paths, or train out of '
                              '--mode')
+        if 'graph' in self.paths and self.device.type != 'cuda':
+            raise InputError('a CUDA graph needs a GPU: add --device cuda, or leave "graph" out of --paths')
 
     @property
     def mode(self) -> str:
@@ -254,7 +256,8 @@ def network_variants(name: str, network: nn.Module, x: Tensor, settings: Setting
         if path == 'compiled':
             compile_in_place(module)
         batch = x.to(dtype=settings.dtype, memory_format=layout_of(name))
-        return NetworkWorkload(module, batch, settings.train, settings.dtype, input_gradient)
+        workload = NetworkWorkload(module, batch, settings.train, settings.dtype, input_gradient)
+        return GraphWorkload(workload) if path == 'graph' else workload
 
     return [Variant(f'{name}/{path}', functools.partial(build, path), expected) for path in paths_of(name, settings)]
 
@@ -287,8 +290,8 @@ def reference(network: nn.Module, x: Tensor, settings: Settings,
     """What a network has to compute: in float64, eager, its solvers as released. Worked out once, on first use."""
     @functools.cache
     def expected():
-        module = as_released(storage(copy.deepcopy(network), settings)).double().to('cpu')
-        batch = x.to(settings.dtype).to('cpu').double()
+        module = as_released(storage(copy.deepcopy(network), settings)).double()
+        batch = x.to(settings.dtype).double()
         numbers = NetworkWorkload(module, batch, settings.train, input_gradient=input_gradient).probe()
         return {name: value.clone() for name, value in numbers.items()}
 

@@ -14,6 +14,8 @@ class Workload(ABC):
     """What a variant does in one call."""
 
     is_training = False
+    #: Whether a call asks torch for memory.
+    allocates = True
 
     @abstractmethod
     def step(self) -> None:
@@ -100,6 +102,44 @@ class NetworkWorkload(ModuleWorkload):
                                 for output in outputs]
         torch.autograd.backward(outputs, self._cotangents)
         return outputs
+
+
+class GraphWorkload(Workload):
+    """The calls of another workload as one CUDA graph, which is captured on the first call: the GPU's time alone.
+
+    Args:
+        inner: Has inputs and parameters on a GPU, and waits for nothing in a call.
+    """
+
+    allocates = False
+
+    def __init__(self, inner: NetworkWorkload):
+        self._inner = inner
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def probe(self) -> dict[str, Tensor]:
+        return self._inner.probe()
+
+    def step(self) -> None:
+        if self._graph is None:
+            self._graph = self._capture()
+        self._graph.replay()
+
+    def _capture(self) -> torch.cuda.CUDAGraph:
+        # As torch's notes on CUDA graphs want it: warm on a stream of its own, gradients made inside the graph.
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                self._inner.step()
+        torch.cuda.current_stream().wait_stream(stream)
+        for tensor in self._inner.owned():
+            tensor.grad = None
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._inner.step()
+        return graph
 
 
 class CopyWorkload(Workload):

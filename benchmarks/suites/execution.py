@@ -67,7 +67,7 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
         results = earlier_results(folder, suite, runs)
         waiting = [run for run, result in zip(runs, results) if result is None or result['status'] == FAILED]
         if suite.mini_data and waiting and leads:
-            _make_mini_data()
+            ensure_mini_data()
         for run in waiting:
             run.folder.mkdir(parents=True, exist_ok=True)
         question = _question(suite, bool(waiting))
@@ -251,7 +251,7 @@ def _command(suite: str | Path, processes: int, amp: bool, auto_scale_lr: bool, 
     return ' '.join(['mobileode suite', str(suite), *flags])
 
 
-def _make_mini_data() -> None:
+def ensure_mini_data() -> None:
     """The mini data where the configs will look for them, unless something is there."""
     root = os.environ.get(DATA_VARIABLE)
     places = [Path(root).expanduser() / 'mini'] if root else [Path('data/mini'), ROOT / 'data/mini']

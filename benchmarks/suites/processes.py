@@ -17,7 +17,7 @@ from .. import ROOT
 WAIT_SECONDS = 15
 #: Runs a command that ends, on Linux, with the thread that started it: a run must not go on by itself beside the one
 #: that takes its place.
-_TIED = [sys.executable, '-c', 'import ctypes, os, sys\n'
+TIED = [sys.executable, '-c', 'import ctypes, os, sys\n'
          'sys.platform == "linux" and ctypes.CDLL(None).prctl(1, 15)  # PR_SET_PDEATHSIG, SIGTERM\n'
          'os.execvp(sys.argv[1], sys.argv[1:])']
 
@@ -65,7 +65,7 @@ class Processes:
             with self._guard:
                 if not self._is_open:
                     raise KeyboardInterrupt
-                process = subprocess.Popen([*_TIED, *command], stdout=out, stderr=subprocess.STDOUT, env=environment,
+                process = subprocess.Popen([*TIED, *command], stdout=out, stderr=subprocess.STDOUT, env=environment,
                                            pass_fds=[self._lock])
                 self._living.add(process)
             process.wait()

@@ -31,7 +31,7 @@ from mobileode_mm.runs.runner import fix_dataloaders
 from ..complexity import count
 from ..machine import describe_machine, seconds_of_others
 from ..output import write_json
-from ..speed.sampling import quartiles, sample_in_turn, synchronizer
+from ..speed.sampling import clock_of, quartiles, sample_in_turn
 
 #: Files of a run's folder.
 SETTINGS = 'settings.json'
@@ -107,7 +107,7 @@ def latency(folder: Path, launcher: str) -> None:
                     x = torch.randn(1, 3, *network['input_size'], device=device)
                     steps[network['backbone']] = lambda model=model, x=x: model(x, mode='tensor')
             with torch.inference_mode():
-                samples = sample_in_turn(steps, ROUNDS, synchronize=synchronizer(device))
+                samples = sample_in_turn(steps, ROUNDS, clock=clock_of(device))
             times += [dict(task=task, backbone=name, milliseconds=quartiles(samples[name])[1]) for name in samples]
     others = None if before is None else (seconds_of_others() - before) / (time.perf_counter() - begin)
     write_json(folder / ANSWER, dict(times=times, rounds=ROUNDS, device=device.type, others=others,

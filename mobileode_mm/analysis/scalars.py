@@ -43,7 +43,8 @@ def read_scalars(work_dir: str | Path) -> Scalars:
     """Read all ``*/vis_data/scalars.json`` that LocalVisBackend wrote below a work dir.
 
     A resumed run has a folder of its own. From the first iteration that it logged on, it replaces what the
-    runs before it had logged. Folders without training (an evaluation alone) are left out.
+    runs before it had logged, and a validation that it repeated replaces the earlier one. Of a resumed run that had
+    nothing left to train, that validation counts; an evaluation of its own, which is of step 0, is left out.
 
     Raises:
         InputError: There is no logged training, or a file is damaged. A last line cut short by a kill is no
@@ -55,7 +56,8 @@ def read_scalars(work_dir: str | Path) -> Scalars:
         records = _read(path)
         start = next((record['step'] for record in records if 'iter' in record), None)
         if start is None:
-            continue
+            records = [record for record in records if train and record.get('step')]
+            start = train[-1]['step'] + 1 if train else 0
         train = [record for record in train if record['step'] < start]
         val = [record for record in val if record['after'] < start]
         iteration = start - 1
@@ -71,7 +73,8 @@ def read_scalars(work_dir: str | Path) -> Scalars:
         raise InputError(
             f'No logged training below {work_dir}: no */vis_data/scalars.json there holds a training '
             'iteration. Give the work dir of a run that trained with LocalVisBackend.')
-    val = [{name: value for name, value in record.items() if name != 'after'} for record in val]
+    val = list({record['step']: {name: value for name, value in record.items() if name != 'after'}
+                for record in val}.values())
     return Scalars(train, val, 'epoch' if epochs else 'iteration')
 
 

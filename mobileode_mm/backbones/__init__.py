@@ -1,11 +1,14 @@
 """Backbones, registered in MMEngine's root registry so that every toolbox finds them by bare name."""
 
 from .base import StagedBackbone
-from .deployed import Deployable
+from .cos_conv import COSConv, SolverConv, replacement
+from .deployed import Deployable, switch_to_files
 from .mobilenet_v1 import MobileNetV1
 from .mobileode import MobileODEV1, MobileODEV2, ODEResidualBlock
+from .mobilevit_ode import MobileViTODE
 from .utils import feature_channels
 
 __all__ = [
-    'Deployable', 'MobileNetV1', 'MobileODEV1', 'MobileODEV2', 'ODEResidualBlock', 'StagedBackbone', 'feature_channels'
+    'COSConv', 'Deployable', 'MobileNetV1', 'MobileODEV1', 'MobileODEV2', 'MobileViTODE', 'ODEResidualBlock',
+    'SolverConv', 'StagedBackbone', 'feature_channels', 'replacement', 'switch_to_files'
 ]

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mobileode_mm.ode import PositionNorm
 
-from .deployed import Deployable, deploy_solvers
+from .deployed import Deployable
 from .utils import fast_layout
 
 #: ``make_stage(index, in_width, stride, entry_dilation, dilation)`` gives a stage's blocks and its width.
@@ -25,7 +25,8 @@ DEFAULT_INIT = (
 class StagedBackbone(Deployable, BaseModule):
     """A chain of stages: stage 0 is the stem, stages 1 to ``num_stages`` follow.
 
-    Subclasses hold an ``arch_settings`` table of one row a stage, its stride last, and call :meth:`build`.
+    Subclasses hold an ``arch_settings`` table of one row a stage, its stride last, and call :meth:`build`. A network
+    that closes with a 1×1 convolution, as classifiers do, has it as one more stage.
 
     Args:
         out_indices: Stages whose outputs are returned, in this order; 0 is the stem, negative ones count from the end.
@@ -44,11 +45,12 @@ class StagedBackbone(Deployable, BaseModule):
     """
 
     arch_settings: tuple[tuple[int, ...], ...]
+    has_closing_stage = False
 
     def __init__(self, out_indices: Sequence[int], frozen_stages: int, norm_eval: bool, with_cp: bool,
                  init_cfg: dict | list | None):
         super().__init__(list(DEFAULT_INIT) if init_cfg is None else init_cfg)
-        num_stages = len(self.arch_settings)
+        num_stages = len(self.arch_settings) + self.has_closing_stage
         total = num_stages + 1
         for index in out_indices:
             if not -total <= index < total:
@@ -62,14 +64,15 @@ class StagedBackbone(Deployable, BaseModule):
         self._stages: list[tuple[str, int, int]] = []  # name, width, downsampling from the image
 
     def build(self, stem_width: int, strides: Sequence[int], dilations: Sequence[int], make_stage: MakeStage,
-              **conv: dict | None) -> None:
+              closing_width: int | None, **conv: dict | None) -> None:
         """Append the stem and the stages, and freeze what is to be frozen.
 
         Args:
             stem_width: Channels of the stem, a 3×3 convolution.
             strides, dilations: Of the stem and of each stage (:meth:`stage_layout`).
             make_stage: Makes the blocks of a stage, and says its width.
-            **conv: ``conv_cfg``, ``norm_cfg`` and ``act_cfg`` of the stem.
+            closing_width: Channels of the closing 1×1 convolution; None: there is none.
+            **conv: ``conv_cfg``, ``norm_cfg`` and ``act_cfg`` of the stem and of the closing convolution.
         """
         stem = ConvModule(3, stem_width, 3, stride=strides[0], padding=dilations[0], dilation=dilations[0], **conv)
         self._add_stage('stem', stem, stem_width, strides[0])
@@ -79,6 +82,9 @@ class StagedBackbone(Deployable, BaseModule):
             # traded for dilation computes the strided network's values, and pretrained weights stay valid.
             blocks, width = make_stage(index, width, stride, dilations[index], dilation)
             self._add_stage(f'stage{index + 1}', nn.Sequential(*blocks), width, stride)
+        if closing_width is not None:
+            name = f'stage{len(self.arch_settings) + 1}'
+            self._add_stage(name, ConvModule(width, closing_width, 1, **conv), closing_width, 1)
         self.freeze()
 
     def _add_stage(self, name: str, module: nn.Module, width: int, stride: int) -> None:
@@ -114,9 +120,6 @@ class StagedBackbone(Deployable, BaseModule):
             outputs[index] = x
         return tuple(outputs[index] for index in self.out_indices)
 
-    def fold(self, input_size: int | Sequence[int] | None) -> None:
-        deploy_solvers(self, input_size)
-
     def freeze(self) -> None:
         """Switch off gradients and statistics of the frozen stages."""
         for name, _, _ in self._stages[:self.frozen_stages + 1]:
@@ -147,3 +150,8 @@ def per_stage(name: str, value, count: int, stages: str) -> tuple[int, ...]:
     if min(values) < 1:
         raise ValueError(f'{name}={value} has an entry under 1; nearest legal: 1')
     return values
+
+
+def multiple_of_8(channels: float) -> int:
+    """The nearest multiple of 8, 8 or more."""
+    return max(8, round(channels / 8) * 8)

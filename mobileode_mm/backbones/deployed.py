@@ -7,8 +7,9 @@ import torch
 from mmcv.cnn.utils import fuse_conv_bn
 from torch import nn
 
-from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver
+from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver, ExportedODESolver, KernelODESolver
 
+from .cos_conv import fold_norms
 from .fused import fuse_activations
 
 
@@ -58,7 +59,9 @@ class Deployable(nn.Module):
         self.deploy = True
 
     def fold(self, input_size: int | Sequence[int] | None) -> None:
-        """What a network has to make constant beside its convolutions."""
+        """Make constant what a network has beside its convolutions: of those parts that are no Deployable, the solvers.
+        """
+        deploy_solvers(self, input_size)
 
     def train(self, mode: bool = True):
         """As ``nn.Module.train``.
@@ -94,11 +97,33 @@ def map_sizes(network: nn.Module, input_size: int | Sequence[int]) -> dict[nn.Mo
 
 
 def deploy_solvers(network: nn.Module, input_size: int | Sequence[int] | None) -> None:
-    """Give every solver of a network in eval mode its deploy form, with what follows it where its block says so."""
+    """Give every solver of a network in eval mode its deploy form, with what follows it where its block says so.
+
+    Parts that have their deploy form already are left alone.
+    """
+    if not any(isinstance(module, ChannelwiseODESolver) for module in network.modules()):
+        return
     sizes = {} if input_size is None else map_sizes(network, input_size)
-    for parent in list(network.modules()):
+    fold_norms(network)
+    done = {module for part in network.modules() if isinstance(part, Deployable) and part.deploy
+            for module in part.modules()}
+    for parent in [module for module in network.modules() if module not in done]:
         if isinstance(parent, DeployableBlock):
             parent.switch_to_deploy(sizes)
         for name, child in list(parent.named_children()):
             if isinstance(child, ChannelwiseODESolver):
                 setattr(parent, name, DeployedODESolver(child, sizes.get(child)))
+
+
+def switch_to_files(network: nn.Module, kernel: bool = False) -> None:
+    """Give every solver of a network in deploy form the form that files consist of, in place.
+
+    Args:
+        network: The network.
+        kernel: Of an ONNX file for a runtime that is given our kernel: one node, where the kernel serves the solver.
+    """
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, DeployedODESolver):
+                form = KernelODESolver if kernel and KernelODESolver.serves(child) else ExportedODESolver
+                setattr(parent, name, form(child))

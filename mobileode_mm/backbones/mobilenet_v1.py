@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mmcv.cnn import DepthwiseSeparableConvModule
 from mmengine.registry import MODELS
 
-from .base import StagedBackbone
+from .base import StagedBackbone, multiple_of_8
 
 
 @MODELS.register_module()
@@ -43,14 +43,10 @@ class MobileNetV1(StagedBackbone):
         if widen_factor <= 0:
             raise ValueError(f'widen_factor={widen_factor} must be positive; the usual ones: 0.25, 0.5, 0.75, 1.0')
         strides, dilations = self.stage_layout(strides, dilations)
-
-        def scaled(channels):
-            return max(8, round(channels * widen_factor / 8) * 8)
-
         conv = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg)
 
         def make_stage(index, in_width, stride, entry_dilation, dilation):
-            width, blocks = scaled(self.arch_settings[index][0]), []
+            width, blocks = multiple_of_8(self.arch_settings[index][0] * widen_factor), []
             for number in range(self.arch_settings[index][1]):
                 first = number == 0
                 here = entry_dilation if first else dilation
@@ -59,4 +55,4 @@ class MobileNetV1(StagedBackbone):
                                                            **conv))
             return blocks, width
 
-        self.build(scaled(32), strides, dilations, make_stage, **conv)
+        self.build(multiple_of_8(32 * widen_factor), strides, dilations, make_stage, None, **conv)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule, build_norm_layer
 from mmengine.model import BaseModule
@@ -11,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver, square_side
 
-from .base import StagedBackbone, per_stage
+from .base import StagedBackbone, multiple_of_8, per_stage
 from .deployed import DeployableBlock
 
 
@@ -84,6 +85,9 @@ class MobileODE(StagedBackbone):
     # rows of arch_settings: side of the square width, residual blocks, stride
     default_expand_ratio: int
     stem_channels = 32
+    closing_channels: int
+    #: Whether a separable block has its activation after the pointwise convolution, or else after the depthwise one.
+    entry_ends_active = True
 
     def __init__(self,
                  widen_factor: float = 1.0,
@@ -96,6 +100,7 @@ class MobileODE(StagedBackbone):
                  strides: Sequence[int] | None = None,
                  dilations: Sequence[int] | None = None,
                  input_size: int | Sequence[int] = 256,
+                 sides: Sequence[int] | None = None,
                  solver: str = 'euler',
                  solver_norm: str = 'position',
                  solver_backend: str = 'auto',
@@ -114,6 +119,8 @@ class MobileODE(StagedBackbone):
         with_solver = [index for index, (_, blocks, _) in enumerate(self.arch_settings) if blocks]
         steps = dict(zip(with_solver, per_stage('num_steps', num_steps, len(with_solver), 'each stage with solvers')))
         size = per_stage('input_size', input_size, 2, 'height and width')
+        squares = [side for side, _, _ in self.arch_settings if side]
+        sides = per_stage('sides', squares if sides is None else sides, len(squares), 'each stage after the stem')
 
         solver_cfg = dict(solver=solver, norm=solver_norm, backend=solver_backend, learnable_step=learnable_step,
                           resize_mode=resize_mode)
@@ -122,17 +129,30 @@ class MobileODE(StagedBackbone):
         grids = list(accumulate(strides, _downsampled, initial=size))[1:]
 
         def make_stage(index, in_width, stride, entry_dilation, dilation):
-            side, num_blocks, _ = self.arch_settings[index]
-            width = max(1, round(side * widen_factor)) ** 2
-            blocks = [DepthwiseSeparableConvModule(in_width, width, 3, stride=stride, padding=entry_dilation,
-                                                   dilation=entry_dilation, dw_act_cfg=None, act_cfg=act_cfg, **conv)]
-            if num_blocks:
-                here = dict(solver_cfg, num_steps=steps[index], grid_size=grids[index + 1])
-                blocks += [ODEResidualBlock(width, expand_ratio, dilation, here, **conv) for _ in range(num_blocks)]
-            return blocks, width
+            width = self.stage_width(index, sides, widen_factor)
+            entry = DepthwiseSeparableConvModule(in_width, width, 3, stride=stride, padding=entry_dilation,
+                                                 dilation=entry_dilation,
+                                                 dw_act_cfg=None if self.entry_ends_active else act_cfg,
+                                                 pw_act_cfg=act_cfg if self.entry_ends_active else None, **conv)
+            if index not in steps:
+                return [entry, *self.blocks_without_solver(index, width, dilation, act_cfg=act_cfg, **conv)], width
+            here = dict(solver_cfg, num_steps=steps[index], grid_size=grids[index + 1])
+            return [entry, *(ODEResidualBlock(width, expand_ratio, dilation, here, **conv)
+                             for _ in range(self.arch_settings[index][1]))], width
 
-        stem_width = max(8, round(self.stem_channels * widen_factor / 8) * 8)
-        self.build(stem_width, strides, dilations, make_stage, act_cfg=act_cfg, **conv)
+        # Detectors and segmentors do not read it, and unused parameters stop a training in several processes.
+        closes = self.has_closing_stage and len(self.arch_settings) + 1 in self.out_indices
+        closing = multiple_of_8(self.closing_channels * widen_factor) if closes else None
+        self.build(multiple_of_8(self.stem_channels * widen_factor), strides, dilations, make_stage, closing,
+                   act_cfg=act_cfg, **conv)
+
+    def stage_width(self, index: int, sides: Sequence[int], widen_factor: float) -> int:
+        """Channels of the stage of a row of ``arch_settings``, by the sides of the square widths."""
+        return max(1, round(sides[index] * widen_factor)) ** 2
+
+    def blocks_without_solver(self, index: int, width: int, dilation: int, **conv: Any) -> list[nn.Module]:
+        """What follows the entry of a stage without solvers; ``conv`` are ``conv_cfg``, ``norm_cfg``, ``act_cfg``."""
+        return []
 
 
 def _downsampled(size: tuple[int, ...], stride: int) -> tuple[int, ...]:
@@ -161,6 +181,8 @@ class MobileODEV1(MobileODE):
             (1, 1, 1, 1, 2, 4). A stage's entry convolution takes the dilation of the stage before.
         input_size: Image height and width, or one number for both, whose feature sizes are the reference grids of
             the position norms. Images of any other size work too, by resampling.
+        sides: Sides of the square widths of stages 1 to 5, before ``widen_factor``; default (8, 12, 16, 24, 24), in V2
+            (8, 12, 16, 24, 32).
         solver: ``'euler'`` as released, ``'midpoint'``, ``'heun'`` or ``'rk4'``: how the solvers step.
         solver_norm: ``'position'`` as released, or ``'channel'``.
         solver_backend: ``'auto'``, ``'operators'``, ``'reference'`` or ``'triton'``: who computes the solvers

@@ -25,7 +25,7 @@ def check_checkpoint(model: nn.Module, checkpoint: dict, path: str | Path, purpo
             ``'resume'``, ``'publish'``: all entries must, to the last and in the same size, and there are no others.
 
     Returns:
-        Lines on what does not match but is no error.
+        Lines on what is no error: entries that do not match, and weights that hold NaN.
 
     Raises:
         InputError: Fewer than 95 % of the entries of a part that must match do. The message lists what does
@@ -34,8 +34,10 @@ def check_checkpoint(model: nn.Module, checkpoint: dict, path: str | Path, purpo
     state = {re.sub(r'^module\.', '', name): value for name, value in state_dict_of(checkpoint).items()}
     comparison = _Comparison(model, state, resample=purpose not in ('resume', 'publish'))
     problems = comparison.describe()
+    fault = not_numbers(checkpoint)
+    notes = [f'{path}: {fault}'] if fault else []
     if not problems:
-        return []
+        return notes
     if purpose in ('resume', 'publish'):
         raise InputError('\n'.join([f'{path} is a checkpoint of another network than that of the config', *problems]))
     for part, (matched, total) in comparison.parts().items():
@@ -43,7 +45,15 @@ def check_checkpoint(model: nn.Module, checkpoint: dict, path: str | Path, purpo
             raise InputError('\n'.join([
                 f'{path} is a checkpoint of another network: {matched} of {total} entries of '
                 f'{part or "the network"} match', *problems]))
-    return [f'{path} does not match in all entries; those that do not keep their initial values', *problems]
+    return [*notes, f'{path} does not match in all entries; those that do not keep their initial values', *problems]
+
+
+def not_numbers(checkpoint: dict) -> str | None:
+    """A line on the weights that hold NaN, as those of a training that diverged; None where none do."""
+    state = state_dict_of(checkpoint)
+    names = [name for name, value in state.items()
+             if isinstance(value, Tensor) and value.is_floating_point() and value.double().isnan().any()]
+    return f'{len(names)} of its {len(state)} entries hold NaN: {listed(names)}' if names else None
 
 
 def check_pretrained(model: nn.Module, trust: bool = False) -> list[str]:
@@ -98,7 +108,8 @@ class _Comparison:
                            if name not in known and not name.endswith('num_batches_tracked')]
         self.different = [name for name, value in self.wanted.items() if name in state
                           and getattr(state[name], 'shape', None) != value.shape
-                          and not (resample and name in grids and state[name].dim() == 2)]
+                          and not (resample and name in grids and isinstance(state[name], Tensor)
+                                   and state[name].dim() == 2)]
         unmatched = {*self.missing, *self.different}
         self.resampled = [name for name in grids
                           if name not in unmatched and state[name].shape != self.wanted[name].shape]

@@ -2,31 +2,32 @@
 import hashlib
 import json
 import os
-import pickle
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-import numpy as np
 import torch
-from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner import CheckpointLoader, get_external_models, get_torchvision_models
 from torch import Tensor
 
 from ..errors import InputError
-from .fetching import fetch
+from .archives import Unusable, read_archive
+from .fetching import fetch, file_name
+from .unpickling import ForeignObject
 
 #: Addresses that MMEngine's configs use for weights on the web, and its tables of them.
 _TABLES = {'torchvision': get_torchvision_models, 'open-mmlab': get_external_models, 'openmmlab': get_external_models}
+
+#: Length to which a text from a file is shown in a message.
+_SHOWN = 300
 
 
 def read_checkpoint(path: str | Path, trust: bool = False) -> dict:
     """Read a checkpoint without running code that it may contain.
 
-    Tensors, plain values, NumPy arrays and MMEngine's log histories are read; a file with other objects is
-    refused. Weights in a ``.safetensors`` file are read as well.
+    Tensors, plain values, NumPy arrays of numbers and MMEngine's log histories are read; a file with other objects is
+    refused. Weights in a ``.safetensors`` file are read as well. Reading takes memory in proportion to the file.
 
     Args:
         path: The file; or its http(s) URL, ``torchvision://name`` or ``open-mmlab://name``, which is fetched once into
@@ -39,25 +40,29 @@ def read_checkpoint(path: str | Path, trust: bool = False) -> dict:
     path = os.path.expanduser(path)
     if '://' in path:
         path = _fetched(path)
-    if not os.path.isfile(path):
-        raise InputError(f'there is no checkpoint file {path}')
-    if path.endswith('.safetensors'):
-        return _read_safetensors(path)
-    try:
-        with _known_globals():
-            checkpoint = torch.load(path, map_location='cpu', weights_only=not trust)
-    except pickle.UnpicklingError as error:
-        foreign = re.search(r'GLOBAL (\S+)', str(error))
-        if not foreign:
-            raise InputError(f'{path} is no checkpoint, or a torn one') from error
-        raise InputError(
-            f'{path} is not read: besides weights it holds {foreign[1]}, and reading such objects can run any code. If '
-            'you trust where it comes from, --trust-checkpoint reads it all the same (in Python trust=True)') from error
-    except Exception as error:  # torch raises many types for files that are cut short or of another kind
-        raise InputError(f'{path} is no checkpoint, or a torn one ({_first_sentence(error)})') from error
+    checkpoint = _read_safetensors(path) if path.endswith('.safetensors') else read_file(path, trust)
     if not isinstance(checkpoint, dict) or not state_dict_of(checkpoint):
-        raise InputError(f'{path} holds no weights')
+        raise InputError(f'{shown(path)} holds no weights')
+    _check_content(checkpoint, path)
     return checkpoint
+
+
+def read_file(path: str | Path, trust: bool = False):
+    """What a file of ``torch.save`` holds, whatever that is; else as :func:`read_checkpoint`."""
+    path = os.fspath(path)
+    if not _is_file(path):
+        raise InputError(f'there is no checkpoint file {shown(path)}')
+    try:
+        return torch.load(path, map_location='cpu', weights_only=False) if trust else read_archive(path)
+    except Unusable as error:
+        raise InputError(f'{shown(path)} is not read: {error}; save its weights by torch.save') from error
+    except ForeignObject as error:
+        raise InputError(
+            f'{shown(path)} is not read: besides weights it holds {shown(error)}, and reading such objects can run any '
+            'code. If you trust where it comes from, --trust-checkpoint reads it all the same (in Python trust=True)'
+        ) from error
+    except Exception as error:  # of many types, for files that are cut short or of another kind
+        raise InputError(f'{shown(path)} is no checkpoint, or a torn one ({_first_sentence(error)})') from error
 
 
 def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
@@ -91,6 +96,48 @@ def restricted_loading(trust: bool = False) -> Iterator[None]:
         CheckpointLoader._schemes = before
 
 
+def shown(text) -> str:
+    """A text from a file, for a message: on one line, its end left out where it is long."""
+    text = ''.join(character if character.isprintable() else repr(character)[1:-1] for character in str(text)[:_SHOWN])
+    return text if len(text) < _SHOWN else f'{text[:_SHOWN]}...'
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return os.path.isfile(path)
+    except ValueError:  # a null character
+        return False
+
+
+def _check_content(checkpoint: dict, path: str) -> None:
+    """InputError where what every reader of a checkpoint relies on is of another type."""
+    def refuse(what: str):
+        raise InputError(f'{shown(path)} is no checkpoint that can be used: {what}')
+
+    if not all(isinstance(name, str) and name.isprintable() for name in (*checkpoint, *state_dict_of(checkpoint))):
+        refuse('it names weights by something else than text')
+    metadata = getattr(state_dict_of(checkpoint), '_metadata', {})
+    if not isinstance(metadata, dict) or not all(
+            isinstance(entry, dict) and isinstance(entry.get('version', 0), (int, type(None)))
+            for entry in metadata.values()):
+        refuse('the versions of its modules are none')
+    if checkpoint.get('meta', {}) is None:
+        checkpoint['meta'] = {}
+    meta = checkpoint.get('meta', {})
+    dataset = meta.get('dataset_meta') or {} if isinstance(meta, dict) else {}
+    for name, value in (('meta', meta), ('meta.dataset_meta', dataset)):
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            refuse(f'its {name} is no dict of names')
+    for name, value in dataset.items():
+        if name.lower() == 'classes' and not (
+                isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)):
+            refuse('its classes are no list of names')
+    for name in ('epoch', 'iter', 'seed'):
+        value = meta.get(name, 0)
+        if not (isinstance(value, Integral) and 0 <= value < 2**53 or value is None and name == 'seed'):
+            refuse(f'its meta.{name} is {shown(value)}')
+
+
 def _fetched(address: str) -> str:
     """The local copy of what an address names."""
     scheme, name = address.split('://', 1)
@@ -98,20 +145,25 @@ def _fetched(address: str) -> str:
     if scheme in _TABLES:
         url = _TABLES[scheme]().get(name)
         if url is None:
-            raise InputError(f'{address}: MMEngine knows no weights of this name')
+            raise InputError(f'{shown(address)}: MMEngine knows no weights of this name')
     elif scheme not in ('http', 'https'):
-        raise InputError(f'{address} is not read: of addresses only http, https, torchvision:// and open-mmlab:// are. '
-                         'Bring the file here by other means, and name it')
+        raise InputError(f'{shown(address)} is not read: of addresses only http, https, torchvision:// and '
+                         'open-mmlab:// are. Bring the file here by other means, and name it')
     # In a folder of its own: many addresses end in the same name.
-    folder = Path(torch.hub.get_dir(), 'checkpoints', hashlib.sha256(url.encode()).hexdigest()[:16])
-    file = folder / (Path(unquote(urlsplit(url).path)).name or 'checkpoint')
+    folder = Path(torch.hub.get_dir(), 'checkpoints', hashlib.sha256(url.encode(errors='replace')).hexdigest()[:16])
+    file = folder / (file_name(url) or 'checkpoint')
     if not file.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f'{shown(url)} cannot be fetched into {folder}: {error.strerror}') from error
         fetch(url, file)
     return str(file)
 
 
 def _read_safetensors(path: str) -> dict:
+    if not _is_file(path):
+        raise InputError(f'there is no checkpoint file {shown(path)}')
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
@@ -120,50 +172,11 @@ def _read_safetensors(path: str) -> dict:
         with safe_open(path, framework='pt') as file:
             state = {name: file.get_tensor(name) for name in file.keys()}
             meta = json.loads((file.metadata() or {}).get('meta', '{}'))
-    except (SafetensorError, ValueError) as error:
-        raise InputError(f'{path} is no safetensors file, or a torn one ({error})') from error
-    if not state:
-        raise InputError(f'{path} holds no weights')
+    except (SafetensorError, ValueError, RecursionError, RuntimeError) as error:
+        raise InputError(f'{shown(path)} is no safetensors file, or a torn one ({_first_sentence(error)})') from error
     return dict(state_dict=state, meta=meta)
 
 
 def _first_sentence(error: Exception) -> str:
-    return str(error).strip("'").split('. ')[0].splitlines()[0] if str(error) else type(error).__name__
-
-
-@contextmanager
-def _known_globals() -> Iterator[None]:
-    """Let torch's restricted reader meet what MMEngine writes besides tensors: log histories and NumPy
-    values."""
-    before = torch.serialization.get_safe_globals()
-    torch.serialization.add_safe_globals(_KNOWN_GLOBALS)
-    try:
-        yield
-    finally:
-        torch.serialization.clear_safe_globals()
-        torch.serialization.add_safe_globals(before)
-
-
-def _history_method(owner: type, name: str):
-    # A log history pickles its own methods as getattr(HistoryBuffer, 'mean'); getattr of anything else stays
-    # barred.
-    if owner is not HistoryBuffer or name.startswith('_'):
-        raise pickle.UnpicklingError(f'Unsupported global: GLOBAL getattr({owner}, {name})')
-    return getattr(owner, name)
-
-
-def _under_name(function, module: str, name: str):
-    """``function`` as the pickle names it: NumPy moved its modules between versions."""
-    def call(*args):
-        return function(*args)
-    call.__module__, call.__name__, call.__qualname__ = module, name, name
-    return call
-
-
-_numpy_core = getattr(np, '_core', None) or np.core
-_KNOWN_GLOBALS = [
-    HistoryBuffer, np.ndarray, np.dtype, _under_name(_history_method, 'builtins', 'getattr'),
-    *(getattr(np.dtypes, name) for name in dir(np.dtypes) if name.endswith('DType')),
-    *(_under_name(getattr(_numpy_core.multiarray, name), f'numpy.{core}.multiarray', name)
-      for core in ('core', '_core') for name in ('_reconstruct', 'scalar')),
-]
+    text = str(error).strip("'")
+    return shown(text.split('. ')[0].splitlines()[0] if text else type(error).__name__)

@@ -1,7 +1,6 @@
 """Weights of the released program (on Apple's ml-cvnets) under this library's names."""
 
 import os
-import pickle
 import re
 from pathlib import Path
 
@@ -9,11 +8,27 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, listed
+from .reading import read_file
 
 RENAMES = tuple((re.compile(pattern), name) for pattern, name in (
     (r'^module\.', ''),
     (r'^conv_1\.', 'stem.'),
     (r'^layer_(\d+)\.', r'stage\1.'),
+    (r'^conv_1x1_exp\.', 'stage6.'),
+    # The hybrid's separable blocks have the names of residual ones.
+    (r'^(stage\d+\.0)\.block\.conv_3x3\.', r'\1.depthwise_conv.'),
+    (r'^(stage\d+\.0)\.block\.red_1x1\.', r'\1.pointwise_conv.'),
+    (r'\blocal_rep\.conv_3x3\.', 'local.'),
+    (r'\blocal_rep\.conv_1x1\.', 'embed.'),
+    (r'\bglobal_rep\.', 'transformer.'),
+    (r'\bpre_norm_mha\.0\.', 'norm1.'),
+    (r'\bpre_norm_mha\.1\.qkv_proj\.', 'qkv.'),
+    (r'\bpre_norm_mha\.1\.out_proj\.', 'project.'),
+    (r'\bpre_norm_ffn\.0\.', 'norm2.'),
+    (r'\bpre_norm_ffn\.1\.', 'expand.'),
+    (r'\bpre_norm_ffn\.4\.', 'reduce.'),
+    (r'\bconv_proj\.', 'project.'),
+    (r'\bfusion\.', 'fuse.'),
     (r'\bdw_conv\.', 'depthwise_conv.'),
     (r'\bpw_conv\.', 'pointwise_conv.'),
     (r'\bblock\.conv_3x3\.', 'depthwise.'),
@@ -24,7 +39,7 @@ RENAMES = tuple((re.compile(pattern), name) for pattern, name in (
     (r'\bblock\.conv\.', 'conv.'),
     (r'\bblock\.norm\.', 'bn.'),
     (r'\bsigma\.0\.', 'norm.'),
-    (r'^classifier\.classifier_fc\.', 'head.fc.'),
+    (r'^classifier\.(classifier_)?fc\.', 'head.fc.'),
 ))
 
 
@@ -53,8 +68,8 @@ def rename_cvnets_entries(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def convert_cvnets_classifier(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict]:
     """A released classifier's state dict as one for mmpretrain's ImageClassifier with a linear head.
 
-    Network (V1 or V2), steps, classes and grids are read off the entries; then every key and shape is checked against
-    the network that they name.
+    Network (V1, V2 or the MobileViT hybrid), steps, classes and grids are read off the entries; then every key and
+    shape is checked against the network that they name.
 
     Returns:
         The converted state dict (``backbone.*`` and ``head.fc.*``), and the config of the backbone it fits. The image
@@ -63,19 +78,23 @@ def convert_cvnets_classifier(state: dict[str, Tensor]) -> tuple[dict[str, Tenso
     Raises:
         InputError: A key or shape does not fit; the message lists them.
     """
-    from ..backbones import MobileODEV1, MobileODEV2
+    from ..backbones import MobileODEV1, MobileODEV2, MobileViTODE
     entries = rename_cvnets_entries(state)
-    needed = [f'stage{stage}.1.project.solver.{part}' for stage in range(2, 6) for part in ('delta_t', 'norm.weight')]
+    if 'stage5.1.embed.conv.weight' in entries:
+        network, stages = MobileViTODE, range(2, 5)
+    else:
+        network = MobileODEV2 if 'stage2.1.expand.solver.matrices' in entries else MobileODEV1
+        stages = range(2, 6)
+    needed = [f'stage{stage}.1.project.solver.{part}' for stage in stages for part in ('delta_t', 'norm.weight')]
     absent = [name for name in (*needed, 'head.fc.weight') if name not in entries]
     if absent:
         raise InputError('not a released MobileODE classifier: nothing in the file corresponds to '
                          f'{listed(absent)}')
-    expand = entries.get('stage2.1.expand.solver.matrices')
     cfg = dict(
-        type='MobileODEV1' if expand is None else 'MobileODEV2',
-        num_steps=tuple(len(entries[f'stage{stage}.1.project.solver.delta_t']) for stage in range(2, 6)),
+        type=network.__name__,
+        num_steps=tuple(len(entries[f'stage{stage}.1.project.solver.delta_t']) for stage in stages),
         input_size=4 * entries['stage2.1.project.solver.norm.weight'].shape[0])
-    backbone = (MobileODEV1 if expand is None else MobileODEV2)(**{k: v for k, v in cfg.items() if k != 'type'})
+    backbone = network(**{k: v for k, v in cfg.items() if k != 'type'})
     head = nn.Linear(backbone.out_channels[-1], len(entries['head.fc.weight']))
     expected = {**backbone.state_dict(), **{f'head.fc.{name}': value for name, value in head.state_dict().items()}}
     problems = [f'missing {name}' for name in expected if name not in entries]
@@ -102,12 +121,12 @@ def convert_cvnets_file(source: str | os.PathLike, target: str | os.PathLike) ->
         raise InputError(f'{target} exists; choose another output or remove it')
     if not target.parent.is_dir():
         raise InputError(f'the folder {target.parent} of the output does not exist; make it first')
+    if not source.is_file():
+        raise InputError(f'{source} does not exist')
     try:
-        checkpoint = torch.load(source, map_location='cpu', weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f'{source} does not exist') from None
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise InputError(f'{source} cannot be read as a checkpoint of tensors: {str(error).splitlines()[0]}') from None
+        checkpoint = read_file(source)
+    except InputError as error:
+        raise InputError(f'{source} cannot be read as a checkpoint of tensors: {error}') from None
     for key in ('model_state_dict', 'state_dict'):
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
             checkpoint = checkpoint[key]

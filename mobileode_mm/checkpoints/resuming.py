@@ -1,9 +1,13 @@
 """Which checkpoint does a stopped run go on from?"""
+import os
 import re
 from pathlib import Path
 
 from ..errors import InputError
 from .reading import read_checkpoint
+
+# Bytes that Linux takes.
+_LONGEST_PATH, _LONGEST_NAME = 4095, 255
 
 
 def find_resume_checkpoint(*folders: str | Path, trust: bool = False) -> tuple[str | None, list[str]]:
@@ -23,7 +27,7 @@ def find_resume_checkpoint(*folders: str | Path, trust: bool = False) -> tuple[s
         InputError: There are checkpoints, but none is whole.
     """
     marker = Path(folders[0], 'last_checkpoint')
-    named = marker.read_text().strip() if marker.is_file() else ''
+    named = _first_line(marker)
     # A work dir that was moved or copied holds the file itself; what the path names may be another run's by now.
     candidates = [*(Path(folder, Path(named).name) for folder in folders), Path(named)] if named else []
     candidates += numbered_checkpoints(*folders)
@@ -46,6 +50,16 @@ def find_resume_checkpoint(*folders: str | Path, trust: bool = False) -> tuple[s
     if faults:
         raise InputError(f'nothing to resume in {folders[0]}: {"; ".join(faults)}. Start anew in another --work-dir')
     return None, [f'{folders[0]} holds no checkpoint to resume: starting anew']
+
+
+def _first_line(marker: Path) -> str:
+    """What a file names; '' where it is absent, or holds no name that a file can have."""
+    if not marker.is_file():
+        return ''
+    with open(marker, 'rb') as file:
+        lines = file.read(_LONGEST_PATH).splitlines()
+    name = os.fsdecode(lines[0].strip()) if lines else ''
+    return name if '\0' not in name and len(os.fsencode(Path(name).name)) <= _LONGEST_NAME else ''
 
 
 def numbered_checkpoints(*folders: str | Path) -> list[Path]:

@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="of the images (default: the test pipeline's)")
     parser.add_argument('--int8', action='store_true',
                         help='also write FILE with the suffix .int8.onnx, calibrated on the training data')
+    parser.add_argument('--custom-ops', action='store_true',
+                        help='also write FILE with the suffixes .ops.onnx and .ops.so: the network with our kernel as '
+                        "one node a solver, and the kernel for onnxruntime on this machine's processor")
     add_reading_options(parser)
 
 
@@ -27,6 +30,6 @@ def run(args: argparse.Namespace) -> None:
     from ..deploy import parity
     from ..deploy.exporting import export
     exported = export(args.config, args.checkpoint, args.out, args.format, args.with_nms, args.dynamic, args.size,
-                      args.int8, args.trust_checkpoint, args.cfg_options)
+                      args.int8, args.trust_checkpoint, args.cfg_options, args.custom_ops)
     print(parity.table(exported.rows), *exported.lines, sep='\n')
     print(f'{exported.path}: {exported.path.stat().st_size:,} bytes')

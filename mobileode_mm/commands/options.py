@@ -4,6 +4,9 @@ import os
 
 from mmengine.config import DictAction
 
+#: As in :mod:`mobileode_mm.runs.options`, which needs torch.
+NEW = '+'
+
 
 class Options(DictAction):
     """MMEngine's KEY=VALUE pairs; what is no pair is an error of usage, not a traceback."""
@@ -15,11 +18,17 @@ class Options(DictAction):
         super().__call__(parser, namespace, values, option_string)
 
 
+class NewOptions(Options):
+    """The same for keys that the config need not have."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        super().__call__(parser, namespace, [f'{NEW}{pair}' for pair in values], option_string)
+
+
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """Add the flags on how a config and a checkpoint are read: ``--cfg-options`` and ``--trust-checkpoint``."""
-    parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
-                        help='replace settings of the config, as in data_root=/data/coco train_cfg.max_epochs=3 '
-                        'key="[a,b]"')
+    """Add the flags on how a config and a checkpoint are read: ``--cfg-options``, ``--cfg-new`` and
+    ``--trust-checkpoint``."""
+    add_config_options(parser)
     add_trust_option(parser)
 
 
@@ -27,6 +36,15 @@ def add_trust_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--trust-checkpoint``."""
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='read checkpoints that can run code when they are read')
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options`` and ``--cfg-new``, which are read as ``args.cfg_options``."""
+    parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
+                        help='replace settings of the config, as in data_root=/data/coco train_cfg.max_epochs=3 '
+                        'key="[a,b]"; a key that nothing reads is refused')
+    parser.add_argument('--cfg-new', nargs='+', action=NewOptions, dest='cfg_options', metavar='KEY=VALUE',
+                        help='the same for keys that the config does not have')
 
 
 def add_no_deploy(parser: argparse.ArgumentParser) -> None:

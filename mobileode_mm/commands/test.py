@@ -14,6 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument('--show-dir', help='draw the predictions into images in this folder')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that a window stands (default: 2)')
+    parser.add_argument('--tta', action='store_true',
+                        help='average over several views of each image: tta_pipeline and tta_model of the config, else '
+                        'with and without a flip')
     add_no_deploy(parser)
     add_reading_options(parser)
     add_launcher_options(parser)
@@ -26,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     use_local_rank(args)
     try:
         test(args.config, args.checkpoint, args.work_dir, args.out, args.show, args.show_dir, args.wait_time,
-             args.cfg_options, args.launcher, args.trust_checkpoint, args.deploy)
+             args.cfg_options, args.launcher, args.trust_checkpoint, args.deploy, args.tta)
     except ReportedElsewhere:
         return BAD_INPUT
     return 0

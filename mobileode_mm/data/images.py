@@ -18,7 +18,8 @@ SAMPLE_SECONDS = 3
 _NAMED = 5
 
 
-def check_images(paths: list[str], what: str, read: Callable[[str], object] | None = None) -> None:
+def check_images(paths: list[str], what: str, read: Callable[[str], object] | None = None,
+                 seconds: float | None = None, progress: Callable[[int, int], object] | None = None) -> None:
     """Look for image files that are missing, empty or unreadable.
 
     All are looked for. Up to ``FEW`` are decoded all; of more, an even sample for a few seconds.
@@ -27,6 +28,8 @@ def check_images(paths: list[str], what: str, read: Callable[[str], object] | No
         paths: Image files; those with a URL scheme are passed over.
         what: What they are, for the message.
         read: Raises ValueError for a file that is faulty; :func:`read_image` by default.
+        seconds: How long they are decoded, in the place of this rule; ``math.inf`` decodes all.
+        progress: Called as ``progress(done, total)`` now and then.
 
     Raises:
         InputError: Names the first few faulty files, and how many there are.
@@ -35,12 +38,16 @@ def check_images(paths: list[str], what: str, read: Callable[[str], object] | No
     sizes = file_sizes(paths)
     missing = [path for path in paths if path not in sizes]
     if missing:
-        raise InputError(f'{len(missing)} of {len(paths)} {what} do not exist: {listed(missing, _NAMED)}')
+        suffix = Path(missing[0]).suffix
+        hint = f'. The list gives names with their suffix; leave {suffix} out of it' if suffix and all(
+            path.endswith(2 * suffix) for path in missing) else ''
+        raise InputError(f'{len(missing)} of {len(paths)} {what} do not exist: {listed(missing, _NAMED)}{hint}')
     empty = [path for path in paths if not sizes[path]]
     if empty:
         raise InputError(f'{len(empty)} of {len(paths)} {what} are empty files: {listed(empty, _NAMED)}')
-    seconds = math.inf if len(paths) <= FEW else SAMPLE_SECONDS
-    faulty = find_faulty(paths, read or read_image, seconds)
+    if seconds is None:
+        seconds = math.inf if len(paths) <= FEW else SAMPLE_SECONDS
+    faulty = find_faulty(paths, read or read_image, seconds, progress)
     if faulty:
         seen = f'{len(faulty)} of {len(paths)}' if seconds == math.inf else 'some'
         raise InputError(f'{seen} {what} cannot be used: '

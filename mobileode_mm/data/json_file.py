@@ -3,6 +3,8 @@
 import gc
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError
@@ -14,16 +16,25 @@ def read_json(path: str | os.PathLike):
     Raises:
         InputError: It cannot be read; names line and column where it breaks.
     """
-    # The collector would visit the growing millions of objects over and over: half of the time for COCO.
-    collecting = gc.isenabled()
-    gc.disable()
     try:
-        return json.loads(Path(path).read_bytes())
+        # Programs of Windows begin a file with a byte-order mark, which json.loads refuses in a text.
+        with without_collector():
+            return json.loads(Path(path).read_bytes().decode('utf-8-sig'))
     except json.JSONDecodeError as error:
         raise InputError(f'{path} is broken JSON at line {error.lineno}, column {error.colno}: {error.msg}. '
                          'Was it copied or unpacked whole?') from error
-    except (UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:  # of its encoding, of numbers and nesting beyond use
         raise InputError(f'{path} cannot be read as JSON: {error}') from error
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """While many objects are made that stay: the collector would visit the growing millions over and over, which takes
+    half of the time for COCO."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collecting:
             gc.enable()

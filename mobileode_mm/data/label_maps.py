@@ -28,6 +28,15 @@ def palette_png(labels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def label_png(labels: np.ndarray) -> bytes:
+    """A PNG of ``labels`` (height, width): with VOC's palette of uint8, grey and of 16 bits of uint16."""
+    if labels.dtype == np.uint8:
+        return palette_png(labels)
+    buffer = io.BytesIO()
+    Image.fromarray(labels).save(buffer, format='PNG')
+    return buffer.getvalue()
+
+
 def read_label_map(png: str | os.PathLike | bytes) -> np.ndarray:
     """Labels (height, width), uint8, of a PNG with VOC's palette, or of a grey one.
 

@@ -14,6 +14,12 @@ SOURCES = {
         'https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz',
     'ImageNet': 'https://image-net.org/download.php (registration needed): ILSVRC2012_img_train.tar and '
                 'ILSVRC2012_img_val.tar',
+    'ImageNet-R': 'https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar (2 GB), and the lists of docs/data.md',
+    'Tiny-ImageNet': 'http://cs231n.stanford.edu/tiny-imagenet-200.zip (240 MB), and the list of docs/data.md',
+    'ADE20K': 'http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip (1 GB)',
+    'BUSI': 'https://scholar.cu.edu.eg/Dataset_BUSI.zip (200 MB), converted as docs/data.md has it',
+    'faces': 'http://shuoyang1213.me/WIDERFACE/ or another set of faces, in the format of COCO and the layout of '
+             'docs/data.md',
     'CIFAR-10': 'https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz, unpacked',
 }
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..backbones import Deployable
+from ..backbones import Deployable, switch_to_files
 from ..errors import InputError
 from ..inference.inferencer import Inferencer
 from ..runs.checks import check_new, check_writable, config_scope
@@ -20,6 +20,7 @@ from . import parity
 from . import tasks as networks
 from .formats import DYNAMIC, SUFFIXES, load, needed, write
 from .inputs import Images, fixed_size, preparation, samples
+from .onnx_ops import build_library
 
 _SAMPLES = 4
 
@@ -41,7 +42,7 @@ class Exported(NamedTuple):
 
 def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_format: str = 'onnx',
            with_nms: bool = False, dynamic: str = 'none', size: Sequence[int] | None = None, int8: bool = False,
-           trust: bool = False, cfg_options: dict | None = None) -> Exported:
+           trust: bool = False, cfg_options: dict | None = None, custom_ops: bool = False) -> Exported:
     """Write a trained network with its pre- and post-processing into a file.
 
     The input is a batch of images (B, H, W, 3), uint8, RGB. Before the file gets its name it is checked, run, and
@@ -59,13 +60,15 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
             both on the test data.
         trust: Read a checkpoint that can run code when it is read.
         cfg_options: Dotted config keys and values that replace the file's.
+        custom_ops: ONNX alone: also write ``<out>.ops.onnx``, in which each solver is one node of ours, and the library
+            that has it for onnxruntime on this machine, ``<out>.ops.so``.
 
     Raises:
         InputError: Something given cannot be used, or the file does not compute what the network does.
     """
     _check_arguments(file_format, with_nms, dynamic, size)
-    needed(file_format, int8)
-    targets = _targets(Path(out).expanduser(), file_format, int8)
+    needed(file_format, int8, custom_ops)
+    targets = _targets(Path(out).expanduser(), file_format, int8, custom_ops)
     inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options, deploy=False)
     kind = _task(inferencer.task, with_nms, int8)
     steps = preparation(inferencer.cfg)
@@ -73,7 +76,7 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
         steps, size = fixed_size(steps, size, inferencer.cfg.model.backbone.get('input_size'))
     data = _data(inferencer) if int8 else None
     reference = kind(inferencer.model, inferencer.takes_rgb).eval()
-    deployed = kind(deployed_copy(inferencer.model, size), inferencer.takes_rgb).eval()
+    deployed = kind(file_copy(inferencer.model, size), inferencer.takes_rgb).eval()
     metadata = _metadata(inferencer, deployed, steps, size, dynamic)
     images, origin = samples(inferencer, _SAMPLES, size)
     lines = [*inferencer.notes, f'compared on {len(images)} {origin}']
@@ -83,12 +86,18 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
         made = [Path(folder, target.name) for target in targets]
         write(deployed, _example(size, dynamic), dynamic, file_format, made[0], metadata)
         rows = parity.compare(reference, deployed, load(made[0], file_format), _batches(images, dynamic))
-        if not all(row.good for row in rows):
-            raise InputError(f'{targets[0]} is not written: it does not compute what the network computes\n'
-                             f'{parity.table(rows)}')
+        _check_rows(rows, targets[0])
         if data:
             from .int8 import quantise
-            lines += quantise(inferencer, *data, *made)
+            lines += quantise(inferencer, *data, *made[:2])
+        if custom_ops:
+            kernels = kind(file_copy(inferencer.model, size, kernel=True), inferencer.takes_rgb).eval()
+            write(kernels, _example(size, dynamic), dynamic, file_format, made[-2], metadata)
+            build_library(made[-1])
+            own = parity.compare(reference, kernels, load(made[-2], file_format, library=made[-1]),
+                                 _batches(images, dynamic))
+            _check_rows(own, targets[-2])
+            lines.append(f'{targets[-2].name}, which runs with {targets[-1].name}, was compared alike')
         for path, target in zip(made, targets):
             check_new(str(target), '--out')
             os.replace(path, target)
@@ -111,11 +120,21 @@ def _check_arguments(file_format: str, with_nms: bool, dynamic: str, size: Seque
         raise InputError('a TorchScript file is a recording at one size: --dynamic batch is all it can')
 
 
-def _targets(out: Path, file_format: str, int8: bool) -> list[Path]:
+def _check_rows(rows: list[parity.Row], target: Path) -> None:
+    if not all(row.good for row in rows):
+        raise InputError(f'{target} is not written: it does not compute what the network computes\n'
+                         f'{parity.table(rows)}')
+
+
+def _targets(out: Path, file_format: str, int8: bool, custom_ops: bool) -> list[Path]:
     """The files to write, none of which exists."""
     if out.suffix != SUFFIXES[file_format]:
         raise InputError(f'--out {out}: the name of a file of --format {file_format} ends in {SUFFIXES[file_format]}')
-    targets = [out, out.with_suffix('.int8.onnx')] if int8 else [out]
+    targets = [out]
+    if int8:
+        targets.append(out.with_suffix('.int8.onnx'))
+    if custom_ops:
+        targets += [out.with_suffix('.ops.onnx'), out.with_suffix('.ops.so')]
     for target in targets:
         check_new(str(target), '--out')
     check_writable(str(out.parent), 'folder', '--out')
@@ -148,6 +167,13 @@ def deployed_copy(model: torch.nn.Module, size: tuple[int, int] | None) -> torch
                          'DeepLabV3, of classifiers FittedClassifier, whatever their backbone')
     model = copy.deepcopy(model)
     model.switch_to_deploy(size)
+    return model
+
+
+def file_copy(model: torch.nn.Module, size: tuple[int, int] | None, kernel: bool = False) -> torch.nn.Module:
+    """A :func:`deployed_copy` made of the operators that other programs run fastest, or with our kernel as one."""
+    model = deployed_copy(model, size)
+    switch_to_files(model, kernel)
     return model
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .nms import onnx_translations
+from .onnx_ops import require_compiler
 from .tasks import Task
 
 #: Names of the files by format.
@@ -26,8 +27,8 @@ _META = 'metadata.json'
 Run = Callable[[np.ndarray], list[np.ndarray]]
 
 
-def needed(file_format: str, int8: bool) -> None:
-    """InputError where a package that the format needs is not installed."""
+def needed(file_format: str, int8: bool, custom_ops: bool = False) -> None:
+    """InputError where something that the format needs is not installed."""
     try:
         if file_format == 'onnx':
             import onnx  # noqa: F401
@@ -37,6 +38,12 @@ def needed(file_format: str, int8: bool) -> None:
         raise InputError(f'--format onnx needs {error.name}: pip install "mobileode-mm[deploy]"') from error
     if int8 and file_format != 'onnx':
         raise InputError('--int8 is for --format onnx')
+    if custom_ops:
+        if file_format != 'onnx':
+            raise InputError('--custom-ops is for --format onnx')
+        if not hasattr(torch.onnx, 'ops'):
+            raise InputError(f'--custom-ops needs torch 2.8 or later, and torch {torch.__version__} is installed')
+        require_compiler()
 
 
 @torch.no_grad()
@@ -73,10 +80,11 @@ def write(task: Task, example: Tensor, dynamic: str, file_format: str, path: Pat
     onnx.save(model, str(path))
 
 
-def load(path: Path, file_format: str, threads: int = 0) -> Run:
+def load(path: Path, file_format: str, threads: int = 0, library: Path | None = None) -> Run:
     """A function from a batch (B, H, W, 3), uint8, RGB, to the file's outputs.
 
-    An ONNX file is checked first. onnxruntime takes ``threads`` for it, 0: as many as it likes.
+    An ONNX file is checked first. onnxruntime takes ``threads`` for it, 0: as many as it likes, and the operators of
+    ``library``.
     """
     if file_format == 'onnx':
         import onnx
@@ -84,6 +92,8 @@ def load(path: Path, file_format: str, threads: int = 0) -> Run:
         onnx.checker.check_model(str(path), full_check=True)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        if library is not None:
+            options.register_custom_ops_library(str(library))
         session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
         return lambda image: session.run(None, {'image': image})
     with warnings.catch_warnings():

@@ -26,16 +26,20 @@ class SSDLiteHead(SSDHead):
 
     Args:
         use_depthwise (bool): Whether the convolutions are separable. Defaults to True.
+        share_predictions (bool): Whether all maps, of one width and one number of anchors, share the two last
+            convolutions, which hold most of the head's parameters. Defaults to False.
         *args, **kwargs: As for ``mmdet.SSDHead``.
 
     Raises:
-        ValueError: ``in_channels`` and the anchor generator differ in their number of maps.
+        ValueError: ``in_channels`` and the anchor generator differ in their number of maps, or maps that are to share
+            their predictions differ in widths or anchors.
     """
 
     # Read by BaseDenseHead's post-processing, where None means an ordinary softmax.
     loss_cls = None
 
-    def __init__(self, *args, use_depthwise: bool = True, **kwargs):
+    def __init__(self, *args, use_depthwise: bool = True, share_predictions: bool = False, **kwargs):
+        self.share_predictions = share_predictions  # the constructor makes the layers
         super().__init__(*args, use_depthwise=use_depthwise, **kwargs)
 
     def _init_layers(self) -> None:
@@ -44,6 +48,15 @@ class SSDLiteHead(SSDHead):
                 f'in_channels={tuple(self.in_channels)} names {len(self.in_channels)} maps, but '
                 f'anchor_generator has anchors for {self.prior_generator.num_levels}')
         super()._init_layers()
+        if self.share_predictions:
+            for layers in (self.cls_convs, self.reg_convs):
+                shapes = {layer[-1].weight.shape for layer in layers}
+                if len(shapes) > 1:
+                    raise ValueError(f'share_predictions=True, but the maps have the widths {tuple(self.in_channels)} '
+                                     f'and {self.num_base_priors} anchors: give all maps one width (or '
+                                     'stacked_convs=1) and the anchor generator equal numbers of ratios')
+                for layer in layers:
+                    layer[-1] = layers[0][-1]
 
     def get_targets(self, anchor_list: list[list[Tensor]], *args, **kwargs) -> tuple:
         """Targets as in ``AnchorHead``, their ``avg_factor`` averaged over the processes."""

@@ -6,7 +6,9 @@ from .distributed import MobileODEDistributedDataParallel
 from .progress import ProgressBarHook
 from .reseed import ReseedHook
 from .run_report import RunReportHook
+from .validation import UnfinishedValidationHook
 
 __all__ = [
-    'AtomicLocalBackend', 'MobileODEDistributedDataParallel', 'ProgressBarHook', 'ReseedHook', 'RunReportHook'
+    'AtomicLocalBackend', 'MobileODEDistributedDataParallel', 'ProgressBarHook', 'ReseedHook', 'RunReportHook',
+    'UnfinishedValidationHook'
 ]

@@ -1,6 +1,7 @@
 """Images and figures of a finished training."""
 import os.path as osp
 from collections.abc import Callable
+from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import EMAHook, Hook
@@ -20,6 +21,9 @@ class RunReportHook(Hook):
     Args:
         num_images: Images on the sheet of predictions.
         score_thr: Boxes below this score are not drawn.
+
+    Attributes:
+        data_warnings: What the check of the data found doubtful; kept in ``data_check.txt``, and counted at the end.
     """
 
     # After CheckpointHook: by then nothing of the training can be lost.
@@ -28,11 +32,19 @@ class RunReportHook(Hook):
     def __init__(self, num_images: int = 8, score_thr: float = 0.3) -> None:
         self.num_images = num_images
         self.score_thr = score_thr
+        self.data_warnings: list[str] = []
+
+    def before_train(self, runner) -> None:
+        if self.data_warnings and is_main_process():
+            Path(runner.work_dir, 'data_check.txt').write_text('\n'.join(self.data_warnings) + '\n', encoding='utf-8')
 
     def after_train(self, runner) -> None:
         if not is_main_process():
             return
         _attempt(runner, 'metrics', _log_metrics)
+        if self.data_warnings:
+            runner.logger.warning(f'The check of the data found {len(self.data_warnings)} doubtful things: '
+                                  f'{osp.join(runner.work_dir, "data_check.txt")}')
         _attempt(runner, 'curves', _draw_curves)
         _attempt(runner, 'sheet of predictions', self._draw_predictions)
 

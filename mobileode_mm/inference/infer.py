@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..runs.checks import check_new, check_writable
 from .inferencer import Inferencer
 from .sources import Frame, Source, find_sources, read_frames
-from .writers import Writer
+from .writers import Writer, printable
 
 
 class Summary(NamedTuple):
@@ -72,7 +72,8 @@ def infer(config: str | Path, checkpoint: str | Path, inputs: Sequence[str | os.
 
         def skip(source: Source, fault: str) -> None:
             skipped[source.name] = fault
-            progress.console.print(f'skipped: {source.name} {fault}', markup=False, highlight=False, soft_wrap=True)
+            progress.console.print(f'skipped: {printable(source.name)} {fault}', markup=False, highlight=False,
+                                   soft_wrap=True)
             progress.advance(task)
 
         try:

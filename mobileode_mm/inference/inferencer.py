@@ -18,7 +18,7 @@ from mmengine.registry import DATASETS
 from mmengine.runner.checkpoint import load_state_dict
 
 from ..backbones import Deployable
-from ..checkpoints.matching import check_checkpoint
+from ..checkpoints.matching import check_checkpoint, not_numbers
 from ..checkpoints.reading import read_checkpoint, restricted_loading, state_dict_of
 from ..data.images import read_image
 from ..data.json_file import read_json
@@ -48,7 +48,7 @@ class LabelMap(NamedTuple):
     """What a segmentor makes of an image.
 
     Attributes:
-        labels: (H, W) of the image, class indices, uint8.
+        labels: (H, W) of the image, class indices, uint8; uint16 where there are more than 256 classes.
     """
     labels: np.ndarray
 
@@ -113,6 +113,9 @@ class Inferencer:
         with config_scope(cfg), restricted_loading(trust):
             self.model = build_model(cfg)
             self.notes = check_checkpoint(self.model, read, checkpoint, 'test')
+            fault = not_numbers(read)
+            if fault:
+                raise InputError(f'{checkpoint} predicts nothing: {fault}')
             load_state_dict(self.model, state_dict_of(read))
             self.metainfo = self._find_metainfo(read)
             self._init_pipeline()
@@ -180,7 +183,8 @@ class Inferencer:
         # Images of different sizes in one batch would be padded, and what is found in one would depend on the others.
         for _, group in itertools.groupby(prepared, lambda data: data['inputs'].shape):
             with config_scope(self.cfg):
-                found += map(_prediction, self.model.test_step(pseudo_collate(list(group))))
+                samples = self.model.test_step(pseudo_collate(list(group)))
+            found += [_prediction(sample, len(self.classes)) for sample in samples]
         return found
 
     def category_ids(self) -> tuple[list[int], str]:
@@ -219,7 +223,7 @@ class Inferencer:
             if classes:
                 self.notes.append(f'{len(classes)} names are known for {number} classes; they are numbered instead')
             classes = tuple(map(str, range(number)))
-        return dict(classes=classes, palette=meta.get('palette'))
+        return dict(classes=classes, palette=_palette(meta.get('palette'), number))
 
     def _init_pipeline(self) -> None:
         steps = list(_test_dataset(self.cfg).get('pipeline') or ())
@@ -261,11 +265,22 @@ def _number_of_classes(model: torch.nn.Module) -> int:
     raise InputError(f'a {type(model).__name__} has no head whose classes could be counted')
 
 
-def _prediction(sample) -> Boxes | LabelMap | ClassScores:
+def _palette(colours, number: int) -> list[tuple[int, int, int]] | None:
+    """A colour for each of ``number`` classes, of what metadata name as a palette; None where it is none."""
+    try:
+        colours = np.asarray(colours, np.float64)
+    except (TypeError, ValueError):
+        return None
+    if colours.ndim != 2 or len(colours) < number or colours.shape[1] != 3 or not (abs(colours - 127.5) <= 127.5).all():
+        return None
+    return [tuple(colour) for colour in colours.astype(int).tolist()]
+
+
+def _prediction(sample, classes: int) -> Boxes | LabelMap | ClassScores:
     if 'pred_instances' in sample:
         found = sample.pred_instances.cpu().numpy()
         order = np.argsort(-found.scores, kind='stable')
         return Boxes(found.bboxes[order], found.labels[order], found.scores[order])
     if 'pred_sem_seg' in sample:
-        return LabelMap(sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8))
+        return LabelMap(sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8 if classes <= 256 else np.uint16))
     return ClassScores(sample.pred_score.cpu().numpy())

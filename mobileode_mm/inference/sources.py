@@ -4,14 +4,12 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 import cv2
 import numpy as np
 
-from ..checkpoints.fetching import fetch
+from ..checkpoints.fetching import fetch, file_name
 from ..errors import InputError
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
@@ -121,17 +119,30 @@ def _folder(folder: str) -> list[str]:
 
 
 def _fetch(url: str, stack: ExitStack) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ('http', 'https'):
+    name = file_name(url)
+    if url.split('://')[0] not in ('http', 'https'):
         raise InputError(f'{url} is not read: of URLs only http and https are')
     folder = stack.enter_context(tempfile.TemporaryDirectory())
-    file = os.path.join(folder, Path(unquote(parts.path)).name or 'image')
+    file = os.path.join(folder, name or 'image')
     fetch(url, file)
     return file
 
 
 def _read_video(source: Source, skip: Callable[[Source, str], object]) -> Iterator[Frame]:
-    video = cv2.VideoCapture(source.file)
+    with ExitStack() as stack:
+        yield from _read_frames_of(cv2.VideoCapture(_name_for_opencv(source.file, stack)), source, skip)
+
+
+def _name_for_opencv(file: str | int, stack: ExitStack) -> str | int:
+    """A name of the file in UTF-8: another crashes OpenCV."""
+    if isinstance(file, int) or os.fsencode(file).decode(errors='replace') == file:
+        return file
+    link = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), 'video' + os.path.splitext(file)[1])
+    os.symlink(os.path.abspath(file), link)
+    return link
+
+
+def _read_frames_of(video: cv2.VideoCapture, source: Source, skip: Callable[[Source, str], object]) -> Iterator[Frame]:
     try:
         if not video.isOpened():
             if isinstance(source.file, int):

@@ -9,16 +9,19 @@ import torch
 from PIL import Image, ImageDraw
 
 from ..analysis.drawing import LINE, NEUTRAL, class_colour, draw_label, with_boxes, with_classes
-from ..data.label_maps import palette_png
+from ..data.label_maps import label_png
+from ..data.names import free_name
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import InputError
 from .inferencer import Boxes, ClassScores, Inferencer, LabelMap
 from .sources import Frame
 
-RESULT = 'predictions.json'
+RESULT, PARTIAL = 'predictions.json', 'predictions.partial.jsonl'
 #: Images whose longest side is shorter are enlarged to it before they are drawn on, so that a label can be read.
 DRAWN_SIDE = 400
 TOP = 5
+#: Bytes of a file's name, of which systems take 255 with its number and ending.
+_LONGEST_STEM = 200
 
 
 class Writer:
@@ -26,7 +29,9 @@ class Writer:
 
     Args:
         out: The folder: ``drawn/`` holds a JPEG for each image and an MP4 for each video, ``masks/`` a PNG with
-            VOC's palette for each image and frame that was segmented, ``predictions.json`` the rest.
+            VOC's palette for each image and frame that was segmented (a grey one of 16 bits where there are more than
+            256 classes), ``predictions.json`` the rest. Until that is written, ``predictions.partial.jsonl`` holds a
+            line for each image that is done, so that a process that dies loses only the image it was at.
         inferencer: Where the predictions come from.
         score_thr: Boxes under this score are left out, of the drawing and of the JSON.
     """
@@ -34,11 +39,10 @@ class Writer:
     def __init__(self, out: str | Path, inferencer: Inferencer, score_thr: float):
         self.out, self.score_thr = Path(out), score_thr
         self.metainfo, self.task = inferencer.metainfo, inferencer.task
-        if self.task == 'segmentation' and len(self.metainfo['classes']) > 255:
-            raise InputError('a mask of 8 bits holds 255 classes at most')
         self.category_ids = inferencer.category_ids()[0] if self.task == 'detection' else []
         self._names, self._video = {}, None
         self._images, self._annotations = [], []
+        self._partial = None
 
     def add(self, frame: Frame, found: Boxes | LabelMap | ClassScores) -> None:
         """Write what was found in an image or frame."""
@@ -46,20 +50,24 @@ class Writer:
             keep = found.scores >= self.score_thr
             found = Boxes(*(values[keep] for values in found))
         height, width = frame.pixels.shape[:2]
-        entry = dict(id=len(self._images) + 1, file_name=frame.source.name, width=width, height=height)
+        entry = dict(id=len(self._images) + 1, file_name=printable(frame.source.name), width=width, height=height)
         if frame.source.moving:
             entry['frame'] = frame.number
-        self._images.append(entry)
+        boxes = []
         if isinstance(found, Boxes):
-            self._annotations += self._coco(entry['id'], found)
+            boxes = self._coco(entry['id'], found)
         elif isinstance(found, LabelMap):
             entry.update(self._mask(frame, found))
         else:
             entry.update(self._classes(found))
         self._draw(frame, found)
+        self._note({**entry, 'annotations': boxes} if self.task == 'detection' else entry)
+        self._images.append(entry)
+        self._annotations += boxes
 
     def close(self) -> Path:
-        """Finish a video that is being written, and write the JSON file; returns its path."""
+        """Finish a video that is being written, and write the JSON file in the place of the partial one; returns its
+        path."""
         self._close_video()
         classes = self.metainfo['classes']
         result = dict(images=self._images)
@@ -70,7 +78,16 @@ class Writer:
             result['classes'] = list(classes)
         path = self.out / RESULT
         AtomicLocalBackend().put_text(json.dumps(result, ensure_ascii=False, indent=1), path)
+        if self._partial is not None:
+            self._partial.close()
+            os.remove(self.out / PARTIAL)
         return path
+
+    def _note(self, entry: dict) -> None:
+        if self._partial is None:
+            self.out.mkdir(parents=True, exist_ok=True)
+            self._partial = open(self.out / PARTIAL, 'w', encoding='utf-8')
+        print(json.dumps(entry, ensure_ascii=False), file=self._partial, flush=True)
 
     def _coco(self, image: int, found: Boxes) -> list[dict]:
         entries = []
@@ -84,7 +101,7 @@ class Writer:
     def _mask(self, frame: Frame, found: LabelMap) -> dict:
         name = self._name(frame)
         path = Path('masks', name, f'{frame.number:06}.png') if frame.source.moving else Path('masks', f'{name}.png')
-        AtomicLocalBackend().put(palette_png(np.ascontiguousarray(found.labels)), self.out / path)
+        AtomicLocalBackend().put(label_png(np.ascontiguousarray(found.labels)), self.out / path)
         labels, counts = np.unique(found.labels, return_counts=True)
         return dict(mask=str(path), pixels={
             self.metainfo['classes'][label]: int(count) for label, count in zip(labels, counts)})
@@ -120,17 +137,19 @@ class Writer:
             stem = Path(source.name).stem if not isinstance(source.file, int) else source.name.replace(' ', '_')
             if '://' in source.name:
                 stem = Path(source.file).stem
-            taken, name, number = set(self._names.values()), stem, 1
-            while name in taken:
-                number += 1
-                name = f'{stem}_{number}'
-            self._names[source] = name
+            stem = os.fsencode(printable(stem))[:_LONGEST_STEM].decode(errors='ignore')
+            self._names[source] = free_name(stem, {name.casefold() for name in self._names.values()})
         return self._names[source]
 
     def _close_video(self) -> None:
         if self._video is not None:
             self._video.release()
             self._video = None
+
+
+def printable(name: str) -> str:
+    """The name of a file, with an escape such as ``\\xe9`` for each byte that is no UTF-8, and so in no JSON file."""
+    return os.fsencode(name).decode('utf-8', 'backslashreplace')
 
 
 def draw_prediction(pixels: np.ndarray, found: Boxes | LabelMap | ClassScores, metainfo: dict) -> np.ndarray:
@@ -154,7 +173,7 @@ def draw_prediction(pixels: np.ndarray, found: Boxes | LabelMap | ClassScores, m
         return np.asarray(with_boxes(image, [(box, f'{classes[label]} {score:.2f}', class_colour(label))
                                              for box, label, score in surest_last], scale))
     if isinstance(found, LabelMap):
-        image, labels = with_classes(image, torch.from_numpy(found.labels)[None], metainfo)
+        image, labels = with_classes(image, torch.from_numpy(found.labels.astype(np.int64))[None], metainfo)
     else:
         labels = [(f'{classes[found.label]} {found.scores[found.label]:.2f}', NEUTRAL)]
     draw = ImageDraw.Draw(image)

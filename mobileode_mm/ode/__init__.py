@@ -4,6 +4,7 @@ from .channel_norm import ChannelNorm
 from .checks import square_side
 from .cos import ChannelwiseODESolver
 from .deployed import DeployedODESolver
+from .exported import ExportedODESolver, KernelODESolver
 from .moments import global_moments, is_distributed
 from .naive import cos_naive
 from .position_norm import PositionNorm, resample_grid
@@ -13,7 +14,7 @@ from .solvers import SOLVERS
 from .tracing import is_exporting, is_watched
 
 __all__ = [
-    'RESIZE_MODES', 'SOLVERS', 'ChannelNorm', 'ChannelwiseODESolver', 'DeployedODESolver', 'PositionNorm', 'cos_naive',
-    'fold_norm', 'global_moments', 'is_distributed', 'is_exporting', 'is_watched', 'resample_grid', 'resize_matrix',
-    'square_side'
+    'RESIZE_MODES', 'SOLVERS', 'ChannelNorm', 'ChannelwiseODESolver', 'DeployedODESolver', 'ExportedODESolver',
+    'KernelODESolver', 'PositionNorm', 'cos_naive', 'fold_norm', 'global_moments', 'is_distributed', 'is_exporting',
+    'is_watched', 'resample_grid', 'resize_matrix', 'square_side'
 ]

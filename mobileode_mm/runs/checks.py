@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -19,13 +20,27 @@ from ..checkpoints.reading import read_checkpoint
 from ..engine.compiling import compile_options
 from ..errors import InputError
 from .config import type_name
-from .dataset_checks import DataChecks
+from .consistency.checking import check_data
 
+#: Methods in which data sets read their files.
+_READING = ('load_data_list', 'parse_data_info', 'filter_data')
 _TOOLBOXES = ('mmdet', 'mmseg', 'mmpretrain')
 
 
-def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: str,
-              trust: bool = False) -> tuple[dict | None, list[str]]:
+class Checked(NamedTuple):
+    """What :func:`check_run` found.
+
+    Attributes:
+        checkpoint: The checkpoint that the run loads, if any.
+        notes: Lines for the log on what is no error.
+        warnings: Doubtful things in the data.
+    """
+    checkpoint: dict | None
+    notes: list[str]
+    warnings: list[str]
+
+
+def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: str, trust: bool = False) -> Checked:
     """Check work dir, numbers, network, checkpoint and data of a run, in the order of what they cost.
 
     Args:
@@ -34,9 +49,6 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: s
         path: The checkpoint it loads, if any.
         purpose: What for: ``'finetune'``, ``'test'`` or ``'resume'``.
         trust: As for :func:`mobileode_mm.checkpoints.reading.read_checkpoint`.
-
-    Returns:
-        The checkpoint, and lines for the log on what is no error.
 
     Raises:
         InputError: The run could not start, or not end well.
@@ -52,10 +64,14 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: s
         notes = [] if purpose == 'test' else check_pretrained(model, trust)
         if path:
             notes += check_checkpoint(model, checkpoint, path, purpose)
-        checks = DataChecks(cfg, head_classes(model))
-        for split in splits:
-            checks.check(split)
-    return checkpoint, notes
+        trained = None
+        if checkpoint is not None and purpose != 'finetune':
+            meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+            trained = meta.get('classes') or meta.get('CLASSES')  # older checkpoints of mmdet have it in capitals
+        report = check_data(cfg, splits, head_classes(model), model, trained)
+    if report.problems:
+        raise InputError(report.refusal())
+    return Checked(checkpoint, notes, [note.text(most=5) for note in report.notes])
 
 
 def check_parts(cfg: Config, split: str) -> None:
@@ -73,8 +89,8 @@ def check_writable(folder: str, what: str, flag: str) -> None:
     while not existing.exists():
         existing = existing.parent
     try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(bytes(2**16))  # a full disk still makes empty files
     except OSError as error:
         raise InputError(f'the {what} {folder} cannot be written ({error.strerror or error}: {existing}); choose '
                          f'another with {flag}') from error
@@ -100,13 +116,30 @@ def config_errors(filename: str) -> Iterator[None]:
     """Turn what a wrong value in the config raises, where its objects are built, into one message."""
     try:
         yield
-    except (AssertionError, ImportError, KeyError, TypeError, ValueError) as error:
+    except InputError:
+        raise
+    except Exception as error:
+        data = _data_file(error)
+        if data:
+            raise InputError(f'{data} cannot be used: {type(error).__name__}: {error}') from error
+        if not isinstance(error, (AssertionError, ImportError, KeyError, TypeError, ValueError)):
+            raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         cause = error
         while cause.__context__ is not None:  # registries raise anew, with the class in front
             cause = cause.__context__
         frame = traceback.extract_tb(cause.__traceback__)[-1]
         raise InputError(f'{filename} cannot be built: {text} ({frame.filename}, line {frame.lineno})') from error
+
+
+def _data_file(error: Exception) -> str | None:
+    """What was being read where an error comes out of a data set's or an evaluator's own reading; else None."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        owner = frame.f_locals.get('self')
+        if frame.f_code.co_name in _READING and owner is not None:
+            where = getattr(owner, 'ann_file', '') or getattr(owner, 'data_root', '') or 'the data'
+            return f'{where}, read by {type(owner).__name__},'
+    return None
 
 
 def registry_fault(error: Exception) -> str | None:

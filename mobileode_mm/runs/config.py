@@ -8,6 +8,7 @@ from mmengine.config.utils import ConfigParsingError
 from mmengine.utils import import_modules_from_strings
 
 from ..errors import InputError
+from .options import resolve_options
 
 DATA_VARIABLE = 'MOBILEODE_DATA'
 _SUFFIXES = ('.py', '.json', '.yaml', '.yml')
@@ -24,7 +25,8 @@ def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
 
     Args:
         path: The config file.
-        cfg_options: Dotted keys and values, merged last. ``data_root`` moves all data.
+        cfg_options: Dotted keys and values, merged last. ``data_root`` moves all data. A key that neither the config
+            nor what it names knows needs a ``+`` before it.
 
     Raises:
         InputError: The file is absent (nearest names are listed), cannot be read, or an option does not fit.
@@ -43,7 +45,7 @@ def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
     except Exception as error:
         raise InputError(f'cannot read the config {path}: {_explain(error, path)}') from error
 
-    options = dict(cfg_options or {})
+    options = resolve_options(cfg, cfg_options or {})
     _move(cfg, {**_from_environment(cfg), **_from_option(cfg, options)})
     try:
         cfg.merge_from_dict(options)

@@ -1,6 +1,8 @@
 """What training and testing share: a config made ready, its Runner, the first lines of the log, faults in the run."""
 import logging
 import os
+import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,18 +11,20 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
 
-from ..backbones import Deployable
+from ..backbones import Deployable, replacement
+from ..checkpoints.reading import shown
 from ..engine import distributed, reseed  # noqa: F401  (registers the wrapper and the hook)
 from ..engine.compiling import compile_network, compile_options
 from ..engine.progress import ProgressBarHook
-from ..errors import InputError
+from ..errors import InputError, disk_fault
 from .checks import check_parts, config_errors, config_scope, registry_fault
 from .config import data_roots, load_config, type_name
-from .dataset_checks import data_fault
+from .consistency.checking import data_fault
 from .processes import usable_cores
 
 
@@ -93,7 +97,31 @@ def build_runner(cfg: Config, splits: tuple[str, ...]) -> Runner:
                                  f'{split}_dataloader.batch_size or give it more images')
         if 'train' in splits:
             runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+            _scale_lr(runner)
     return runner
+
+
+def lr_factor(runner: Runner) -> float:
+    """By what ``auto_scale_lr`` of the config multiplies the learning rate: batch sizes as they take effect, over all
+    processes and accumulated batches, against the one that the rate is for."""
+    scaling = runner.cfg.get('auto_scale_lr') or {}
+    if not scaling.get('enable'):
+        return 1.
+    return _effective_batch(runner) / scaling['base_batch_size']
+
+
+def _effective_batch(runner: Runner) -> int:
+    dataloader = runner.train_dataloader
+    batch = dataloader.batch_size or getattr(dataloader.batch_sampler, 'batch_size', None) or 0
+    return batch * runner.world_size * getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+
+
+def _scale_lr(runner: Runner) -> None:
+    """Scale the learning rate in the place of MMEngine, which passes over accumulated batches."""
+    wrapper, runner.auto_scale_lr = runner.optim_wrapper, None
+    for one in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]:
+        for group in one.optimizer.param_groups:
+            group['lr'] *= lr_factor(runner)
 
 
 def compile_model(runner: Runner) -> None:
@@ -111,12 +139,40 @@ def _unwrapped(runner: Runner) -> nn.Module:
 
 
 @contextmanager
+def disk_faults() -> Iterator[None]:
+    """Around all that a run writes: a disk that takes no more ends it, in one message.
+
+    Of a line that cannot be written, logging otherwise prints a traceback, and goes on.
+
+    Raises:
+        InputError: In the place of the system's error.
+    """
+    report = logging.Handler.handleError
+
+    def end_or_report(handler: logging.Handler, record: logging.LogRecord) -> None:
+        if disk_fault(sys.exc_info()[1]):
+            raise
+        report(handler, record)
+
+    logging.Handler.handleError = end_or_report
+    try:
+        yield
+    except OSError as error:
+        fault = disk_fault(error)
+        if fault is None:
+            raise
+        raise InputError(fault) from error
+    finally:
+        logging.Handler.handleError = report
+
+
+@contextmanager
 def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Iterator[None]:
     """Around ``runner.train()`` or ``runner.test()``.
 
-    A file that fails to load becomes one message, and so does what the config names wrongly and is built only now
-    (schedules). The progress bar goes away. What the package logs of itself, such as who computes the solvers and
-    why, is in the run's log.
+    A file that fails to load becomes one message, and so do what the config names wrongly and is built only now
+    (schedules), a work dir that is gone, and a checkpoint that no run can go on from. The progress bar
+    goes away. What the package logs of itself, such as who computes the solvers and why, is in the run's log.
 
     Raises:
         InputError: In the place of such an error.
@@ -128,8 +184,12 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
     try:
         yield
     except Exception as error:
-        with config_scope(cfg):
-            fault = registry_fault(error) or data_fault(error, cfg, splits)
+        if disk_fault(error):
+            raise  # for disk_faults
+        fault = _work_dir_fault(error, cfg) or _resume_fault(error, cfg)
+        if fault is None:
+            with config_scope(cfg):
+                fault = registry_fault(error) or data_fault(error, cfg, splits)
         if fault is None:
             raise
         raise InputError(fault) from error
@@ -139,6 +199,34 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
         for hook in runner.hooks:
             if isinstance(hook, ProgressBarHook):
                 hook.close()
+
+
+def _work_dir_fault(error: Exception, cfg: Config) -> str | None:
+    if isinstance(error, FileNotFoundError) and not os.path.isdir(os.path.dirname(str(error.filename))) \
+            and Path(os.path.abspath(str(error.filename))).is_relative_to(os.path.abspath(cfg.work_dir)):
+        return f'the work dir {cfg.work_dir}, or a folder in it, was removed while the run was at work'
+    return None
+
+
+def _resume_fault(error: Exception, cfg: Config) -> str | None:
+    """What MMEngine says of a checkpoint whose weights fit, but not the rest of it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not cfg.get('resume') or not any(frame.name == 'resume' for frame in frames):
+        return None
+    return (f'no run can go on from {cfg.load_from} ({type(error).__name__}: {shown(error)}). To start from its '
+            f'weights: --cfg-options load_from={cfg.load_from}')
+
+
+@contextmanager
+def annotations_as_checked(cfg: Config) -> Iterator[None]:
+    """While a run lasts, let mmdet read COCO files as the checks read them; elsewhere nothing changes."""
+    if cfg.get('default_scope') != 'mmdet':
+        yield
+        return
+    with config_scope(cfg):
+        from ..detection.annotations import filled_annotations
+    with filled_annotations():
+        yield
 
 
 class InferenceForm(Hook):
@@ -171,29 +259,27 @@ class StartLines(Hook):
 
     Args:
         notes: Further lines.
+        warnings: Further lines, as warnings.
     """
 
-    def __init__(self, notes: list[str]):
-        self.notes = notes
+    def __init__(self, notes: list[str], warnings: list[str]):
+        self.notes, self.warnings = notes, warnings
 
     def before_train(self, runner) -> None:
-        dataloader = runner.train_dataloader
-        batch = dataloader.batch_size or getattr(dataloader.batch_sampler, 'batch_size', None)
-        wrapper = runner.optim_wrapper
-        accumulated = getattr(wrapper, '_accumulative_counts', 1)
-        optimizer = getattr(wrapper, 'optimizer', None)
+        batch = _effective_batch(runner)
+        accumulated = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
         if optimizer is not None:
-            rates = sorted({group.get('initial_lr', group['lr']) for group in optimizer.param_groups})
-            rate = ' to '.join(f'{rate:g}' for rate in dict.fromkeys((rates[0], rates[-1])))
-            scaling = runner.auto_scale_lr or {}
-            scaled = ''
-            if scaling.get('enable'):
-                factor = batch * runner.world_size / scaling['base_batch_size']
-                scaled = f', scaled by {factor:g} from batches of {scaling["base_batch_size"]}'
-            runner.logger.info(f'Effective learning rate: {rate} ({type(optimizer).__name__}{scaled})')
+            next_rate = _span([group['lr'] for group in optimizer.param_groups])
+            base = _span([group.get('initial_lr', group['lr']) for group in optimizer.param_groups])
+            factor = lr_factor(runner)
+            details = [type(optimizer).__name__, *([f'{base} before its schedule'] if next_rate != base else []), *(
+                [f'scaled by {factor:g} from batches of {runner.cfg.auto_scale_lr["base_batch_size"]}']
+                if (runner.cfg.get('auto_scale_lr') or {}).get('enable') else [])]
+            runner.logger.info(f'Effective learning rate: {next_rate} ({", ".join(details)})')
         if batch:
             runner.logger.info(
-                f'Effective batch size: {batch * runner.world_size * accumulated} ({batch} per process x '
+                f'Effective batch size: {batch} ({batch // runner.world_size // accumulated} per process x '
                 f'{runner.world_size} processes x {accumulated} accumulated)')
         self._machine(runner)
 
@@ -207,5 +293,11 @@ class StartLines(Hook):
         runner.logger.info(f'Device: {device}{name}')
         roots = dict.fromkeys(map(os.path.abspath, data_roots(runner.cfg)))
         runner.logger.info(f'Data: {", ".join(roots) or "no root"}')
-        for note in self.notes:
+        for note in filter(None, (replacement(runner.model), *self.notes)):
             runner.logger.info(note)
+        for warning in self.warnings:
+            runner.logger.warning(warning)
+
+
+def _span(rates: list[float]) -> str:
+    return ' to '.join(dict.fromkeys(f'{rate:g}' for rate in (min(rates), max(rates))))

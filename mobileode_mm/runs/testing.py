@@ -6,26 +6,31 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
+from mmengine.hooks import Hook
 
 from ..checkpoints.reading import restricted_loading
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import InputError
-from .checks import check_new, check_run, check_writable
-from .config import type_name
+from .checks import Checked, check_new, check_run, check_writable
 from .processes import once_per_machine, one_voice, process_group
-from .runner import InferenceForm, StartLines, add_hooks, build_runner, ready_config, reported_faults
-
-# Hook and visualizer that draw in each toolbox.
-_DRAWING = {
-    'mmdet': ('DetVisualizationHook', 'DetLocalVisualizer'),
-    'mmseg': ('SegVisualizationHook', 'SegLocalVisualizer'),
-    'mmpretrain': ('VisualizationHook', 'UniversalVisualizer'),
-}
+from .runner import (
+    InferenceForm,
+    StartLines,
+    add_hooks,
+    annotations_as_checked,
+    build_runner,
+    disk_faults,
+    ready_config,
+    reported_faults,
+)
+from .showing import drawing_hook
+from .tta import use_tta
 
 
 def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None = None, out: str | Path | None = None,
          show: bool = False, show_dir: str | Path | None = None, wait_time: float = 2, cfg_options: dict | None = None,
-         launcher: str = 'none', trust: bool = False, deploy: bool = True) -> dict[str, float]:
+         launcher: str = 'none', trust: bool = False, deploy: bool = True,
+         tta: bool = False) -> dict[str, float]:
     """Evaluate a checkpoint on the test data of a config.
 
     Args:
@@ -40,6 +45,8 @@ def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None
         launcher: ``'none'``, or who started the processes: ``'pytorch'``, ``'slurm'``, ``'mpi'``.
         trust: Read a checkpoint that can run code when it is read.
         deploy: Test the deploy form where the network has one: the same predictions, but for rounding, in less time.
+        tta: Average the predictions over several views of each image: ``tta_pipeline`` and ``tta_model`` of the config,
+            else with and without a flip.
 
     Returns:
         The metrics by name.
@@ -50,24 +57,30 @@ def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None
     with one_voice():
         cfg = ready_config(config, 'test', work_dir, cfg_options, launcher)
         cfg.load_from, cfg.resume = str(checkpoint), False
+        hooks: list[Hook] = [InferenceForm(deploy)]
+        notes = []
         if show or show_dir:
-            _draw(cfg, show, show_dir and os.path.abspath(show_dir), wait_time)
+            hooks.append(drawing_hook(cfg, show, show_dir and os.path.abspath(show_dir), wait_time))
+        if tta:
+            wrapping, note = use_tta(cfg)
+            hooks.append(wrapping)
+            notes.append(note)
         if out:
             out = os.path.abspath(out)
     add_hooks(cfg, 'ProgressBarHook')
 
-    with process_group(cfg), restricted_loading(trust):
-        notes = once_per_machine(lambda: _check(cfg, out, show_dir, trust))
+    with process_group(cfg), restricted_loading(trust), annotations_as_checked(cfg), disk_faults():
+        checked = once_per_machine(lambda: _check(cfg, out, show_dir, trust))
         runner = build_runner(cfg, ('test', ))
-        runner.register_hook(InferenceForm(deploy))
-        runner.register_hook(StartLines(notes))
+        for hook in (*hooks, StartLines(checked.notes + notes, checked.warnings)):
+            runner.register_hook(hook)
         if out:
             runner.test_evaluator.metrics.append(_dump(cfg, out))
         with reported_faults(runner, cfg, ('test', )):
             return runner.test()
 
 
-def _check(cfg: Config, out: str | None, show_dir: str | Path | None, trust: bool) -> list[str]:
+def _check(cfg: Config, out: str | None, show_dir: str | Path | None, trust: bool) -> Checked:
     if out:
         if Path(out).suffix not in ('.pkl', '.pickle'):
             raise InputError(f'--out {out}: the name must end in .pkl or .pickle')
@@ -76,38 +89,8 @@ def _check(cfg: Config, out: str | None, show_dir: str | Path | None, trust: boo
     if show_dir:
         check_new(str(show_dir), '--show-dir')
         check_writable(str(show_dir), 'folder', '--show-dir')
-    return check_run(cfg, ('test', ), cfg.load_from, 'test', trust)[1]
-
-
-def _draw(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
-    """Switch on the toolbox's own visualization hook."""
-    if show and os.name == 'posix' and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
-        raise InputError('--show needs a display, and there is none; use --show-dir')
-    scope = cfg.get('default_scope')
-    if scope not in _DRAWING:
-        raise InputError(f'--show and --show-dir draw with mmdet, mmseg or mmpretrain; the default_scope of '
-                         f'{cfg.filename} is {scope}')
-    hook_type, visualizer_type = _DRAWING[scope]
-    if cfg.get('default_hooks') is None:
-        cfg.default_hooks = {}
-    if cfg.default_hooks.get('visualization') is None:
-        cfg.default_hooks.visualization = dict(type=hook_type)
-    if cfg.get('visualizer') is None:
-        cfg.visualizer = dict(type=visualizer_type, vis_backends=[dict(type='LocalVisBackend')])
-    hook = cfg.default_hooks.visualization
-    if show:
-        hook.show, hook.wait_time = True, wait_time
-    if scope == 'mmpretrain':
-        hook.enable, hook.interval, hook.out_dir = True, 1, show_dir
-        return
-    hook.draw = True
-    if scope == 'mmdet':
-        hook.test_out_dir = show_dir
-    elif show_dir:
-        # mmseg's hook knows no folder; the backend that keeps images on the disk does.
-        others = [backend for backend in cfg.visualizer.get('vis_backends') or []
-                  if type_name(backend) != 'LocalVisBackend']
-        cfg.visualizer.vis_backends = [*others, dict(type='LocalVisBackend', img_save_dir=show_dir)]
+    # The checkpoint stays here: processes tell each other the rest.
+    return check_run(cfg, ('test', ), cfg.load_from, 'test', trust)._replace(checkpoint=None)
 
 
 def _dump(cfg: Config, out: str) -> DumpResults:

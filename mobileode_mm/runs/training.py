@@ -9,11 +9,23 @@ from mmengine.runner import Runner
 
 from ..checkpoints.reading import read_checkpoint, restricted_loading, state_dict_of
 from ..checkpoints.resuming import find_resume_checkpoint, numbered_checkpoints
-from ..errors import InputError
+from ..engine.atomic_backend import remove_unfinished
+from ..engine.run_report import RunReportHook
+from ..errors import InputError, listed
+from .changes import ResumeChanges, check_changes
 from .checks import check_amp, check_run
 from .config import type_name
 from .processes import once_per_machine, one_voice, process_group
-from .runner import StartLines, add_hooks, build_runner, compile_model, ready_config, reported_faults
+from .runner import (
+    StartLines,
+    add_hooks,
+    annotations_as_checked,
+    build_runner,
+    compile_model,
+    disk_faults,
+    ready_config,
+    reported_faults,
+)
 
 
 def train(config: str | Path, work_dir: str | Path | None = None, resume: bool | str | Path = False, amp: bool = False,
@@ -58,15 +70,20 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
         check_amp(cfg)
     make_resumable(cfg)
     write_whole_checkpoints(cfg)
-    add_hooks(cfg, 'ProgressBarHook', 'RunReportHook')
+    add_hooks(cfg, 'ProgressBarHook', 'UnfinishedValidationHook', 'RunReportHook')
     splits = ('train', 'val') if cfg.get('val_dataloader') is not None else ('train', )
 
-    with process_group(cfg), restricted_loading(trust):
-        start, notes = once_per_machine(lambda: check_start(cfg, resume, splits, trust))
+    with process_group(cfg), restricted_loading(trust), annotations_as_checked(cfg), disk_faults():
+        start = once_per_machine(lambda: check_start(cfg, resume, splits, trust))
         apply_start(cfg, start)
         runner = build_runner(cfg, splits)
         compile_model(runner)
-        runner.register_hook(StartLines(notes), priority='VERY_LOW')
+        if start.resume:
+            runner.register_hook(ResumeChanges())
+        for hook in runner.hooks:
+            if isinstance(hook, RunReportHook):
+                hook.data_warnings = start.warnings
+        runner.register_hook(StartLines(start.notes, start.warnings), priority='VERY_LOW')
         with reported_faults(runner, cfg, splits):
             runner.train()
     return runner
@@ -129,15 +146,18 @@ class Start(NamedTuple):
         resume: Whether it goes on with an earlier run; else it takes at most the weights.
         path: The checkpoint, if any.
         seed: Of the earlier run.
+        notes: Lines for the log.
+        warnings: Doubtful things in the data.
     """
     resume: bool
     path: str | None
     seed: int | None
+    notes: list[str]
+    warnings: list[str]
 
 
-def check_start(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...],
-                trust: bool) -> tuple[Start, list[str]]:
-    """Check all that can be checked; what the run starts from, and lines for the log.
+def check_start(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...], trust: bool) -> Start:
+    """Check all that can be checked; what the run starts from.
 
     Raises:
         InputError: The run could not start, or would overwrite another.
@@ -155,10 +175,13 @@ def check_start(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...],
     elif resume in (True, 'auto'):
         resume, notes = find_resume_checkpoint(*folders, trust=trust)
     path = str(resume) if resume else cfg.get('load_from')
-    checkpoint, more = check_run(cfg, splits, path, 'resume' if resume else 'finetune', trust)
+    checkpoint, more, warnings = check_run(cfg, splits, path, 'resume' if resume else 'finetune', trust)
     notes += more
+    removed = [name for folder in dict.fromkeys(folders) for name in remove_unfinished(folder)]
+    if removed:
+        notes.append(f'Removed what a killed run left unfinished: {listed(removed)}')
     if not resume:
-        return Start(False, path, None), notes
+        return Start(False, path, None, notes, warnings)
     meta = checkpoint.get('meta', {})
     if 'epoch' not in meta or 'iter' not in meta:
         raise InputError(f'{path} does not say which iteration it is of, and no run can go on from it. To start from '
@@ -167,7 +190,8 @@ def check_start(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...],
         notes.append(f'{path} is the end of the run: there is nothing left to train')
     elif Path(path).name.startswith('iter_') and _is_by_epoch(cfg):
         notes.append(f'{path} was written inside an epoch: the data of that epoch begin again')
-    return Start(True, path, meta.get('seed')), notes
+    notes += check_changes(cfg, checkpoint, path)
+    return Start(True, path, meta.get('seed'), notes, warnings)
 
 
 def _is_by_epoch(cfg: Config) -> bool:

@@ -73,6 +73,7 @@ class DeepLabV3(Deployable, EncoderDecoder):
 
     def fold(self, input_size: int | Sequence[int] | None) -> None:
         self.auxiliary_head = None  # it helps in training alone
+        super().fold(input_size)
 
     def loss(self, inputs: Tensor, data_samples: SampleList) -> dict:
         """Losses as in ``EncoderDecoder``.

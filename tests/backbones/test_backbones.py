@@ -9,10 +9,12 @@ from mmengine.registry import MODELS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mobileode_mm.backbones import MobileNetV1, MobileODEV1, MobileODEV2, feature_channels
+from mobileode_mm.backbones import MobileNetV1, MobileODEV1, MobileODEV2, MobileViTODE, feature_channels
 from mobileode_mm.ode import ChannelwiseODESolver, PositionNorm
 
-BACKBONES = [MobileODEV1, MobileODEV2, MobileNetV1]
+BACKBONES = [MobileODEV1, MobileODEV2, MobileNetV1, MobileViTODE]
+#: Stages with the stem; the hybrid closes with one more.
+STAGES = {MobileViTODE: 7}
 CIFAR = dict(strides=(1, 1, 1, 2, 2, 2))
 OUTPUT_STRIDE_8 = dict(strides=(2, 1, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 2, 4))
 OUTPUT_STRIDE_16 = dict(strides=(2, 1, 2, 2, 2, 1), dilations=(1, 1, 1, 1, 1, 2))
@@ -23,6 +25,8 @@ def small(cls, **kwargs):
     kwargs.setdefault('widen_factor', 0.25)
     if cls is not MobileNetV1:
         kwargs.setdefault('input_size', 64)
+    if cls is MobileViTODE:
+        kwargs = dict(num_steps=2, dropout=0.0, **kwargs)
     return cls(**kwargs)
 
 
@@ -31,17 +35,18 @@ def small(cls, **kwargs):
 @pytest.mark.parametrize('cls', BACKBONES)
 def test_declared_channels_and_strides_are_real(cls, layout, size):
     torch.manual_seed(0)
-    backbone = small(cls, out_indices=range(6), **layout)
+    stages = STAGES.get(cls, 6)
+    backbone = small(cls, out_indices=range(stages), **layout)
     x = torch.randn(2, 3, *size)
     outputs = backbone(x)
-    assert len(outputs) == 6
+    assert len(outputs) == stages
     for output, channels, stride in zip(outputs, backbone.out_channels, backbone.strides):
         assert output.shape == (2, channels, -(-size[0] // stride), -(-size[1] // stride))
     sum(output.square().mean() for output in outputs).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters())
     picked = small(cls, out_indices=(-2, 3), **layout)
-    assert picked.strides == (backbone.strides[4], backbone.strides[3])
-    assert feature_channels(picked) == (backbone.out_channels[4], backbone.out_channels[3])
+    assert picked.strides == (backbone.strides[-2], backbone.strides[3])
+    assert feature_channels(picked) == (backbone.out_channels[-2], backbone.out_channels[3])
 
 
 @pytest.mark.parametrize('deploy', [False, True])
@@ -66,6 +71,7 @@ def test_any_user_gets_the_fast_memory_layout(cls, deploy):
     (MobileODEV1, dict(input_size=32, **CIFAR), 1000, 1_185_264),
     (MobileODEV1, dict(input_size=64), 10, 611_610),
     (MobileODEV2, dict(input_size=64), 10, 1_111_146),
+    (MobileViTODE, dict(input_size=256), 10, 2_700_600),
 ])
 def test_parameter_counts_of_the_release(cls, kwargs, classes, expected):
     backbone = cls(**kwargs)
@@ -125,6 +131,8 @@ def test_solver_arguments_reach_every_solver():
 def test_traded_stride_computes_the_strided_networks_values(cls):
     """À trous: at output stride 8, every fourth position is the output-stride-32 network's, borders apart."""
     kwargs = dict(solver_norm='channel') if cls is not MobileNetV1 else {}
+    if cls is MobileViTODE:  # its last block attends to all positions, of which a denser map has more
+        kwargs['out_indices'] = (4, )
     strided = small(cls, **kwargs).eval()
     dilated = small(cls, **OUTPUT_STRIDE_8, **kwargs).eval()
     dilated.load_state_dict(strided.state_dict())
@@ -132,7 +140,9 @@ def test_traded_stride_computes_the_strided_networks_values(cls):
     with torch.no_grad():
         expected, dense = strided(x)[0], dilated(x)[0]
     assert dense.shape[-1] == 32
-    torch.testing.assert_close(dense[..., ::4, ::4], expected, rtol=1e-4, atol=1e-4)
+    step = dense.shape[-1] // expected.shape[-1]
+    assert step == (2 if cls is MobileViTODE else 4)
+    torch.testing.assert_close(dense[..., ::step, ::step], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('cls', BACKBONES)
@@ -145,7 +155,7 @@ def test_frozen_stages_and_norm_eval(cls):
     before = {k: v.clone() for k, v in backbone.state_dict().items()}
     backbone(torch.randn(2, 3, 64, 64))[0].sum().backward()
     changed = {k for k, v in backbone.state_dict().items() if not torch.equal(v, before[k])}
-    assert changed and all(name.startswith(('stage3', 'stage4', 'stage5')) for name in changed)
+    assert changed and all(name.startswith(('stage3', 'stage4', 'stage5', 'stage6')) for name in changed)
 
     backbone = small(cls, norm_eval=True).train()
     norms = [m for m in backbone.modules() if isinstance(m, (_BatchNorm, PositionNorm))]
@@ -197,7 +207,8 @@ def test_init_weights_keeps_the_solvers_released_distribution():
 @pytest.mark.parametrize('cls', BACKBONES)
 def test_found_in_the_root_registry_and_scripts_out(cls):
     assert MODELS.get(cls.__name__) is cls
-    backbone = MODELS.build(dict(type=cls.__name__, widen_factor=0.25)).eval()
+    few = dict(num_steps=1) if cls is MobileViTODE else {}
+    backbone = MODELS.build(dict(type=cls.__name__, widen_factor=0.25, **few)).eval()
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         exported = torch.export.export(backbone, (x, )).module()
@@ -220,6 +231,28 @@ def test_feature_channels_measures_a_foreign_backbone():
     assert feature_channels(foreign) == (7, 14)
     assert foreign.training and not foreign.norm.training
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_hybrid_s_steps_dropout_and_odd_maps():
+    torch.manual_seed(0)
+    backbone = small(MobileViTODE, out_indices=(5, 6))
+    assert backbone.out_channels == (40, 160) and backbone.strides == (32, 32)
+    released = MobileViTODE()
+    for stage, steps in ((released.stage2, 60), (released.stage3, 30), (released.stage4, 20)):
+        assert {m.num_steps for m in stage.modules() if isinstance(m, ChannelwiseODESolver)} == {steps}
+    assert {m.p for m in released.modules() if isinstance(m, nn.Dropout)} == {0.1}
+    # Maps of 1×1 and 3×5 are resized for patches of 2×2.
+    for size, expected in (((32, 32), (1, 1)), ((96, 160), (3, 5))):
+        assert all(output.shape[2:] == expected and output.isfinite().all()
+                   for output in backbone.eval()(torch.randn(2, 3, *size)))
+    torch.manual_seed(0)
+    backbone.init_weights()
+    linear = backbone.stage5[1].transformer[0].expand
+    assert linear.weight.std().item() == pytest.approx(0.02, rel=0.1) and not linear.bias.any()
+    with pytest.raises(ValueError, match='4 entries; legal: one number, or 3'):
+        MobileViTODE(num_steps=(3, 3, 3, 3))
+    with pytest.raises(ValueError, match='legal: 0 to 6'):
+        MobileViTODE(out_indices=(7, ))
 
 
 @pytest.mark.parametrize('kwargs, words', [

@@ -12,6 +12,7 @@ from torch import nn
 from mobileode_mm.backbones import MobileODEV1, MobileODEV2, ODEResidualBlock
 from mobileode_mm.checkpoints.released import convert_cvnets_file, rename_cvnets_entries
 from mobileode_mm.errors import InputError
+from mobileode_mm.zoo import create_model
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / 'tests' / 'fixtures'
@@ -68,6 +69,32 @@ def test_network_matches_the_release_after_the_command(version, tmp_path):
     for feature, name in zip(features, ['conv_1', *(f'layer_{i}' for i in range(1, 6))]):
         assert (feature - torch.from_numpy(file[f'feat/{name}'])).abs().max() < 1e-4, name
     assert (logits - torch.from_numpy(file['logits'])).abs().max() < 1e-4
+
+
+def test_the_hybrid_matches_the_release(tmp_path):
+    """Its fixture holds float16 values, with which the program computed in float32, and every 8th row and column."""
+    file = np.load(DATA / 'mobilevit_ode_256px.npz')
+    raw = {name: value.float() if value.is_floating_point() else value for name, value in raw_state(file).items()}
+    torch.save(raw, tmp_path / 'released.pt')
+    cfg = convert_cvnets_file(tmp_path / 'released.pt', tmp_path / 'converted.pth')
+    assert cfg == dict(type='MobileViTODE', num_steps=(60, 30, 20), input_size=256)
+    model = create_model('mobilevit_ode', tmp_path / 'converted.pth', num_classes=10, act_cfg=dict(type='ReLU')).eval()
+    model.backbone.out_indices = tuple(range(7))
+    with torch.no_grad():
+        features = model.backbone(torch.from_numpy(file['x']).float())
+        logits = model.head(features[-1].mean((2, 3)))
+    for feature, name in zip(features, ['conv_1', *(f'layer_{i}' for i in range(1, 6)), 'conv_1x1_exp'], strict=True):
+        expected = torch.from_numpy(file[f'feat/{name}'])
+        step = feature.shape[-1] // expected.shape[-1]
+        assert step == (1 if name in ('layer_5', 'conv_1x1_exp') else 8)
+        assert (feature[..., ::step, ::step] - expected).abs().max() < 1e-4, name
+    assert (logits - torch.from_numpy(file['logits'])).abs().max() < 1e-4
+    # A detector's backbone is the same without the closing convolution.
+    backbone = create_model('mobilevit_ode', tmp_path / 'converted.pth', features_only=True, out_indices=(4, 5),
+                            act_cfg=dict(type='ReLU')).eval()
+    assert not hasattr(backbone, 'stage6')
+    with torch.no_grad():
+        assert torch.equal(backbone(torch.from_numpy(file['x']).float())[-1], features[5])
 
 
 @pytest.fixture(scope='module')

@@ -21,9 +21,13 @@ from mobileode_mm.data import MINI_CLASSES
 CONFIGS = Path(__file__).parents[2] / 'configs'
 PATHS = {path.stem: path for path in sorted(CONFIGS.rglob('classify_*.py'))}
 NAMES = sorted(PATHS)
-NETWORKS = ('mobileode', 'mobileode_v2', 'mobilenetv1', 'mobilenetv2', 'mobilenetv3')
+NETWORKS = ('mobileode', 'mobileode_edge', 'mobileode_v2', 'mobilenetv1', 'mobilenetv2', 'mobilenetv3')
+#: Beside those in every setting: the hybrid, and the release's further data.
+OTHERS = {'classify_mobilevit_ode', 'classify_mobilevit_ode_mini', 'classify_mobilevit_ode_imagenet_r',
+          *(f'classify_{network}_{data}' for network in ('mobileode', 'mobileode_v2')
+            for data in ('imagenet_r', 'tiny_imagenet'))}
 # Networks that take strides and, so, CIFAR's images as they are.
-STRIDED = ('mobileode', 'mobileode_v2', 'mobilenetv1')
+STRIDED = ('mobileode', 'mobileode_edge', 'mobileode_v2', 'mobilenetv1')
 
 
 @pytest.fixture(scope='module')
@@ -53,12 +57,12 @@ def setting(name):
 
 def network(name):
     """The longest name of a network that fits."""
-    return max((one for one in NETWORKS if name.removeprefix('classify_').startswith(one)), key=len)
+    return max((one for one in (*NETWORKS, 'mobilevit_ode') if name.removeprefix('classify_').startswith(one)), key=len)
 
 
 def test_every_network_in_every_setting():
     assert set(NAMES) == {f'classify_{one}{suffix}' for one in NETWORKS
-                          for suffix in ('', '_mini', '_cifar10', '_cifar10_mini')}
+                          for suffix in ('', '_mini', '_cifar10', '_cifar10_mini')} | OTHERS
 
 
 def input_side(cfg):
@@ -86,9 +90,9 @@ def test_network_and_classes_fit(name, configs, models):
     cfg, model = configs[name], models(name)
     assert 'in_channels' not in cfg.model.head
     assert 'pretrained' not in cfg.model.backbone and 'init_cfg' not in cfg.model.backbone
-    assert model.head.num_classes == (1000 if setting(name) == '' else 10)
+    assert model.head.num_classes == {'': 1000, 'imagenet_r': 200, 'tiny_imagenet': 200}.get(setting(name), 10)
     assert model.head.dropout.p == 0.1
-    if 'mobileode' in name:
+    if 'mobileode' in name or 'mobilevit' in name:
         # The reference grids of the position norms are those of the images it is trained on.
         assert cfg.model.backbone.input_size == input_side(cfg)
 
@@ -99,7 +103,7 @@ def test_peers_see_maps_of_the_same_size(name, configs, models):
     side = input_side(configs[name])
     with torch.no_grad():
         features = models(name).eval().extract_feat(torch.zeros(1, 3, side, side), stage='backbone')
-    expected = 4 if 'cifar10' in name else 2 if 'mini' in name else 8
+    expected = 4 if 'cifar10' in name else 2 if 'mini' in name or 'tiny' in name else 8
     assert features[-1].shape[2:] == (expected, expected)
 
 
@@ -115,7 +119,8 @@ def test_a_training_step_and_a_prediction(name, models):
     assert len(found) == 2 and found[0].pred_score.shape == (10, )
 
 
-@pytest.mark.parametrize('name', ['classify_mobileode', 'classify_mobileode_cifar10'])
+@pytest.mark.parametrize('name', ['classify_mobileode', 'classify_mobileode_cifar10', 'classify_mobileode_imagenet_r',
+                                  'classify_mobileode_v2_tiny_imagenet', 'classify_mobilevit_ode_imagenet_r'])
 def test_released_recipe(name, configs):
     """The facts of the released classification recipe, written down apart from the config."""
     cfg = configs[name]
@@ -131,6 +136,13 @@ def test_released_recipe(name, configs):
     else:
         assert 'strides' not in cfg.model.backbone
         assert cfg.model.backbone.act_cfg.type == 'SiLU'
+
+
+def test_released_images_of_imagenet_r(configs):
+    cfg = configs['classify_mobileode_imagenet_r']
+    steps = {step.type: step for step in cfg.test_dataloader.dataset.pipeline}
+    assert (steps['ResizeEdge'].scale, steps['CenterCrop'].crop_size) == (288, 256)
+    assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 16
 
 
 def learning_rates(cfg, iterations_per_epoch):

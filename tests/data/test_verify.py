@@ -112,7 +112,7 @@ VERIFY = {'coco': verify_coco, 'voc': verify_voc, 'imagenet': verify_imagenet}
 
 @pytest.mark.parametrize('kind', PLACES)
 def test_whole_data_pass_and_are_counted(originals, kind, capsys):
-    assert main(['verify-data', kind, str(originals / PLACES[kind]), '--subset']) == 0
+    assert main(['verify', kind, str(originals / PLACES[kind]), '--subset']) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == 'no problem found'
     assert 'note' not in out
@@ -146,7 +146,7 @@ def test_published_numbers_and_classes_are_asked_for(originals, monkeypatch, cap
     for kind, numbers in (('coco', ('118,287', '5,000', '860,001', '36,781')),
                           ('voc', ('1,464', '1,449', '9,118', '10,582')),
                           ('imagenet', ('1,281,167', '50,000', '1,000'))):
-        assert main(['verify-data', kind, str(originals / PLACES[kind])]) == 2
+        assert main(['verify', kind, str(originals / PLACES[kind])]) == 2
         out = capsys.readouterr().out
         for number in numbers:
             assert f'the published set {number}\n' in out
@@ -157,15 +157,15 @@ def test_published_numbers_and_classes_are_asked_for(originals, monkeypatch, cap
     monkeypatch.setattr(verify.imagenet, 'PUBLISHED', {'train': 9, 'val': 3})
     monkeypatch.setattr(verify.imagenet, 'CLASSES', 3)
     for kind, place in PLACES.items():
-        assert main(['verify-data', kind, str(originals / place)]) == 0
+        assert main(['verify', kind, str(originals / place)]) == 0
 
 
 def test_mini_data_pass_as_data_of_ones_own(tmp_path):
     from mobileode_mm.data import make_mini_data
     make_mini_data(tmp_path / 'mini', detection=(2, 1), segmentation=(2, 1), classification=(10, 10))
-    assert main(['verify-data', 'coco', str(tmp_path / 'mini/coco'), '--subset']) == 0
-    assert main(['verify-data', 'voc', str(tmp_path / 'mini'), '--subset']) == 0
-    assert main(['verify-data', 'imagenet', str(tmp_path / 'mini/classification'), '--subset']) == 0
+    assert main(['verify', 'coco', str(tmp_path / 'mini/coco'), '--subset']) == 0
+    assert main(['verify', 'voc', str(tmp_path / 'mini'), '--subset']) == 0
+    assert main(['verify', 'imagenet', str(tmp_path / 'mini/classification'), '--subset']) == 0
 
 
 # Each case: data set, what is done to its folder, and what the report must say of it (a regular expression).
@@ -479,7 +479,7 @@ def test_what_is_wrong_is_said(data, kind, spoil, says, capsys):
     root = data / PLACES[kind]
     spoil(root)
     before = {path: path.stat().st_mtime_ns for path in root.rglob('*')}
-    assert main(['verify-data', kind, str(root), '--subset']) == 2
+    assert main(['verify', kind, str(root), '--subset']) == 2
     captured = capsys.readouterr()
     assert captured.err == ''
     for words in says:
@@ -495,7 +495,7 @@ def test_what_is_wrong_is_said(data, kind, spoil, says, capsys):
     ('imagenet', 'coco', 'it has no train, but annotations'), ('cifar10', 'coco', 'it has no cifar-10-batches-py'),
     ('voc', 'imagenet/train/n01440764/n01440764_0.JPEG', 'there is no folder')])
 def test_wrong_folder_says_what_is_there_and_where_to_get_it(originals, kind, place, word, capsys):
-    assert main(['verify-data', kind, str(originals / place)]) == 2
+    assert main(['verify', kind, str(originals / place)]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith('error: ') and word in captured.err and 'http' in captured.err
     assert captured.out == ''
@@ -503,7 +503,7 @@ def test_wrong_folder_says_what_is_there_and_where_to_get_it(originals, kind, pl
 
 def test_wrong_usage():
     with pytest.raises(SystemExit) as stop:
-        main(['verify-data', 'cityscapes', 'data'])
+        main(['verify', 'cityscapes', 'data'])
     assert stop.value.code == 2
 
 
@@ -639,7 +639,7 @@ def test_sample_and_progress(originals, capsys):
     assert calls == [('train: images', 9, 9), ('val: images', 3, 3)]
     report = verify_imagenet(originals / 'imagenet', subset=True, reading=Reading(seconds=-1))
     assert [row['read'] for row in report.rows] == [0, 0]
-    assert main(['verify-data', 'imagenet', str(originals / 'imagenet'), '--subset', '--quick']) == 0
+    assert main(['verify', 'imagenet', str(originals / 'imagenet'), '--subset', '--quick']) == 0
     assert '9' in capsys.readouterr().out
 
 
@@ -648,10 +648,10 @@ def test_names_are_cut_after_ten_unless_all_are_asked_for(data, capsys):
     for number in range(14):
         (folder / f'broken_{number:02d}.jpg').write_bytes(b'x')
     arguments = ['imagenet', str(data / 'imagenet'), '--subset']
-    assert main(['verify-data', *arguments]) == 2
+    assert main(['verify', *arguments]) == 2
     out = capsys.readouterr().out
     assert 'broken_09.jpg' in out and 'broken_10.jpg' not in out and 'and 4 more (--all-names lists them)' in out
-    assert main(['verify-data', *arguments, '--all-names']) == 2
+    assert main(['verify', *arguments, '--all-names']) == 2
     out = capsys.readouterr().out
     assert 'broken_13.jpg' in out and 'more' not in out
 
@@ -663,7 +663,7 @@ def test_cifar10(data, monkeypatch, capsys):
     asked = verify.cifar10.CIFAR10
     assert asked.train_list == CIFAR10.train_list and asked.test_list == CIFAR10.test_list
     assert asked.meta['md5'] == CIFAR10.meta['md5'] and asked.base_folder == CIFAR10.base_folder
-    assert main(['verify-data', 'cifar10', str(root)]) == 2
+    assert main(['verify', 'cifar10', str(root)]) == 2
     out = capsys.readouterr().out
     assert out.count('is not the published file') == 7 and 'cifar-10-python.tar.gz' in out
 
@@ -691,3 +691,60 @@ def test_the_tool_runs_from_any_folder(originals, tmp_path):
                           text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
     assert (done.returncode, done.stderr) == (0, '')
     assert done.stdout.endswith('no problem found\n')
+
+
+# Configs and folders
+
+
+def test_a_folder_is_recognised(originals, tmp_path, capsys):
+    for place, title in (('VOCdevkit', 'Pascal VOC 2012'), ('imagenet', 'ImageNet'), ('coco', 'COCO annotation files'),
+                         ('cifar10', 'CIFAR-10')):
+        assert main(['verify', str(originals / place)]) == (2 if place == 'cifar10' else 0)
+        assert capsys.readouterr().out.startswith(title)
+    assert main(['verify', str(tmp_path)]) == 2
+    assert 'holds no data set in a layout that is known' in capsys.readouterr().err
+
+
+def test_coco_files_under_any_name(tmp_path):
+    """As Roboflow exports them: a file beside its images in each split's folder."""
+    for split, number in (('train', 3), ('valid', 2)):
+        images = [dict(id=i, file_name=f'{split}_{i}.jpg', width=30, height=20) for i in range(number)]
+        for image in images:
+            save_image(tmp_path / split / image['file_name'])
+        (tmp_path / split / '_annotations.coco.json').write_text(json.dumps(dict(
+            images=images, categories=[dict(id=0, name='things', supercategory='none'), dict(id=1, name='cat')],
+            annotations=[dict(id=i, image_id=i, category_id=1, bbox=[1, 1, 9, 9]) for i in range(number)])))
+    report = verify.verify_folder(tmp_path)
+    assert not report.problems and [row['read'] for row in report.rows] == [3, 2]
+    edit(tmp_path / 'valid/_annotations.coco.json', lambda document: document['categories'].reverse())
+    edit(tmp_path / 'train/_annotations.coco.json', lambda document: document['annotations'][1].update(category_id=7))
+    (tmp_path / 'valid/valid_1.jpg').unlink()
+    found = '\n'.join(problem.text() for problem in verify.verify_folder(tmp_path).problems)
+    for word in ('different classes, or in another order', 'annotation 1: category_id 7', '1 of 2 images do not exist'):
+        assert word in found
+    (tmp_path / 'valid/_annotations.coco.json').write_text('{')
+    (tmp_path / 'train/_annotations.coco.json').write_text('{')
+    with pytest.raises(InputError, match='is broken JSON'):
+        verify.verify_folder(tmp_path)
+
+
+@pytest.mark.parametrize('task', ['detection', 'segmentation', 'classification'])
+def test_a_config(task, place, capsys):
+    assert main(['verify', f'{task}.py']) == 0
+    assert re.search(r'train +16 .*\nval +6 ', capsys.readouterr().out)
+    shutil.rmtree(place / 'data')
+    assert main(['verify', f'{task}.py', '--all-images']) == 2
+    assert 'data not found' in capsys.readouterr().out
+
+
+def test_flags_that_are_not_for_the_target(place):
+    for arguments in (['detection.py', 'data'], ['detection.py', '--subset'], ['data', '--cfg-options', 'a=1'],
+                      ['coco', 'data', '--quick', '--all-images']):
+        with pytest.raises(SystemExit) as stop:
+            main(['verify', *arguments])
+        assert stop.value.code == 2
+
+
+def test_the_earlier_name(tmp_path, capsys):
+    assert main(['verify-data', 'coco', str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith('verify-data: now "mobileode verify"\nerror: ')

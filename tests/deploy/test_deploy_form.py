@@ -10,15 +10,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import mobileode_mm
 from benchmarks.speed.workloads import calibrate_norms
-from mobileode_mm.backbones import MobileNetV1, MobileODEV1, MobileODEV2
+from mobileode_mm.backbones import MobileNetV1, MobileODEV1, MobileODEV2, MobileViTODE
 from mobileode_mm.ode import SOLVERS, ChannelwiseODESolver, DeployedODESolver, PositionNorm
 from mobileode_mm.runs.checks import build_model, config_scope
 from mobileode_mm.runs.config import load_config
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-BACKBONES = [MobileODEV1, MobileODEV2, MobileNetV1]
-MODELS = ['ssdlite_mobileode_mini', 'peers/ssdlite_mobilenetv2_mini', 'deeplabv3_mobileode_mini',
-          'classify_mobileode_v2_mini']
+BACKBONES = [MobileODEV1, MobileODEV2, MobileNetV1, MobileViTODE]
+MODELS = ['ssdlite_mobileode_mini', 'ssdlite_mobileode_full_mini', 'peers/ssdlite_mobilenetv2_mini',
+          'deeplabv3_mobileode_mini', 'classify_mobileode_v2_mini']
 SIZE = 64
 
 
@@ -42,6 +42,8 @@ def small(cls, **kwargs):
     kwargs = dict(widen_factor=0.25, out_indices=(2, 4, 5), **kwargs)
     if cls is not MobileNetV1:
         kwargs.setdefault('input_size', SIZE)
+    if cls is MobileViTODE:
+        kwargs.update(num_steps=3, out_indices=(2, 5, 6))
     return cls(**kwargs)
 
 

@@ -19,12 +19,14 @@ pytest.importorskip('onnxscript', reason='the extra "deploy" is not installed')
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 
-from benchmarks.speed.workloads import calibrate_norms  # noqa: E402
+from benchmarks.speed.workloads import as_tuple, calibrate_norms  # noqa: E402
+from mobileode_mm import MobileViTODE  # noqa: E402
 from mobileode_mm.apis import Inferencer  # noqa: E402
+from mobileode_mm.backbones.mobilevit_ode import MobileViTBlock  # noqa: E402
 from mobileode_mm.cli import main  # noqa: E402
 from mobileode_mm.deploy import export  # noqa: E402
 from mobileode_mm.deploy import tasks as networks
-from mobileode_mm.deploy.formats import load  # noqa: E402
+from mobileode_mm.deploy.formats import load, quiet  # noqa: E402
 from mobileode_mm.deploy.nms import onnx_translations, suppress  # noqa: E402
 from mobileode_mm.errors import InputError  # noqa: E402
 from mobileode_mm.runs.checks import build_model, config_scope  # noqa: E402
@@ -167,6 +169,33 @@ def test_a_segmentor_takes_any_batch_and_size(place, made):
         with torch.no_grad():
             expected, = task(image)
         assert mask.shape == shape[:3] and (mask != expected.numpy()).mean() < 0.01
+
+
+@pytest.mark.parametrize('make', [
+    lambda: MobileViTBlock(8, 12, num_layers=1, num_heads=2),
+    pytest.param(lambda: MobileViTODE(widen_factor=0.25, num_steps=1, input_size=64, out_indices=(5, 6)),
+                 marks=pytest.mark.slow)], ids=['block', 'network'])
+def test_the_hybrid_takes_any_size(make, tmp_path):
+    """Maps that are no multiple of the patch are resized in the file as in the network."""
+    torch.manual_seed(0)
+    module = make().eval()
+    channels, stride = 8, 1
+    if isinstance(module, MobileViTODE):
+        module.switch_to_deploy()
+        channels, stride = 3, 32
+    free = torch.export.Dim.DYNAMIC
+    x = torch.randn(2, channels, 3 * stride, 6 * stride)
+    with torch.no_grad(), quiet():
+        program = torch.export.export(module, (x, ), dynamic_shapes=({0: free, 2: free, 3: free}, ))
+        torch.onnx.export(program, (x, ), dynamo=True, opset_version=18).save(tmp_path / 'hybrid.onnx')
+    session = onnxruntime.InferenceSession(tmp_path / 'hybrid.onnx', providers=['CPUExecutionProvider'])
+    for batch, height, width in ((1, 2, 2), (3, 3, 4), (2, 1, 5)):
+        x = torch.randn(batch, channels, height * stride, width * stride - (stride > 1))
+        with torch.no_grad():
+            expected = as_tuple(module(x))
+        found = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other.numpy(), rtol=0, atol=1e-5 * float(other.abs().max()))
 
 
 def test_the_program_for_robots_gives_the_classifiers_class(place, made):

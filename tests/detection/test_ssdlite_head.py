@@ -161,3 +161,23 @@ def test_two_processes_give_the_gradient_of_the_global_batch(tmp_path):
     for process in processes:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
+
+
+def test_maps_share_their_predictions():
+    torch.manual_seed(0)
+    anchors = dict(SETTINGS['anchor_generator'], ratios=[[2, 3], [2, 3]])
+    settings = dict(SETTINGS, in_channels=(8, 8), anchor_generator=anchors)
+    apart, shared = (SSDLiteHead(**settings, share_predictions=share) for share in (False, True))
+    counts = [sum(parameter.numel() for parameter in head.parameters()) for head in (apart, shared)]
+    assert counts[0] - counts[1] == 6 * (4 + 4) * (8 + 1)
+    maps = tuple(torch.randn(2, 8, side, side) for side in SIDES)
+    scores, boxes = shared(maps)
+    assert [score.shape[-1] for score in scores] == list(SIDES)
+    (scores[0].sum() + boxes[1].sum()).backward()
+    assert shared.cls_convs[1][-1].weight.grad is shared.cls_convs[0][-1].weight.grad is not None
+    # Keys and shapes are those of a head without sharing, and go round.
+    assert list(shared.state_dict()) == list(apart.state_dict())
+    shared.load_state_dict(shared.state_dict())
+    for wrong in (dict(in_channels=CHANNELS), dict(anchor_generator=SETTINGS['anchor_generator'])):
+        with pytest.raises(ValueError, match='share_predictions=True'):
+            SSDLiteHead(**dict(settings, **wrong), share_predictions=True)

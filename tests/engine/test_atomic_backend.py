@@ -10,6 +10,7 @@ from mmengine.fileio import get_file_backend
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mobileode_mm.engine import AtomicLocalBackend
+from mobileode_mm.engine.atomic_backend import remove_unfinished
 
 # Writes larger and larger payloads, each of one repeated byte, to one name until killed.
 WRITER = '''
@@ -147,3 +148,23 @@ Runner(**toy.toy_config({str(tmp_path / "work")!r}, epochs=4, checkpoint=dict(ma
     runner.train()
     assert runner.epoch == 4 and runner.iter == 32
     assert sorted(path.name for path in work.glob('*.pth')) == ['epoch_3.pth', 'epoch_4.pth']
+
+
+def test_what_killed_writers_left_is_removed(tmp_path):
+    names = ['.epoch_3.pth.0123abcd.tmp', '.predictions.json.ffffffff.tmp']
+    others = ['.epoch_3.pth.tmp', 'epoch_3.pth.0123abcd.tmp', '.vimrc', 'epoch_2.pth', '.a.0123abcg.tmp']
+    for name in (*names, *others):
+        (tmp_path / name).write_text('')
+    assert sorted(remove_unfinished(tmp_path)) == names
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+
+
+def test_a_file_that_is_being_written_stays(tmp_path):
+    path = tmp_path / '.epoch_3.pth.0123abcd.tmp'
+    writer = subprocess.Popen([sys.executable, '-c', 'import fcntl, sys; file = open(sys.argv[1], "w"); '
+                               'fcntl.flock(file, fcntl.LOCK_EX); print(1, flush=True); input()', path],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    writer.stdout.readline()
+    assert remove_unfinished(tmp_path) == [] and path.exists()
+    writer.communicate(b'\n')
+    assert remove_unfinished(tmp_path) == [path.name]

@@ -22,6 +22,7 @@ from mobileode_mm.data.label_maps import voc_palette
 from mobileode_mm.errors import InputError
 from mobileode_mm.inference import infer as inferring
 from mobileode_mm.inference.sources import read_frames
+from mobileode_mm.inference.writers import PARTIAL
 from mobileode_mm.runs.checks import config_scope
 from mobileode_mm.runs.config import load_config
 
@@ -279,6 +280,67 @@ def test_an_interrupt_keeps_what_was_found(here, monkeypatch, capfd):
     assert command(here, 'classification', here / 'clip.avi') == 130
     assert [image['frame'] for image in result()['images']] == [0, 1]
     assert cv2.VideoCapture('predictions/drawn/clip.mp4').get(cv2.CAP_PROP_FRAME_COUNT) == 2
+
+
+def test_a_process_that_dies_loses_only_the_image_it_is_at(here, monkeypatch):
+    seen = []
+
+    def watched(*args):
+        for number, frame in enumerate(read_frames(*args)):
+            yield frame
+            # Asked for the next image: what a SIGKILL leaves now.
+            seen.append([json.loads(line) for line in Path('predictions', PARTIAL).read_text().splitlines()])
+            assert len(seen[-1]) == number + 1 and len(os.listdir('predictions/drawn')) == number + 1
+
+    monkeypatch.setattr(inferring, 'read_frames', watched)
+    images = [here / 'images' / name for name in ('plain.png', 'grey.png', 'alpha.png')]
+    assert command(here, 'detection', *images, '--score-thr', '0.05') == 0
+    assert not Path('predictions', PARTIAL).exists()
+    whole = result()
+    for lines in seen:
+        assert [{key: value for key, value in line.items() if key != 'annotations'} for line in lines] \
+            == whole['images'][:len(lines)]
+        assert sum((line['annotations'] for line in lines), []) \
+            == [box for box in whole['annotations'] if box['image_id'] <= len(lines)]
+    assert whole['annotations']
+
+
+def test_names_that_are_no_utf_8_are_escaped(here, capfd):
+    for name, source in ((b'caf\xe9.png', 'images/plain.png'), (b'n\xe9.jpg', 'text.jpg'), (b'v\xe9.avi', 'text.jpg')):
+        Path(os.fsdecode(name)).write_bytes((here / source).read_bytes())
+    Path(os.fsdecode(b'w\xe9.avi')).write_bytes((here / 'clip.avi').read_bytes())
+    assert command(here, 'segmentation', '.') == 1
+    image, *frames = result()['images']
+    assert image['file_name'] == './caf\\xe9.png' and image['mask'] == 'masks/caf\\xe9.png'
+    assert {frame['file_name'] for frame in frames} == {'./w\\xe9.avi'} and len(frames) == 3
+    assert all(Path('predictions', image['mask']).is_file() for image in (image, *frames))
+    assert sorted(os.listdir('predictions/drawn')) == ['caf\\xe9.jpg', 'w\\xe9.mp4']
+    reported = capfd.readouterr().err
+    assert 'skipped: ./n\\xe9.jpg is broken' in reported and 'skipped: ./v\\xe9.avi is broken' in reported
+
+
+def test_a_palette_is_one_colour_a_class_or_none(here):
+    checkpoint = torch.load(here / 'segmentation.pth', weights_only=True)
+    colours = [[number, 0, 255] for number in range(11)]
+    for palette, expected in ((np.array(colours), [tuple(colour) for colour in colours]), (colours[:10], None),
+                              ('random', None), ([[1, 2]] * 11, None), ([[1, 2, 999]] * 11, None), ({}, None)):
+        checkpoint['meta']['dataset_meta']['palette'] = palette
+        torch.save(checkpoint, 'x.pth')
+        inferencer = Inferencer(CONFIGS / f'{TASKS["segmentation"]}.py', 'x.pth', 'cpu')
+        assert inferencer.metainfo['palette'] == expected
+    assert inferencer.classes == ('ground', *CLASSES)
+
+
+def test_weights_that_are_no_numbers_predict_nothing(here, capfd):
+    checkpoint = torch.load(here / 'classification.pth', weights_only=True)
+    name = list(checkpoint['state_dict'])[0]
+    checkpoint['state_dict'][name][0, 0] = float('nan')
+    torch.save(checkpoint, 'diverged.pth')
+    assert main(['infer', str(CONFIGS / f'{TASKS["classification"]}.py'), 'diverged.pth',
+                 str(here / 'images/plain.png')]) == 2
+    assert re.fullmatch(fr'error: diverged.pth predicts nothing: 1 of its \d+ entries hold NaN: {name}\n',
+                        capfd.readouterr().err)
+    assert not os.path.exists('predictions')
 
 
 def test_what_cannot_be_used(here, capfd):

@@ -3,7 +3,8 @@
 The interpreter has to be chosen before Triton is imported, so :func:`test_in_the_interpreter` runs this file in a
 process of its own. What the interpreter does not do as a GPU does: it multiplies bfloat16 wrongly (the entry hands it
 rounded float32), it cuts off where it rounds to bfloat16, it knows no race between threads, and it accepts code that
-the compiler refuses, which is why :func:`test_compiles_for_a_gpu` compiles every kernel (no GPU is needed for it).
+the compiler refuses, which is why tests/benchmarks/gpu_parts/test_compiled.py compiles every kernel (no GPU is needed
+for it).
 """
 
 import os
@@ -13,22 +14,21 @@ import sys
 import pytest
 import torch
 
-from mobileode_mm.ode import ChannelwiseODESolver, cos_naive
+from mobileode_mm.ode import ChannelwiseODESolver
 
 triton = pytest.importorskip('triton')
-from mobileode_mm.ode.backends import triton_kernels, triton_operators  # noqa: E402 (they need Triton)
+from benchmarks.gpu_parts import parity  # noqa: E402 (it needs Triton)
+from benchmarks.gpu_parts.parity import EPS, ERRORS, error, reference  # noqa: E402
+from mobileode_mm.ode.backends import triton_blocks, triton_operators  # noqa: E402
 
 DEVICE = 'cpu' if triton_operators.INTERPRETED else 'cuda'
 needs_kernels = pytest.mark.skipif(not triton_operators.INTERPRETED and not torch.cuda.is_available(),
                                    reason='needs a GPU here (the interpreter is tested in a process of its own)')
 in_the_outer_process = pytest.mark.skipif(triton_operators.INTERPRETED, reason='this is the process of the interpreter')
-NAMES = 'x', 'matrices', 'step_lengths', 'weight', 'bias'
-EPS = 1e-5
 # (batch, side in, side out, height, width, steps): odd batches and maps, sides that are no power of two, L over SLOTS,
 # more positions than the interpreter has programs. B·H·W of 5 or more: with two the channel norm is ill-conditioned.
 SHAPES = [(1, 8, 8, 2, 3, 1), (1, 12, 12, 5, 1, 5), (5, 8, 12, 1, 1, 3), (3, 24, 12, 2, 1, 2), (7, 17, 17, 1, 1, 2)]
 WIDE = [(1, 64, 64, 1, 5, 1), (1, 24, 48, 5, 1, 2)]
-ERRORS = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
 
 @in_the_outer_process
@@ -39,105 +39,25 @@ def test_in_the_interpreter():
 
 
 @pytest.fixture
-def poisoned(monkeypatch):
-    """Fresh memory is NaN, so that whatever a kernel forgets to write, or reads unwritten, shows."""
-    for name in ('empty', 'empty_like'):
-        plain = getattr(torch, name)
-        monkeypatch.setattr(torch, name, lambda *a, plain=plain, **k: _poison(plain(*a, **k)))
-    plain = torch.Tensor.new_empty
-    monkeypatch.setattr(torch.Tensor, 'new_empty', lambda *a, **k: _poison(plain(*a, **k)))
+def poisoned():
+    with parity.poisoned():
+        yield
 
 
-def _poison(tensor):
-    return tensor.fill_(float('nan')) if tensor.is_floating_point() else tensor
-
-
-def make(shape, kind, dtype=torch.float32, seed=0):
-    batch, side_in, side, height, width, num_steps = shape
-    torch.manual_seed(seed)
-    norm_shape = (height, width) if kind == 'position' else (side ** 2,)
-    tensors = (torch.randn(batch, side_in ** 2, height, width).to(dtype), torch.randn(num_steps, side, side) * 0.1,
-               1 / num_steps + 0.4 * torch.rand(num_steps), 1 + 0.2 * torch.randn(norm_shape),
-               0.5 + 0.2 * torch.randn(norm_shape))
-    return [tensor.to(DEVICE).requires_grad_() for tensor in tensors]
-
-
-class Rounded(torch.autograd.Function):
-    """A product whose operands, in both directions, are rounded as the kernels round them."""
-
-    @staticmethod
-    def forward(ctx, y, matrix, dtype):
-        ctx.dtype = dtype
-        y, matrix = rounded(y, dtype), rounded(matrix, dtype)
-        ctx.save_for_backward(y, matrix)
-        return y @ matrix
-
-    @staticmethod
-    def backward(ctx, grad):
-        y, matrix = ctx.saved_tensors
-        grad = rounded(grad, ctx.dtype)
-        return grad @ matrix.T, y.flatten(0, -2).T @ grad.flatten(0, -2), None
-
-
-class RoundedMatrices:
-    """K_1..K_L, whose products from the right are rounded ones: what :func:`cos_naive` asks of them."""
-
-    def __init__(self, matrices, dtype):
-        self.matrices, self.dtype, self.shape = matrices, dtype, matrices.shape
-
-    def __iter__(self):
-        return (RoundedMatrices(matrix, self.dtype) for matrix in self.matrices)
-
-    def __rmatmul__(self, y):
-        return y @ self.matrices if self.dtype == torch.float32 else Rounded.apply(y, self.matrices, self.dtype)
-
-
-def rounded(x, dtype):
-    if dtype == torch.bfloat16 and triton_operators.INTERPRETED:  # it cuts off
-        return (x.float().view(torch.int32) & -65536).view(torch.float32).to(x.dtype)
-    return x.to(dtype).to(x.dtype)
-
-
-def reference(inputs, kind, dtype, folded=False):
-    """y, means and variances in float64 by the plain reference; ``folded``: weight and bias are the whole norm."""
-    x, matrices, step_lengths, weight, bias = inputs
-    axes = (0, 3) if kind == 'position' else (0, 1, 2)
-    means, variances = [], []
-
-    def norm(z):
-        mean, variance = z.mean(axes, keepdim=True), z.var(axes, unbiased=False, keepdim=True)
-        means.append(mean.flatten())
-        variances.append(variance.flatten())
-        gamma, beta = (t[None, ..., None] if kind == 'position' else t for t in (weight, bias))
-        if folded:
-            return z * gamma + beta
-        return (z - mean) / torch.sqrt(variance + EPS) * gamma + beta
-
-    y = cos_naive(x, RoundedMatrices(matrices, dtype), step_lengths, norm)
-    return y, torch.stack(means).detach(), torch.stack(variances).detach()
-
-
-def error(ours, expected):
-    """Worst difference relative to the largest number; NaN where ours has one."""
-    return ((ours.double() - expected).abs().max() / expected.abs().max()).item()
+def make(shape, kind, dtype=torch.float32):
+    return parity.make(shape, kind, dtype, DEVICE)
 
 
 def compare_training(shape, kind, dtype, layout=torch.contiguous_format):
     inputs = make(shape, kind, dtype)
     inputs[0] = inputs[0].detach().contiguous(memory_format=layout).requires_grad_()
-    exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    y, means, variances = triton_operators.cos_train(*inputs, EPS, kind)
-    expected = reference(exact, kind, dtype)
+    results, expected = parity.train(inputs, kind), parity.train_reference(inputs, kind)
+    y, means = results['y'], results['means']
     assert y.dtype == dtype
     assert y.is_contiguous(memory_format=torch.channels_last)
     assert not means.requires_grad
-    probe = torch.randn_like(y)
-    grads = torch.autograd.grad((y * probe).sum(), inputs)
-    expected_grads = torch.autograd.grad((expected[0] * probe.double()).sum(), exact)
-    pairs = {'y': (y, expected[0]), 'means': (means, expected[1].view_as(means)),
-             'variances': (variances, expected[2].view_as(variances)),
-             **{f'grad of {name}': pair for name, *pair in zip(NAMES, grads, expected_grads)}}
-    for name, (ours, theirs) in pairs.items():
+    for name, ours in results.items():
+        theirs = expected[name]
         assert ours.shape == theirs.shape, name
         assert error(ours, theirs) < ERRORS[dtype], (name, error(ours, theirs))
 
@@ -162,8 +82,9 @@ def test_training_in_half_precision(shape, dtype, kind, poisoned):
 @pytest.mark.parametrize('shape', SHAPES[1:3])
 def test_training_streamed(shape, dtype, poisoned, monkeypatch):
     """The forward of batches that do not fit in one tile, in tiles of 16 rows."""
-    monkeypatch.setattr(triton_operators, 'RESIDENT_TILE', 0)
-    monkeypatch.setattr(triton_operators, 'streamed_block', lambda *_: {'BLOCK': 16, 'num_warps': 4})
+    monkeypatch.setattr(triton_blocks, 'RESIDENT_TILE', 0)
+    for kernel in ('position_forward_streamed', 'position_backward'):
+        monkeypatch.setitem(triton_blocks.TRIED, kernel, {'BLOCK': 16, 'num_warps': 4})
     compare_training(shape, 'position', dtype)
 
 
@@ -177,8 +98,7 @@ def test_inference(shape, dtype, kind, poisoned):
 
 def compare_inference(shape, kind, dtype):
     inputs = [tensor.detach() for tensor in make(shape, kind, dtype)]
-    y = triton_operators.cos_infer(*inputs, kind)
-    expected, *_ = reference([tensor.double() for tensor in inputs], kind, dtype, folded=True)
+    y, expected = parity.infer(inputs, kind)['y'], parity.infer_reference(inputs, kind)['y']
     assert y.dtype == dtype
     assert y.is_contiguous(memory_format=torch.channels_last)
     assert error(y, expected) < ERRORS[dtype]
@@ -282,25 +202,3 @@ def test_ode_does_not_import_triton():
             'except ImportError as error:\n    print(error)')
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
     assert out.startswith("the COS backend 'triton' needs Triton, which is not installed: pip install triton")
-
-
-KERNELS = ('infer', 'position_forward_resident', 'position_forward_streamed', 'position_backward', 'channel_forward',
-           'channel_states', 'channel_backward')
-
-
-@in_the_outer_process
-@pytest.mark.parametrize('name', KERNELS)
-def test_compiles_for_a_gpu(name):
-    """To PTX, and by ptxas to machine code, in half precision, with a resize."""
-    import triton.language as tl
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-    kernel = getattr(triton_kernels, name)
-    constants = {'P': 12, 'PB': 16, 'Q': 24, 'QB': 32, 'BLOCK': 64, 'ROUND': tl.float16, 'DOT': tl.float16,
-                 'BY_POSITION': True, 'FIRST': False, 'FROM_X': True, 'LAST': False, 'APPLY': True}
-    constants = {key: value for key, value in constants.items() if key in kernel.arg_names}
-    stored = dict.fromkeys(('x', 'y', 'x_grad', 'y_grad'), '*fp16')
-    numbers = dict.fromkeys(('batch', 'area', 'num_steps', 'spacing', 'slots', 'total', 'step', 'total_rows'), 'i32')
-    known = {**stored, **numbers, 'eps': 'fp32', 'count': 'fp32', **dict.fromkeys(constants, 'constexpr')}
-    source = ASTSource(kernel, {argument: known.get(argument, '*fp32') for argument in kernel.arg_names}, constants)
-    assert triton.compile(source, target=GPUTarget('cuda', 80, 32), options={'num_warps': 4}).asm['cubin']

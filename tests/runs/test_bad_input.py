@@ -216,7 +216,8 @@ def test_json_that_is_no_coco(text, reported, place, refused):
 
 def test_annotation_entry_without_a_key(place, refused):
     edit(place / 'data/coco/annotations/train.json', lambda document: document['images'][4].pop('width'))
-    assert "an entry lacks 'width'" in refuse_training(refused, 'detection')
+    message = refuse_training(refused, 'detection')
+    assert 'train.json: 1 of 16 entries of "images" cannot be used' in message and 'images[4] lacks "width"' in message
 
 
 IMAGES = [('detection', 'coco/train', 'jpg', 'images'), ('segmentation', 'voc/JPEGImages', 'jpg', 'images'),
@@ -345,7 +346,7 @@ def test_optimizer_unknown(refused):
     ('optim_wrapper.optimizer.speed=1', "unexpected keyword argument 'speed'"),
     ('param_scheduler.0.type=Steps', 'Steps is not in the')])
 def test_optimizer_and_schedule_that_cannot_be_built(option, reported, shared_place, run):
-    status, _, err = run(shared_place, 'train.py', 'segmentation.py', '--work-dir', 'wrong', '--cfg-options', option)
+    status, _, err = run(shared_place, 'train.py', 'segmentation.py', '--work-dir', 'wrong', '--cfg-new', option)
     assert status == 2
     assert 'Traceback' not in err and reported in err[err.index('error: '):]
 

@@ -19,6 +19,7 @@ OS16 = dict(strides=(2, 1, 2, 2, 2, 1), dilations=(1, 1, 1, 1, 1, 2))
 BACKBONES = {
     'MobileODE V1': (dict(type='MobileODEV1', out_indices=(4, 5), **OS8), (576, 576)),
     'MobileODE V1, 16': (dict(type='MobileODEV1', out_indices=(4, 5), **OS16), (576, 576)),
+    'MobileViT-ODE': (dict(type='MobileViTODE', out_indices=(4, 5), widen_factor=0.25, num_steps=2, **OS8), (36, 40)),
     'wider': (dict(type='MobileODEV1', out_indices=(4, 5), widen_factor=0.5, **OS8), (144, 144)),
     'MobileODE V2': (dict(type='MobileODEV2', out_indices=(4, 5), **OS8), (576, 1024)),
     'MobileNetV1': (dict(type='MobileNetV1', out_indices=(4, 5), **OS8), (512, 1024)),

@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
-from mmseg.datasets import PascalVOCDataset
+from mmseg.datasets import ADE20KDataset, PascalVOCDataset
 from mmseg.registry import DATASETS, MODELS
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mobileode_mm.data import MINI_CLASSES
+from mobileode_mm.ode import PositionNorm
+from mobileode_mm.segmentation import GaussianNoise
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 PATHS = {path.stem: path for path in sorted(CONFIGS.rglob('deeplabv3_*.py'))}
 NAMES = sorted(PATHS)
-NETWORKS = ('mobileode', 'mobileode_v2', 'mobilenetv1', 'mobilenetv2', 'mobilenetv3')
+NETWORKS = ('mobileode', 'mobileode_v2', 'mobileode_edge', 'mobilenetv1', 'mobilenetv2', 'mobilenetv3')
 
 
 @pytest.fixture(autouse=True)
@@ -32,10 +36,12 @@ def configs():
 def test_names():
     expected = {f'deeplabv3_{network}{kind}' for network in NETWORKS for kind in ('', '_mini', '_aug')}
     expected |= {f'deeplabv3_{network}_os16{mini}' for network in NETWORKS[:2] for mini in ('', '_mini')}
+    expected |= {f'deeplabv3_{network}_ade20k' for network in NETWORKS[:2]}
     assert set(NAMES) == expected
 
 
-@pytest.mark.parametrize('name', [name for name in NAMES if '_os16' not in name and not name.endswith('_aug')])
+@pytest.mark.parametrize('name', [name for name in NAMES if not any(
+    kind in name for kind in ('_os16', '_aug', '_ade20k'))])
 def test_peers_differ_by_their_backbone_only(name, configs):
     def without_backbone(cfg):
         cfg = cfg.to_dict()
@@ -56,7 +62,8 @@ def test_network(name, configs):
         logits = model.decode_head(maps)
     stride = 16 if '_os16' in name else 8
     assert [tuple(x.shape[2:]) for x in maps] == [(96 // stride, 64 // stride)] * 2
-    classes = cfg.metainfo.classes if name.endswith('_mini') else PascalVOCDataset.METAINFO['classes']
+    classes = (cfg.metainfo.classes if name.endswith('_mini') else
+               DATASETS.get(cfg.dataset_type).METAINFO['classes'])
     assert logits.shape[1] == len(classes) == model.auxiliary_head.num_classes
     if 'mobileode' in name:
         # The norms' reference grids are those of the training crop.
@@ -91,6 +98,63 @@ def test_released_recipe(configs):
     assert [min(scale) for scale in steps['RandomResize'].scale] == [256, 768]
     assert steps['RandomRotate'].degree == 10 and 'PhotoMetricDistortion' in steps
     assert cfg.crop_size == (512, 512)
+
+
+def test_released_recipe_on_ade20k(configs):
+    from mmengine.optim import build_optim_wrapper
+    cfg = configs['deeplabv3_mobileode_ade20k']
+    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4)
+    cosine, = cfg.param_scheduler
+    assert cosine.eta_min == 1e-4 and cosine.T_max == cosine.end == cfg.train_cfg.max_epochs == 200
+    assert [hook.momentum for hook in cfg.custom_hooks if hook.type == 'EMAHook'] == [1e-4]
+    assert cfg.model.auxiliary_head.loss_decode.loss_weight == 0.4
+    assert cfg.crop_size == (256, 256) and cfg.train_dataloader.batch_size == 4
+    steps = {step.type: step for step in cfg.train_pipeline}
+    assert [min(scale) for scale in steps['RandomResize'].scale] == [256, 768]
+    assert steps['RandomRotate'].degree == 10 and {'PhotoMetricDistortion', 'GaussianNoise'} <= steps.keys()
+    # Norms and biases are not decayed: batch norms, and those inside the solvers.
+    model = MODELS.build(cfg.model)
+    norms = {id(parameter) for module in model.modules() if isinstance(module, (_BatchNorm, PositionNorm))
+             for parameter in module.parameters()}
+    norms |= {id(parameter) for name, parameter in model.named_parameters() if name.endswith('bias')}
+    groups = build_optim_wrapper(revert_sync_batchnorm(model), cfg.optim_wrapper).optimizer.param_groups
+    for group in groups:
+        for parameter in group['params']:
+            assert group['weight_decay'] == (0 if id(parameter) in norms else 1e-4)
+    assert {group['lr'] for group in groups} == {0.02}
+
+
+def test_ade20k_s_images_and_labels(configs, tmp_path):
+    """In the set's own layout: label 0 of a file is void, the others count from 0."""
+    rng = np.random.default_rng(0)
+    labels = np.zeros((280, 300), np.uint8)
+    labels[:140], labels[140:, :150] = 1, 150
+    for split in ('training', 'validation'):
+        for folder, name, content in (('images', 'ADE_1.jpg', rng.integers(0, 255, (280, 300, 3), np.uint8)),
+                                      ('annotations', 'ADE_1.png', labels)):
+            (tmp_path / folder / split).mkdir(parents=True)
+            cv2.imwrite(str(tmp_path / folder / split / name), content)
+    cfg = configs['deeplabv3_mobileode_ade20k']
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        dataset = DATASETS.build(dict(loader.dataset, data_root=str(tmp_path)))
+        assert type(dataset) is ADE20KDataset and len(dataset) == 1
+        found = set(np.unique(dataset[0]['data_samples'].gt_sem_seg.data.numpy()))
+        assert found <= {0, 149, 255} and dataset[0]['inputs'].dtype == torch.uint8
+    assert found == {0, 149, 255}
+    assert cfg.train_dataloader.dataset.pipeline[-1].type == 'PackSegInputs'
+
+
+def test_gaussian_noise():
+    image = np.full((40, 50, 3), 250, np.uint8)
+    assert GaussianNoise(prob=0)(dict(img=image))['img'] is image
+    np.random.seed(0)
+    noisy = GaussianNoise(prob=1, max_std=20)(dict(img=image))['img']
+    assert noisy.dtype == np.uint8 and noisy.shape == image.shape
+    # Clipped at white instead of wrapped to black.
+    assert noisy.max() == 255 and noisy.min() > 150 and 1 < noisy.std() < 20
+    for bad in (dict(prob=1.5), dict(max_std=-1)):
+        with pytest.raises(ValueError, match='0 or more'):
+            GaussianNoise(**bad)
 
 
 def test_heads_learn_ten_times_as_fast(configs):

@@ -1,7 +1,7 @@
-"""Report what is wrong with a data set: ``mobileode verify-data`` under the name of a tool."""
+"""Report what is wrong with a data set: ``mobileode verify`` under the name of a tool."""
 import sys
 
 from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(main(['verify-data', *sys.argv[1:]]))
+    sys.exit(main(['verify', *sys.argv[1:]]))

@@ -1,16 +1,66 @@
 """Run an exported detector, segmentor or classifier: ``python run_onnx.py MODEL IMAGE...``.
 
 Needs onnxruntime, numpy and Pillow, and nothing else: take the file along with the model. Prints one JSON line for each
-image. All that it has to know is in the model's metadata.
+image. All that it has to know is in the model's metadata. An image that cannot be used is named and skipped (status 1),
+a model or a folder that cannot is refused (status 2), and nothing that exists is written over.
 """
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
+
+OUTPUTS = dict(detection=('boxes', 'scores', 'labels'), segmentation=('mask', ), classification=('scores', ))
+#: Values that each step of the preparation takes; 0 is one that is no list.
+STEPS = dict(resize=2, fit=2, short_side=0, crop=2, letterbox=2)
+#: Pixels of the largest image that is read or made: Pillow's own limit.
+MOST_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
+
+
+class Refused(Exception):
+    """Something given cannot be used; the message is for the user."""
+
+
+def open_model(path, custom_ops=None):
+    """The session of a model, and of its metadata the task, the classes and the steps of preparation."""
+    options = onnxruntime.SessionOptions()
+    try:
+        if custom_ops:
+            options.register_custom_ops_library(str(Path(custom_ops).resolve()))
+        session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    except Exception as error:  # onnxruntime has a type for each way in which a file can be faulty
+        raise Refused(f'{path} cannot be loaded: {first_line(error)}') from error
+    meta = session.get_modelmeta().custom_metadata_map
+    try:
+        task, classes, steps = meta['task'], json.loads(meta['classes']), json.loads(meta['prepare'])
+        outputs, inputs = OUTPUTS[task], [one.name for one in session.get_inputs()]
+    except (KeyError, ValueError, RecursionError) as error:
+        raise Refused(f'{path} was not written by `mobileode export`: its metadata have no task, classes and steps of '
+                      'preparation that this program knows') from error
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise Refused(f'{path}: its classes are no list of names')
+    if not isinstance(steps, list) or not all(map(is_step, steps)):
+        raise Refused(f'{path}: its steps of preparation are none that this program knows; take the one of its version')
+    missing = {*outputs} - {one.name for one in session.get_outputs()}
+    if missing == {'labels'}:
+        raise Refused(f'{path} was exported without --with-nms: its raw boxes are of no use here')
+    if missing or inputs != ['image']:
+        raise Refused(f'{path} has not the input and outputs of a {task}')
+    return session, task, classes, steps
+
+
+def is_step(step):
+    """Whether this is one step of preparation, with its values."""
+    if not isinstance(step, dict) or len(step) != 1:
+        return False
+    (kind, values), = step.items()
+    values = values if STEPS.get(kind) else [values]
+    return kind in STEPS and isinstance(values, list) and len(values) == max(1, STEPS[kind]) and all(
+        type(value) in (int, float) and value > 0 for value in values)
 
 
 def read(path):
@@ -25,6 +75,8 @@ def resize(image, height, width):
         low = place.astype(int)
         return low, np.minimum(low + 1, size - 1), place - low
 
+    if height * width > MOST_PIXELS:
+        raise ValueError(f'its preparation makes {width} x {height} pixels of it')
     top, bottom, down = corners(image.shape[0], height)
     left, right, across = corners(image.shape[1], width)
     image, across, down = image.astype(np.float32), across[:, None], down[:, None, None]
@@ -55,23 +107,71 @@ def prepare(image, steps):
     return image, used
 
 
-def result(outputs, meta, used, size, threshold):
-    """What was found, in pixels of the image of ``size`` (height, width)."""
-    classes = json.loads(meta['classes'])
-    if meta['task'] == 'classification':
+def result(outputs, task, classes, used, size, threshold):
+    """What was found, in pixels of the image of ``size`` (height, width); of a segmentor, with its mask."""
+    if any(values.dtype.kind == 'f' and np.isnan(values).any() for values in outputs.values()):
+        raise ValueError('the network gives NaN')
+    if task == 'classification':
         scores = outputs['scores'][0]
-        return dict(label=classes[scores.argmax()], score=float(scores.max()))
-    if meta['task'] == 'segmentation':
+        return dict(label=classes[scores.argmax()], score=float(scores.max())), None
+    if task == 'segmentation':
         mask = outputs['mask'][0, :used[0], :used[1]]
         mask = np.asarray(Image.fromarray(mask).resize(size[::-1], Image.NEAREST))
         return dict(pixels={classes[label]: int((mask == label).sum()) for label in np.unique(mask)}), mask
     boxes, scores = outputs['boxes'][0], outputs['scores'][0]
-    if 'labels' not in outputs:
-        raise SystemExit('this detector was exported without --with-nms: its raw boxes are of no use here')
     boxes = (boxes / [used[1], used[0], used[1], used[0]]).clip(0, 1) * [size[1], size[0], size[1], size[0]]
     found = zip(boxes, scores, outputs['labels'][0])
     return dict(boxes=[dict(label=classes[label], score=float(score), box=[round(float(side), 2) for side in box])
-                       for box, score, label in found if score >= threshold])
+                       for box, score, label in found if score >= threshold]), None
+
+
+def save_mask(folder, path, mask):
+    """Write a mask under the image's name, with a number where another image has that name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem, number = printable(Path(path).stem), 1
+    while True:
+        file = folder / (f'{stem}.png' if number == 1 else f'{stem}_{number}.png')
+        try:
+            with open(file, 'xb') as target:
+                Image.fromarray(mask).save(target, 'png')
+            return
+        except FileExistsError:
+            number += 1
+
+
+def printable(name):
+    """The name of a file, with an escape for each byte that is no UTF-8."""
+    return os.fsencode(name).decode('utf-8', 'backslashreplace')
+
+
+def first_line(error):
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def run(args):
+    if not 0 <= args.score_thr <= 1:
+        raise Refused(f'--score-thr {args.score_thr}: a number from 0 to 1 is wanted')
+    session, task, classes, steps = open_model(args.model, args.custom_ops)
+    if args.masks and task != 'segmentation':
+        raise Refused(f'--masks: {args.model} is of a {task}, which has none')
+    if args.masks and args.masks.exists() and (not args.masks.is_dir() or any(args.masks.iterdir())):
+        raise Refused(f'{args.masks} exists already and is not overwritten; remove it, or choose another for --masks')
+    names = [output.name for output in session.get_outputs()]
+    status = 0
+    for path in args.images:
+        try:
+            image = read(path)
+            prepared, used = prepare(image, steps)
+            outputs = dict(zip(names, session.run(None, {'image': prepared[None]})))
+            found, mask = result(outputs, task, classes, used, image.shape[:2], args.score_thr)
+        except Exception as error:  # Pillow and onnxruntime raise errors of every kind
+            print(f'skipped: {printable(path)}: {first_line(error)}', file=sys.stderr)
+            status = 1
+            continue
+        if args.masks:
+            save_mask(args.masks, path, mask)
+        print(json.dumps(dict(image=printable(path), **found)), flush=True)
+    return status
 
 
 def main():
@@ -79,28 +179,18 @@ def main():
     parser.add_argument('model')
     parser.add_argument('images', nargs='+', metavar='IMAGE')
     parser.add_argument('--score-thr', type=float, default=0.3, help='leave out boxes under this score (default: 0.3)')
-    parser.add_argument('--masks', type=Path, metavar='FOLDER', help='write the masks of a segmentor there, as PNG')
-    args = parser.parse_args()
-    session = onnxruntime.InferenceSession(args.model, providers=['CPUExecutionProvider'])
-    meta = session.get_modelmeta().custom_metadata_map
-    names = [output.name for output in session.get_outputs()]
-    status = 0
-    for path in args.images:
-        try:
-            image = read(path)
-        except OSError as error:
-            print(f'skipped: {path}: {error}', file=sys.stderr)
-            status = 1
-            continue
-        prepared, used = prepare(image, json.loads(meta['prepare']))
-        outputs = dict(zip(names, session.run(None, {'image': prepared[None]})))
-        found = result(outputs, meta, used, image.shape[:2], args.score_thr)
-        if isinstance(found, tuple):
-            found, mask = found
-            if args.masks:
-                args.masks.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(mask).save(args.masks / f'{Path(path).stem}.png')
-        print(json.dumps(dict(image=path, **found)))
+    parser.add_argument('--masks', type=Path, metavar='FOLDER',
+                        help='write the masks of a segmentor there, as PNG; a folder that holds anything is left alone')
+    parser.add_argument('--custom-ops', metavar='LIB', help='library of the operators of a .ops.onnx file (.ops.so)')
+    try:
+        return run(parser.parse_args())
+    except Refused as error:
+        message, status = f'error: {error}', 2
+    except OSError as error:  # a disk that is full, a folder that cannot be made
+        message, status = f'error: cannot write: {error}', 2
+    except KeyboardInterrupt:
+        message, status = 'stopped', 130
+    print(message, file=sys.stderr)
     return status
 
 

@@ -36,9 +36,9 @@ def verify_imagenet(root: str | os.PathLike, subset: bool = False, reading: Read
         listing = root / 'meta' / f'{split}.txt'
         remedy = f'unpack the archive of {split} again: {SOURCES["ImageNet"]}'
         if listing.exists():
-            found = _read_list(report, split, root / split, listing, subset)
+            found = read_list(report, split, root / split, listing, None if subset else CLASSES)
         elif (root / split).is_dir():
-            found = _read_folders(report, split, root / split, subset)
+            found = read_folders(report, split, root / split, None if subset else CLASSES)
             classes[split] = list(found)
         else:
             report.problem(f'there is no {root / split}', remedy)
@@ -60,15 +60,24 @@ def verify_imagenet(root: str | os.PathLike, subset: bool = False, reading: Read
     return report
 
 
-def _read_folders(report: Report, split: str, folder: Path, subset: bool) -> dict[str, list[str]]:
-    """Images by class folder, in the order of the labels."""
+def read_folders(report: Report, split: str, folder: Path, number: int | None,
+                 others: tuple[str, ...] = ()) -> dict[str, list[str]]:
+    """Images by class folder, in the order of the labels.
+
+    Args:
+        report: Takes what is wrong.
+        split: Its name.
+        folder: Holds a folder for each class.
+        number: Of classes, which are then ImageNet's; None where others are meant.
+        others: Suffixes of files that belong there beside the images.
+    """
     found, strange, loose = {}, [], []
     with os.scandir(folder) as entries:
         entries = sorted(entries, key=lambda entry: entry.name)
     for entry in entries:
         if entry.is_dir():  # a hidden one counts as well
-            found[entry.name], others = _images_below(entry.path)
-            strange += others
+            found[entry.name], more = _images_below(entry.path)
+            strange += [path for path in more if not path.endswith(others)]
         elif not entry.name.startswith('.'):
             loose.append(entry.path)
     if loose:
@@ -83,8 +92,8 @@ def _read_folders(report: Report, split: str, folder: Path, subset: bool) -> dic
                        'fill them, or remove them in all splits', [str(folder / name) for name in empty])
     if strange:
         report.note(f'{split}: {len(strange)} files have no suffix of an image and are passed over', strange)
-    if not subset:
-        report.compare(split, 'class folders', len(found), CLASSES)
+    if number is not None:
+        report.compare(split, 'class folders', len(found), number)
         foreign = [name for name in found if not re.fullmatch(r'n\d{8}', name)]
         if foreign:
             report.problem(f'{split}: {len(foreign)} folders have no name of an ImageNet class, as in n01440764',
@@ -103,8 +112,16 @@ def _images_below(folder: str) -> tuple[list[str], list[str]]:
     return images, others
 
 
-def _read_list(report: Report, split: str, folder: Path, listing: Path, subset: bool) -> dict[str, list[str]]:
-    """Images by label, as ``listing`` names them: on each line a path below ``folder`` and a label."""
+def read_list(report: Report, split: str, folder: Path, listing: Path, classes: int | None) -> dict[int, list[str]]:
+    """Images by label, as ``listing`` names them: on each line a path below ``folder`` and a label.
+
+    Args:
+        report: Takes what is wrong.
+        split: Its name.
+        folder: Of the images.
+        listing: The list.
+        classes: Number of labels; None where any number is meant.
+    """
     remedy = 'each line is a path below the folder of the split and a label from 0 on, with a space between'
     try:
         lines = listing.read_text(encoding='utf-8').splitlines()
@@ -124,9 +141,9 @@ def _read_list(report: Report, split: str, folder: Path, listing: Path, subset: 
     if twice:
         report.problem(f'{listing} names {len(twice)} images more than once', 'leave one line of each', twice)
     labels = max(found, default=-1) + 1
-    if not subset:
-        labels = CLASSES
-        report.compare(split, 'labels', len(found), CLASSES)
+    if classes is not None:
+        labels = classes
+        report.compare(split, 'labels', len(found), classes)
     absent = sorted(set(range(labels)) - found.keys())
     strange = sorted(found.keys() - set(range(labels)))
     if absent or strange:

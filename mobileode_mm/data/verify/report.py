@@ -9,14 +9,32 @@ class Finding:
     """One thing that is wrong or worth knowing.
 
     Attributes:
-        what: The sentence without its full stop.
-        remedy: What to do; empty for a note.
+        what: The sentence without its full stop; it names the file.
+        remedy: What to do; empty where there is nothing to do.
         names: Files or entries that it is about.
+        severity: ``'error'``: training would stop at it or learn wrongly. ``'warning'``: doubtful.
     """
 
     what: str
     remedy: str = ''
-    names: tuple = ()
+    names: tuple[str, ...] = ()
+    severity: str = 'error'
+
+    def text(self, label: str = '', most: int | None = 10, more: str = '') -> str:
+        """A sentence, a line for each of at most ``most`` names, and what to do.
+
+        Args:
+            label: Before the sentence.
+            most: Names that are listed; None for all.
+            more: What lists the others.
+        """
+        shown = self.names[:most]
+        text = f'{label}{self.what}'
+        if shown:
+            text += ':' + ''.join(f'\n    {name}' for name in shown)
+        if len(self.names) > len(shown):
+            text += f'\n    and {len(self.names) - len(shown)} more{more}'
+        return text + (f'\n  what to do: {self.remedy}' if self.remedy else '')
 
 
 @dataclass
@@ -36,10 +54,17 @@ class Report:
     notes: list[Finding] = field(default_factory=list)
 
     def problem(self, what: str, remedy: str, names: Iterable = ()) -> None:
-        self.problems.append(Finding(what, remedy, tuple(names)))
+        self.add(Finding(what, remedy, tuple(names)))
 
     def note(self, what: str, names: Iterable = ()) -> None:
-        self.notes.append(Finding(what, '', tuple(names)))
+        self.add(Finding(what, '', tuple(names), 'warning'))
+
+    def add(self, *findings: Finding) -> None:
+        """Take findings that are not there yet."""
+        for finding in findings:
+            kept = self.problems if finding.severity == 'error' else self.notes
+            if finding not in kept:
+                kept.append(finding)
 
     def compare(self, split: str, what: str, found: int, published: int | None) -> None:
         """A problem where a number is not the published one; None where none is."""
@@ -50,11 +75,21 @@ class Report:
     def text(self, most: int | None = 10) -> str:
         """Table, notes and problems; of each no more than ``most`` names, None for all."""
         parts = [self.title, *_table(self.rows)]
-        parts += [_sentence('note: ', note, most) for note in self.notes]
-        for number, problem in enumerate(self.problems, start=1):
-            parts.append(_sentence(f'problem {number}: ', problem, most))
+        more = ' (--all-names lists them)'
+        parts += [note.text('note: ', most, more) for note in self.notes]
+        parts += [problem.text(f'problem {number}: ', most, more) for number, problem in enumerate(self.problems, 1)]
         number = len(self.problems)
         parts.append('no problem found' if not number else f'{number} problem{"s" * (number > 1)}')
+        return '\n'.join(parts)
+
+    def refusal(self, most: int = 5) -> str:
+        """The problems for one message: what is wrong and what to do, of each and of their names ``most``."""
+        if len(self.problems) == 1:
+            return self.problems[0].text(most=most)
+        parts = [f'{len(self.problems)} problems in {self.title}']
+        parts += [problem.text(f'problem {number}: ', most) for number, problem in enumerate(self.problems[:most], 1)]
+        if len(self.problems) > most:
+            parts.append(f'and {len(self.problems) - most} more; `mobileode verify` lists all')
         return '\n'.join(parts)
 
 
@@ -67,13 +102,3 @@ def _table(rows: list[dict]) -> list[str]:
 
 def _cell(value) -> str:
     return f'{value:,}' if isinstance(value, int) else str(value)
-
-
-def _sentence(label: str, finding: Finding, most: int | None) -> str:
-    shown = finding.names[:most]
-    text = f'{label}{finding.what}'
-    if shown:
-        text += ':' + ''.join(f'\n    {name}' for name in shown)
-    if len(finding.names) > len(shown):
-        text += f'\n    and {len(finding.names) - len(shown)} more (--all-names lists them)'
-    return text + (f'\n  what to do: {finding.remedy}' if finding.remedy else '')

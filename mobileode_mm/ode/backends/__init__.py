@@ -13,11 +13,13 @@ from types import ModuleType
 from torch import Tensor, nn
 
 from ..tracing import assume_constant_result
+from . import gpus
 
 VARIABLE = 'MOBILEODE_BACKEND'
 #: Every backend: its module here.
 NAMES = ('cpu', 'triton', 'operators', 'reference')
-#: By a layer's argument ``backend``: who is asked, one after the other. The last ones serve everything.
+#: By a layer's argument ``backend``: who is asked, one after the other. The last ones serve everything. Of tensors on a
+#: GPU ``'auto'`` is ``'triton'`` where the table of measured GPUs (:mod:`.gpus`) says so, else ``'operators'``.
 ORDERS = {
     'auto': ('cpu', 'operators'),
     'reference': ('reference', ),
@@ -36,10 +38,13 @@ class Dispatched(nn.Module):
     Attributes:
         candidates: Names of the backends that may serve this layer, in the order in which they are asked.
         never: Why others of its order never do.
+        candidates_on_gpu, never_on_gpu: The same where x is on a GPU.
     """
 
     candidates: tuple[str, ...]
     never: str
+    candidates_on_gpu: tuple[str, ...]
+    never_on_gpu: str
 
     @property
     def backend(self) -> str:
@@ -50,9 +55,19 @@ class Dispatched(nn.Module):
     def backend(self, backend: str) -> None:
         self._backend = backend
         # Asked once: torch.compile looks in every call whether what it asked is still so.
-        reasons = {name: load(name).never_serves(self) for name in ORDERS[backend]}
-        self.candidates = tuple(name for name, reason in reasons.items() if reason is None)
-        self.never = '; '.join(f'{name}: {reason}' for name, reason in reasons.items() if reason is not None)
+        self.candidates, self.never = self._asked(ORDERS[backend])
+        self.candidates_on_gpu, self.never_on_gpu = self.candidates, self.never
+        if backend == 'auto':
+            against = gpus.against_all()
+            self.candidates_on_gpu, self.never_on_gpu = self._asked(ORDERS['operators' if against else 'triton'])
+            if against:
+                self.never_on_gpu = f'triton: {against}'
+
+    def _asked(self, order: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+        """Which backends may serve this layer, and why the others never do."""
+        reasons = {name: load(name).never_serves(self) for name in order}
+        return (tuple(name for name, reason in reasons.items() if reason is None),
+                '; '.join(f'{name}: {reason}' for name, reason in reasons.items() if reason is not None))
 
     def backend_for(self, x: Tensor) -> tuple[str, str]:
         """The name of the backend that ``layer(x)`` takes now, and why: the others' reasons, or '' for the first."""
@@ -83,8 +98,10 @@ def select(layer: Dispatched, x: Tensor) -> tuple[ModuleType, str]:
     name = forced_backend()
     if name:
         return _forced(name, layer, x)
-    reason = layer.never
-    for name in layer.candidates:
+    candidates, reason = layer.candidates, layer.never
+    if x.is_cuda:
+        candidates, reason = layer.candidates_on_gpu, layer.never_on_gpu
+    for name in candidates:
         backend = _loaded[name]
         declined = backend.declines(layer, x)
         if declined is None:
@@ -92,7 +109,7 @@ def select(layer: Dispatched, x: Tensor) -> tuple[ModuleType, str]:
                 log_once(f'{type(layer).__name__} runs by {name}: {reason}')
             return backend, reason
         reason = f'{reason}; {name}: {declined}' if reason else f'{name}: {declined}'
-    raise AssertionError(f'no backend takes what {layer.candidates[-1]} has to take')
+    raise AssertionError(f'no backend takes what {candidates[-1]} has to take')
 
 
 @assume_constant_result

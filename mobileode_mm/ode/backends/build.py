@@ -40,6 +40,19 @@ def cache_folder() -> Path:
     return Path(root) / 'mobileode_mm'
 
 
+def find_compiler() -> str:
+    """Path of the C++ compiler: ``CXX``, or the first that is installed.
+
+    Raises:
+        NativeUnavailable: There is none.
+    """
+    names = [os.environ['CXX']] if os.environ.get('CXX') else ['c++', 'g++', 'clang++']
+    compiler = next(filter(None, map(shutil.which, names)), None)
+    if compiler is None:
+        raise NativeUnavailable(f'no C++ compiler ({", ".join(names)}) is installed; install one, such as g++')
+    return compiler
+
+
 @functools.cache
 def load_library() -> Path:
     """Give torch the operators, compiled if this machine does not have them yet (half a minute, once).
@@ -50,10 +63,7 @@ def load_library() -> Path:
     Raises:
         NativeUnavailable: No C++ compiler, or it fails.
     """
-    names = [os.environ['CXX']] if os.environ.get('CXX') else ['c++', 'g++', 'clang++']
-    compiler = next(filter(None, map(shutil.which, names)), None)
-    if compiler is None:
-        raise NativeUnavailable(f'no C++ compiler ({", ".join(names)}) is installed; install one, such as g++')
+    compiler = find_compiler()
     version = subprocess.run([compiler, '--version'], capture_output=True, check=False).stdout
     # -march=native: a home folder may be shared by machines of different processors.
     parts = [*(source.name.encode() + source.read_bytes() for source in sorted(SOURCES.iterdir())), version,

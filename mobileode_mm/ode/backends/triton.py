@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..solver_norm import values_per_statistic
 from ..tracing import is_exporting
-from . import conditions, triton_operators
+from . import conditions, forced_backend, gpus, triton_operators
 
 
 def never_serves(layer: nn.Module) -> str | None:
@@ -35,6 +35,10 @@ def declines(layer: nn.Module, x: Tensor) -> str | None:
         return 'x is empty'
     if _stored(x) not in triton_operators.DTYPES:
         return f'x is {_stored(x)}'
+    if x.is_cuda and layer.backend == 'auto' and not forced_backend():
+        reason = gpus.against(x.device.index, layer.norm.training, _stored(x))
+        if reason is not None:
+            return reason
     if layer.norm.training:
         return conditions.against_batch_statistics(layer, x)
     return 'a norm in eval mode is not differentiated by the kernels' if _needs_gradients(layer, x) else None

@@ -1,7 +1,7 @@
 """Triton kernels of the Channelwise ODE Solver, Euler steps only. No GPU has run them yet.
 
-They are run in Triton's interpreter against the plain reference, and they compile for NVIDIA's sm_80 and sm_90. Their
-entry is :mod:`.triton_operators`; importing this module imports Triton.
+They are run in Triton's interpreter against the plain reference, and they compile for the architectures of docs/gpu.md.
+Their entry is :mod:`.triton_operators`; importing this module imports Triton.
 
 Memory. A feature map is (B, H, W, q²), dense: what a (B, q², H, W) tensor in channels_last is. K mixes the columns of
 a position's q×q matrix, so that the whole map is one tall matrix of B·H·W·q rows and q columns for it, and a tile is
@@ -19,6 +19,11 @@ and a load, and between a load and a store of the same address, stands a ``tl.de
 
 import triton
 import triton.language as tl
+
+# Of these numbers the compiler is told nothing: else it compiled anew for step 0, step 1 and the others, for a batch of
+# one and for batches that 16 divides, and what is compiled ahead of time would be none of these.
+_launched = triton.jit(do_not_specialize=('batch', 'area', 'total_rows', 'num_steps', 'spacing', 'slots', 'total',
+                                          'step'))
 
 
 @triton.jit
@@ -77,7 +82,7 @@ def _euler(state, matrix, mean, rstd, weight, bias, step_length, ROUND: tl.const
     return state + step_length * (target - state)
 
 
-@triton.jit
+@_launched
 def infer(x, y, matrices, step_lengths, scale, shift, area, total_rows, num_steps,
           P: tl.constexpr, Q: tl.constexpr, QB: tl.constexpr, BY_POSITION: tl.constexpr, BLOCK: tl.constexpr,
           ROUND: tl.constexpr, DOT: tl.constexpr):
@@ -113,7 +118,7 @@ def _batch_rows(first, position, batch, area, Q: tl.constexpr, QB: tl.constexpr,
     return rows, image, rows % Q, j, (rows < batch * Q)[:, None] & (j < Q)[None, :]
 
 
-@triton.jit
+@_launched
 def position_forward_resident(x, y, matrices, step_lengths, weight, bias, means, variances,
                               batch, area, num_steps, count, eps,
                               P: tl.constexpr, Q: tl.constexpr, QB: tl.constexpr, BLOCK: tl.constexpr,
@@ -137,7 +142,7 @@ def position_forward_resident(x, y, matrices, step_lengths, weight, bias, means,
     tl.store(y + place, (state + start).to(y.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@_launched
 def position_forward_streamed(x, y, matrices, step_lengths, weight, bias, means, variances, states,
                               batch, area, num_steps, count, eps,
                               P: tl.constexpr, Q: tl.constexpr, QB: tl.constexpr, BLOCK: tl.constexpr,
@@ -245,7 +250,7 @@ def _resize_backward(grad, P: tl.constexpr, PB: tl.constexpr, Q: tl.constexpr, Q
     return tl.dot(tl.trans(resize), tl.dot(grad, resize, input_precision='ieee'), input_precision='ieee')
 
 
-@triton.jit
+@_launched
 def position_backward(x, y_grad, x_grad, matrices, step_lengths, weight, bias, means, variances, weight_grad, bias_grad,
                       matrix_parts, step_length_parts, states, state_grads,
                       batch, area, num_steps, spacing, slots, count, eps,
@@ -368,7 +373,7 @@ def _load_position(pointer, image, P: tl.constexpr, Q: tl.constexpr, QB: tl.cons
     return _load_start(pointer, image + tl.zeros((QB,), tl.int64), i, j, mask, P, Q)
 
 
-@triton.jit
+@_launched
 def channel_forward(x, y, matrices, step_lengths, weight, bias, means, variances, states, mean_parts, square_parts,
                     total, step, eps, P: tl.constexpr, Q: tl.constexpr, QB: tl.constexpr, FIRST: tl.constexpr,
                     FROM_X: tl.constexpr, LAST: tl.constexpr, ROUND: tl.constexpr, DOT: tl.constexpr):
@@ -405,7 +410,7 @@ def channel_forward(x, y, matrices, step_lengths, weight, bias, means, variances
         _store_matrix(square_parts + program * (Q * Q), squares, False, Q, QB)
 
 
-@triton.jit
+@_launched
 def channel_states(x, matrices, step_lengths, weight, bias, means, variances, states, total, num_steps, spacing, eps,
                    P: tl.constexpr, Q: tl.constexpr, QB: tl.constexpr, ROUND: tl.constexpr, DOT: tl.constexpr):
     """The states before steps ``spacing``, 2·``spacing``, ...: one slot of ``states`` each."""
@@ -419,7 +424,7 @@ def channel_states(x, matrices, step_lengths, weight, bias, means, variances, st
                 _store_matrix(states + ((step // spacing - 1) * total + image) * (Q * Q), state, False, Q, QB)
 
 
-@triton.jit
+@_launched
 def channel_backward(x, y_grad, x_grad, matrices, step_lengths, weight, bias, means, variances, states, state_grads,
                      sums, first_parts, second_parts, step_length_parts, total, step, spacing, num_steps, count, eps,
                      P: tl.constexpr, PB: tl.constexpr, Q: tl.constexpr, QB: tl.constexpr, APPLY: tl.constexpr,

@@ -27,7 +27,9 @@ except ImportError as error:
                       "or use the backend 'reference'") from error
 
 from ..flops import teach_flop_counter
+from . import gpus, triton_blocks
 from . import triton_kernels as kernels
+from .triton_blocks import padded
 
 KINDS = ('position', 'channel')
 DTYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
@@ -35,14 +37,6 @@ MAX_SIDE = 64
 # Whether the kernels of this process are interpreted: Triton decides when it decorates them.
 INTERPRETED = not isinstance(kernels.infer, triton.JITFunction)
 
-# Block sizes: registers decide. A kernel of one pass holds up to four tiles at once (state, start, product, target): 32
-# numbers of each in a thread are half of its 255 registers. TILE is that for 4 warps, RESIDENT_TILE for 8, where the
-# position's batch lives in registers. The streamed kernels and the backward hold more, and a product in float32 runs on
-# the FMA units with rows of both operands in registers: 8 numbers a thread there, 16 where the products are half
-# precision. Compiled for sm_90 at sides from 12 to 64, the position kernels then spill under 100 bytes a thread and
-# take 48 KiB of shared memory or less. The channel kernels, a whole position to a tile, spill more at sides over 32.
-TILE = 4096
-RESIDENT_TILE = 8192
 # Programs for each multiprocessor of the kernels that walk over positions: enough to hide the latency of loads, few
 # enough that what each keeps in global memory stays small.
 STREAMED_PROGRAMS, CHANNEL_PROGRAMS = 2, 8
@@ -119,10 +113,6 @@ def _check(x: Tensor, matrices: Tensor, step_lengths: Tensor, weight: Tensor, bi
             raise ValueError(f'{name} is {tuple(tensor.shape)}, must be {tuple(shape)}')
 
 
-def _padded(side: int) -> int:
-    return max(16, triton.next_power_of_2(side))
-
-
 def _programs(x: Tensor, for_each: int) -> int:
     # Few in the interpreter, so that a program has several positions to walk over.
     return for_each * torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 3
@@ -144,14 +134,8 @@ def _types(x: Tensor) -> dict:
     return {'ROUND': storage, 'DOT': tl.float32 if INTERPRETED and storage is tl.bfloat16 else storage}
 
 
-def streamed_block(x: Tensor, side_in: int, side: int) -> dict:
-    """Rows of a tile and its warps, for kernels that hold many tiles at once."""
-    warps = 4 if max(side_in, side) <= 16 else 8
-    return {'BLOCK': warps * 32 * (8 if x.dtype == torch.float32 else 16) // _padded(side), 'num_warps': warps}
-
-
-def _channel_warps(side_in: int, side: int) -> int:
-    return {16: 1, 32: 4, 64: 8}[max(_padded(side_in), _padded(side))]
+def _blocks(kernel: str, x: Tensor, side_in: int, side: int, rows: int = 0) -> dict:
+    return triton_blocks.chosen(kernel, x.dtype, side_in, side, rows, gpus.architecture(x.device.index))
 
 
 @torch.library.custom_op('mobileode::triton_cos_infer', mutates_args=(),
@@ -160,15 +144,14 @@ def _channel_warps(side_in: int, side: int) -> int:
 def _infer(x, matrices, step_lengths, scale, shift, kind):
     dense = _channels_last(x)
     batch, height, width, channels = dense.shape
-    side = matrices.shape[-1]
+    side_in, side = isqrt(channels), matrices.shape[-1]
     y = dense.new_empty(batch, height, width, side ** 2)
-    block = TILE // _padded(side)
+    blocks = _blocks('infer', x, side_in, side)
     rows = batch * height * width * side
     with torch.cuda.device_of(x):
-        kernels.infer[(triton.cdiv(rows, block),)](
+        kernels.infer[(triton.cdiv(rows, blocks['BLOCK']),)](
             dense, y, *_floats(matrices, step_lengths, scale, shift), height * width, rows, len(step_lengths),
-            P=isqrt(channels), Q=side, QB=_padded(side), BY_POSITION=kind == 'position', BLOCK=block, **_types(x),
-            num_warps=4)
+            P=side_in, Q=side, QB=padded(side), BY_POSITION=kind == 'position', **_types(x), **blocks)
     return y.permute(0, 3, 1, 2)
 
 
@@ -241,20 +224,19 @@ teach_flop_counter([torch.ops.mobileode.triton_cos_infer, torch.ops.mobileode.tr
 def _forward_position(x, y, matrices, step_lengths, weight, bias, means, variances, eps):
     batch, height, width, channels = x.shape
     num_steps, side, _ = matrices.shape
-    area, padded = height * width, _padded(side)
-    shapes = dict(P=isqrt(channels), Q=side, QB=padded, **_types(x))
+    side_in, area = isqrt(channels), height * width
+    shapes = dict(P=side_in, Q=side, QB=padded(side), **_types(x))
     tensors = x, y, matrices, step_lengths, weight, bias, means, variances
     numbers = batch, area, num_steps, float(batch * side ** 2), eps
-    rows = max(16, triton.next_power_of_2(batch * side))
-    if rows * padded <= RESIDENT_TILE:
-        kernels.position_forward_resident[(area,)](*tensors, *numbers, **shapes, BLOCK=rows,
-                                                   num_warps=8 if rows * padded > TILE else 4)
+    rows = triton_blocks.resident_rows(batch, side)
+    if rows:
+        kernels.position_forward_resident[(area,)](*tensors, *numbers, **shapes, **_blocks(
+            'position_forward_resident', x, side_in, side, rows))
         return
     programs = min(area, _programs(x, STREAMED_PROGRAMS))
     states = x.new_empty((programs, batch * side ** 2), dtype=torch.float32)
-    # One stage: loads must not be moved ahead of the stores of the pass before.
-    kernels.position_forward_streamed[(programs,)](*tensors, states, *numbers, **shapes, num_stages=1,
-                                                   **streamed_block(x, shapes['P'], side))
+    kernels.position_forward_streamed[(programs,)](*tensors, states, *numbers, **shapes, **_blocks(
+        'position_forward_streamed', x, side_in, side))
 
 
 def _backward_position(x, y_grad, x_grad, matrices, step_lengths, weight, bias, means, variances, eps):
@@ -272,8 +254,8 @@ def _backward_position(x, y_grad, x_grad, matrices, step_lengths, weight, bias, 
     kernels.position_backward[(programs,)](
         x, y_grad, x_grad, matrices, step_lengths, weight, bias, means, variances, weight_grad, bias_grad, matrix_parts,
         step_length_parts, states, state_grads, batch, area, num_steps, spacing, slots, float(batch * side ** 2), eps,
-        P=side_in, PB=_padded(side_in), Q=side, QB=_padded(side), **_types(x), **streamed_block(x, side_in, side),
-        num_stages=1)
+        P=side_in, PB=padded(side_in), Q=side, QB=padded(side), **_types(x),
+        **_blocks('position_backward', x, side_in, side))
     return matrix_parts.sum(0), step_length_parts.sum(0), weight_grad, bias_grad
 
 
@@ -288,8 +270,8 @@ def _forward_channel(x, y, matrices, step_lengths, weight, bias, means, variance
     for step in range(num_steps + 1):
         kernels.channel_forward[(programs,)](
             x, y, matrices, step_lengths, weight, bias, means, variances, states, mean_parts, square_parts, total, step,
-            eps, P=side_in, Q=side, QB=_padded(side), FIRST=step == 0, FROM_X=step <= 1, LAST=step == num_steps,
-            num_warps=_channel_warps(side_in, side), num_stages=1, **_types(x))
+            eps, P=side_in, Q=side, QB=padded(side), FIRST=step == 0, FROM_X=step <= 1, LAST=step == num_steps,
+            **_types(x), **_blocks('channel_forward', x, side_in, side))
         if step < num_steps:
             means[step] = (mean_parts * counts).sum(0) / total
             variances[step] = (square_parts + (mean_parts - means[step]).square() * counts).sum(0) / total
@@ -308,16 +290,17 @@ def _backward_channel(x, y_grad, x_grad, matrices, step_lengths, weight, bias, m
     sums = x.new_empty((2, side ** 2), dtype=torch.float32)
     matrix_grads, step_length_grads = torch.empty_like(matrices), torch.empty_like(step_lengths)
     weight_grad, bias_grad = torch.zeros_like(weight), torch.zeros_like(bias)
-    constants = dict(P=side_in, Q=side, QB=_padded(side), **_types(x),
-                     num_warps=_channel_warps(side_in, side), num_stages=1)
+    constants = dict(P=side_in, Q=side, QB=padded(side), **_types(x))
     parameters = matrices, step_lengths, weight, bias, means, variances
     if slots:
-        kernels.channel_states[(programs,)](x, *parameters, states, total, num_steps, spacing, eps, **constants)
+        kernels.channel_states[(programs,)](x, *parameters, states, total, num_steps, spacing, eps, **constants,
+                                           **_blocks('channel_states', x, side_in, side))
     for step in reversed(range(num_steps)):
         for apply in (False, True):
             kernels.channel_backward[(programs,)](
                 x, y_grad, x_grad, *parameters, states, state_grads, sums, first_parts, second_parts, step_length_parts,
-                total, step, spacing, num_steps, float(total), eps, PB=_padded(side_in), APPLY=apply, **constants)
+                total, step, spacing, num_steps, float(total), eps, PB=padded(side_in), APPLY=apply, **constants,
+                **_blocks('channel_backward', x, side_in, side))
             if not apply:
                 sums[0], sums[1] = first_parts.sum(0), second_parts.sum(0)
                 step_length_grads[step] = step_length_parts.sum()

@@ -11,8 +11,9 @@ from mobileode_mm.runs.checks import build_model, config_scope
 ROOT = Path(__file__).parents[3]
 PATHS = {path.stem: str(path.relative_to(ROOT)) for path in (ROOT / 'configs').rglob('*.py')}
 FULL = sorted(name for name in PATHS if not name.endswith('_mini'))
-DATASETS = {'CocoDataset': 'COCO 2017', 'PascalVOCDataset': 'Pascal VOC 2012', 'ConcatDataset': 'Pascal VOC 2012 + SBD',
-            'ImageNet': 'ImageNet-1k', 'CIFAR10': 'CIFAR-10'}
+DATASETS = {'data/coco/': 'COCO 2017', 'data/VOCdevkit/VOC2012/': 'Pascal VOC 2012', 'data/imagenet/': 'ImageNet-1k',
+            'data/cifar10/': 'CIFAR-10', 'data/imagenet-r/': 'ImageNet-R', 'data/tiny-imagenet-200/': 'Tiny-ImageNet',
+            'data/ade/ADEChallengeData2016/': 'ADE20K', 'data/busi/': 'BUSI', 'data/faces/': 'Faces'}
 
 
 @pytest.fixture(scope='module')
@@ -38,7 +39,9 @@ def test_metadata(name, index):
     model = next(model for model in index['Models'] if model['Name'] == name)
     metadata, cfg = model['Metadata'], Config.fromfile(ROOT / model['Config'])
     assert metadata['Epochs'] == cfg.train_cfg.max_epochs
-    assert metadata['Training Data'] == DATASETS[cfg.train_dataloader.dataset.type]
+    dataset = cfg.train_dataloader.dataset
+    roots = [part.data_root for part in dataset.get('datasets', [dataset])]
+    assert metadata['Training Data'] == DATASETS[roots[0]] + (' + SBD' if len(roots) > 1 else '')
     assert cfg.model.backbone.type.rpartition('.')[2].startswith(model['In Collection'])
     with config_scope(cfg), torch.device('meta'):
         network = build_model(cfg)

@@ -9,7 +9,7 @@ from mmengine.model import revert_sync_batchnorm
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
 pytest.importorskip('onnxscript', reason='the extra "deploy" is not installed')
 
-from benchmarks.speed.files import KINDS  # noqa: E402
+from benchmarks.speed.files import KINDS, MARKS  # noqa: E402
 from benchmarks.speed.workloads import calibrate_norms  # noqa: E402
 from mobileode_mm import cli  # noqa: E402
 from mobileode_mm.deploy import export  # noqa: E402
@@ -62,16 +62,44 @@ def test_times_both_in_one_run(place, tmp_path, capsys):
     printed = capsys.readouterr().out
     result = json.loads((out / 'speed.json').read_text())
     variants = {variant['label']: variant for variant in result['variants']}
-    assert list(variants) == [f'ours/{kind}' for kind in KINDS] + [f'twin/{kind}' for kind in KINDS[:-1]]
+    kinds = [kind for kind in KINDS if kind != 'onnx with kernel']
+    assert list(variants) == [f'ours/{kind}' for kind in kinds] + [f'twin/{kind}' for kind in kinds[:-1]]
     for label, variant in variants.items():
         assert variant['median_ms'] > 0 and len(variant['samples_ms']) == 2
         assert (variant['bytes'] is not None) == ('onnx' in label)
-        assert set(variant['ratios']) == {f'twin/{kind}' for kind in KINDS[:-1]}
+        assert set(variant['ratios']) == {f'twin/{kind}' for kind in kinds[:-1]}
     assert variants['twin/eager']['ratios']['twin/eager']['median'] == 1
     assert variants['ours/onnx']['bytes'] == (place / 'ours.onnx').stat().st_size
     assert (out / 'speed.md').read_text() in printed and '1 threads' in printed
     assert main([*arguments(place, 'ours'), '--out', str(out)]) == 2
     assert 'would be written over' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_untrained_networks_are_exported_and_written_into_a_page(place, tmp_path, capsys):
+    page = tmp_path / 'page.md'
+    page.write_text('\n'.join(['above', MARKS[0], 'an old table', MARKS[1], 'below']))
+    options = ['--kinds', 'onnx', 'onnx with kernel', '--threads', '1', '2', '--rounds', '2', '--page', str(page)]
+    assert main(['--untrained', str(place / 'ours.py'), str(place / 'twin.py'), *options]) == 0
+    text = page.read_text()
+    assert text.startswith(f'above\n{MARKS[0]}\n- ') and text.endswith(f'|\n{MARKS[1]}\nbelow')
+    assert 'an old table' not in text and text.count('| ours | onnx |') == 2
+    assert text.count('| ours | onnx with kernel |') == 2
+    assert 'eager' not in text and text.split(MARKS[0])[1].split(MARKS[1])[0].strip() in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('content', [None, 'no marks'])
+def test_refuses_a_page_without_a_place_for_the_table(place, tmp_path, capsys, content):
+    page = tmp_path / 'page.md'
+    if content:
+        page.write_text(content)
+    assert main([*arguments(place, 'ours'), '--page', str(page)]) == 2
+    assert str(page) in capsys.readouterr().err
+
+
+def test_refuses_to_time_nothing(capsys):
+    assert main(['--kinds', 'onnx']) == 2
+    assert '--model or --untrained' in capsys.readouterr().err
 
 
 def test_refuses_the_file_of_other_weights(place, tmp_path, capsys):

@@ -4,7 +4,7 @@ import json
 import pytest
 from mmdet.datasets import CocoDataset
 
-from mobileode_mm.runs.dataset_checks import coco_data_list
+from mobileode_mm.runs.consistency.sources import coco_data_list
 
 
 @pytest.fixture

@@ -1,0 +1,3 @@
+# The mini twin of classify_mobileode_edge_cifar10.py.
+_base_ = './classify_mobileode_cifar10_mini.py'
+model = dict(backbone=dict(sides=(8, 8, 16, 24, 24), num_steps=1, solver_norm='channel'))

@@ -1,0 +1,4 @@
+# The mini twin of deeplabv3_mobileode_edge.py.
+_base_ = './deeplabv3_mobileode_mini.py'
+model = dict(
+    backbone=dict(sides=(8, 8, 16, 24, 24), num_steps=1, solver_norm='channel', act_cfg=dict(type='ReLU')))

@@ -1,0 +1,33 @@
+"""Our kernel as a library of onnxruntime: ``SessionOptions.register_custom_ops_library`` takes it."""
+
+import subprocess
+from pathlib import Path
+
+from ..errors import InputError
+from ..ode.backends.build import FLAGS, SOURCES, NativeUnavailable, find_compiler, load_library
+
+_OPERATOR = Path(__file__).with_name('ort') / 'operator.cpp'
+
+
+def require_compiler() -> None:
+    """InputError where neither PyTorch's kernels nor the library can be compiled."""
+    try:
+        load_library()
+    except NativeUnavailable as error:
+        raise InputError(f'--custom-ops compiles the kernels: {error}') from error
+
+
+def build_library(out: Path) -> None:
+    """Compile the library for this machine's processor, in some seconds.
+
+    Args:
+        out: The file to write.
+
+    Raises:
+        InputError: The compiler fails.
+    """
+    command = [find_compiler(), *FLAGS, f'-I{SOURCES}', '-shared', str(_OPERATOR), str(SOURCES / 'inference.cpp'), '-o',
+               str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InputError(f'{out.name} cannot be compiled: {done.stderr.strip()[:500]}')

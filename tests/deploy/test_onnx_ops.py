@@ -1,0 +1,97 @@
+"""Our kernel as an operator of onnxruntime: the file that has it, and the library that brings it."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.model import revert_sync_batchnorm
+from PIL import Image
+
+pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
+pytest.importorskip('onnxscript', reason='the extra "deploy" is not installed')
+import onnx  # noqa: E402
+import onnxruntime  # noqa: E402
+
+from benchmarks.speed.workloads import calibrate_norms  # noqa: E402
+from mobileode_mm.deploy import export  # noqa: E402
+from mobileode_mm.errors import InputError  # noqa: E402
+from mobileode_mm.ode.backends.build import is_available  # noqa: E402
+from mobileode_mm.runs.checks import build_model, config_scope  # noqa: E402
+from mobileode_mm.runs.config import load_config  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / 'configs/classify_mobileode_v2_mini.py'
+OPTIONS = {'model.backbone.widen_factor': 0.25, 'model.backbone.num_steps': (1, 2, 1, 1)}
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not is_available(), reason='no C++ compiler is installed')]
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    """A narrow V2, whose solvers resize and do not, for any batch; no data."""
+    folder = tmp_path_factory.mktemp('ops')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('MOBILEODE_DATA', str(folder / 'nothing'))
+        cfg = load_config(CONFIG, OPTIONS)
+        with config_scope(cfg):
+            torch.manual_seed(0)
+            model = revert_sync_batchnorm(build_model(cfg))
+        calibrate_norms(model, lambda: model(torch.randn(4, 3, 64, 64), mode='tensor'))
+        torch.save(dict(state_dict=model.state_dict()), folder / 'v2.pth')
+        exported = export(CONFIG, folder / 'v2.pth', folder / 'v2.onnx', dynamic='batch', cfg_options=OPTIONS,
+                          custom_ops=True)
+    assert any('v2.ops.onnx' in line for line in exported.lines)
+    return folder
+
+
+def test_each_solver_is_one_node_with_what_follows_it(made):
+    graph = onnx.load(made / 'v2.ops.onnx').graph
+    ours = [node for node in graph.node if node.domain == 'mobileode']
+    assert len(ours) == 16 and {node.op_type for node in ours} == {'ChannelwiseODESolver'}
+    # The second of each block has the sum.
+    assert [len([name for name in node.input if name]) for node in ours] == [7, 8] * 8
+    assert not {'Clip', 'MatMul', 'BatchNormalization'} & {node.op_type for node in graph.node}
+
+
+def test_the_stand_alone_program_runs_it_with_the_library_alone(made):
+    image = made / 'image.png'
+    Image.effect_noise((80, 70), 60).convert('RGB').save(image)
+
+    def run(name, *arguments):
+        return subprocess.run([sys.executable, str(ROOT / 'tools/deployment/run_onnx.py'), str(made / name), str(image),
+                               *arguments], capture_output=True, text=True)
+
+    stock, ours = run('v2.onnx'), run('v2.ops.onnx', '--custom-ops', str(made / 'v2.ops.so'))
+    expected, found = json.loads(stock.stdout), json.loads(ours.stdout)
+    assert found['label'] == expected['label'] and found['score'] == pytest.approx(expected['score'], abs=1e-5)
+    refused = run('v2.ops.onnx')
+    assert refused.returncode and 'ChannelwiseODESolver' in refused.stderr
+
+
+def test_the_operator_refuses_shapes_that_do_not_fit(made):
+    from onnx import TensorProto, helper
+    shapes = dict(x=[1, 5, 6, 16], transitions=[2, 4, 4], step_lengths=['L'], scale=['h', 'w'], shift=['h', 'w'])
+    node = helper.make_node('ChannelwiseODESolver', [*shapes], ['y'], domain='mobileode')
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    graph = helper.make_graph([node], 'one', values, [helper.make_tensor_value_info('y', TensorProto.FLOAT, None)])
+    model = helper.make_model(graph, ir_version=9, opset_imports=[
+        helper.make_opsetid('', 18), helper.make_opsetid('mobileode', 1)])
+    options = onnxruntime.SessionOptions()
+    options.register_custom_ops_library(str(made / 'v2.ops.so'))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=['CPUExecutionProvider'])
+
+    def call(steps, height):
+        sizes = dict(x=(1, 5, 6, 16), transitions=(2, 4, 4), step_lengths=(steps, ), scale=(height, 6),
+                     shift=(height, 6))
+        return session.run(None, {name: torch.rand(size).numpy() for name, size in sizes.items()})
+
+    assert call(2, 5)[0].shape == (1, 5, 6, 16)
+    for arguments, name in (((3, 5), 'step_lengths'), ((2, 4), 'scale')):
+        with pytest.raises(Exception, match=f'mobileode::ChannelwiseODESolver: {name} must be'):
+            call(*arguments)
+
+
+def test_other_formats_have_no_such_operator(tmp_path):
+    with pytest.raises(InputError, match='--custom-ops is for --format onnx'):
+        export(CONFIG, tmp_path / 'none.pth', tmp_path / 'v2.pt', 'torchscript', custom_ops=True)

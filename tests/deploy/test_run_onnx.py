@@ -1,0 +1,128 @@
+"""The program for devices keeps the promises of ``infer``: named, skipped or refused, and nothing written over."""
+import json
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+onnx = pytest.importorskip('onnx', reason='the extra "deploy" is not installed')
+pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
+
+PROGRAM = Path(__file__).parents[2] / 'tools/deployment/run_onnx.py'
+CLASSES = ['red', 'green', 'blue']
+META = dict(task='classification', classes=json.dumps(CLASSES), prepare='[{"resize": [8, 8]}]')
+SEGMENTS = dict(META, task='segmentation', prepare='[]')
+
+
+def write_model(path, meta, output='scores', divide=False):
+    """A classifier by the mean of each channel, or a segmentor by the red one; ``divide`` has it give NaN."""
+    nodes = [onnx.helper.make_node('Cast', ['image'], ['x'], to=onnx.TensorProto.FLOAT)]
+    shape = ['batch', 3]
+    if output == 'mask':
+        nodes = [onnx.helper.make_node('Split', ['image'], ['r', 'g', 'b'], axis=3, num_outputs=3),
+                 onnx.helper.make_node('Constant', [], ['axis'], value_ints=[3]),
+                 onnx.helper.make_node('Squeeze', ['r', 'axis'], ['q']),
+                 onnx.helper.make_node('Constant', [], ['hundred'], value=onnx.numpy_helper.from_array(np.uint8(100))),
+                 onnx.helper.make_node('Div', ['q', 'hundred'], ['mask'])]
+        shape, kind = ['batch', 'height', 'width'], onnx.TensorProto.UINT8
+    else:
+        nodes += [onnx.helper.make_node('Constant', [], ['axes'], value_ints=[1, 2]),
+                  onnx.helper.make_node('ReduceMean', ['x', 'axes'], ['y'], keepdims=0),
+                  onnx.helper.make_node('Sub', ['y', 'y'], ['z']),
+                  onnx.helper.make_node('Div', ['z', 'z'], [output]) if divide
+                  else onnx.helper.make_node('Softmax', ['y'], [output])]
+        kind = onnx.TensorProto.FLOAT
+    images = onnx.helper.make_tensor_value_info('image', onnx.TensorProto.UINT8, ['batch', 'height', 'width', 3])
+    graph = onnx.helper.make_graph(nodes, 'g', [images], [onnx.helper.make_tensor_value_info(output, kind, shape)])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', 18)], ir_version=9)
+    onnx.helper.set_model_props(model, meta)
+    onnx.save(model, path)
+
+
+def run(*arguments, status=0):
+    done = subprocess.run([sys.executable, PROGRAM, *arguments], capture_output=True)
+    reported = done.stderr.decode(errors='replace')
+    assert done.returncode == status and 'Traceback' not in reported, reported
+    return [json.loads(line) for line in done.stdout.splitlines()], reported
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_model('a.onnx', META)
+    write_model('s.onnx', SEGMENTS, 'mask')
+    for name, colour in (('red.png', (250, 10, 10)), ('blue.png', (10, 10, 250))):
+        Image.new('RGB', (12, 10), colour).save(name)
+    return tmp_path
+
+
+def png(width, height):
+    """A small file of a large image."""
+    def chunk(name, data):
+        return len(data).to_bytes(4, 'big') + name + data + zlib.crc32(name + data).to_bytes(4, 'big')
+
+    header = width.to_bytes(4, 'big') + height.to_bytes(4, 'big') + b'\x08\0\0\0\0'
+    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header)
+            + chunk(b'IDAT', zlib.compress(bytes(min(height * (width + 1), 10**6)))) + chunk(b'IEND', b''))
+
+
+def test_images_that_cannot_be_used_are_named_and_skipped(here):
+    Path('bomb.png').write_bytes(png(2**16, 2**16))
+    Path('thin.png').write_bytes(png(2, 4000))
+    Path('torn.png').write_bytes(Path('red.png').read_bytes()[:50])
+    Path('text.png').write_text('no image')
+    Path('crc.png').write_bytes(Path('red.png').read_bytes().replace(b'IHDR', b'IHDX'))
+    other = os.fsdecode(b'bl\xe9.png')
+    Path(other).write_bytes(Path('blue.png').read_bytes())
+    write_model('b.onnx', dict(META, prepare='[{"short_side": 1000}, {"crop": [8, 8]}]'))
+    bad = ['bomb.png', 'torn.png', 'text.png', 'crc.png', 'absent.png', '.', 'thin.png']
+    found, reported = run('b.onnx', *bad, 'red.png', other, status=1)
+    assert [(one['image'], one['label']) for one in found] == [('red.png', 'red'), ('bl\\xe9.png', 'blue')]
+    lines = [line for line in reported.splitlines() if line.startswith('skipped: ')]
+    assert [line.split(': ')[1] for line in lines] == bad
+
+
+@pytest.mark.parametrize('meta', [
+    {}, dict(META, task='song'), dict(META, classes='{'), dict(META, classes='[1]'), dict(META, prepare='[' * 10**5),
+    dict(META, prepare='[{"turn": 3}]'), dict(META, prepare='[{"resize": [1, "a"]}]'),
+    dict(META, prepare='[{"resize": 3}]'),
+    dict(META, prepare='[{"crop": [-1, 3]}]'), dict(META, prepare='{}'), dict(META, task='detection')], ids=str)
+def test_a_model_without_the_metadata_of_export_is_refused(meta, here):
+    write_model('x.onnx', meta)
+    found, reported = run('x.onnx', 'red.png', status=2)
+    assert not found and len(reported.splitlines()) == 1 and reported.startswith('error: x.onnx')
+
+
+def test_what_is_refused(here):
+    Path('text.onnx').write_text('no model')
+    Path('taken').mkdir()
+    Path('taken/red.png').write_text('mine')
+    for arguments, words in (
+            (('text.onnx', 'red.png'), 'text.onnx cannot be loaded'),
+            (('absent.onnx', 'red.png'), 'absent.onnx cannot be loaded'),
+            (('a.onnx', 'red.png', '--masks', 'new'), 'is of a classification, which has none'),
+            (('a.onnx', 'red.png', '--score-thr', '3'), '--score-thr 3.0'),
+            (('s.onnx', 'red.png', '--masks', 'taken'), 'taken exists already and is not overwritten'),
+            (('s.onnx', 'red.png', '--masks', 'text.onnx'), 'text.onnx exists already')):
+        found, reported = run(*arguments, status=2)
+        assert not found and len(reported.splitlines()) == 1 and words in reported
+    assert Path('taken/red.png').read_text() == 'mine' and not Path('new').exists()
+
+
+def test_images_of_one_name_have_masks_of_their_own(here):
+    Path('other').mkdir()
+    Image.new('RGB', (3, 3)).save('other/red.png')
+    found, _ = run('s.onnx', 'red.png', 'other/red.png', '--masks', 'new')
+    assert [one['pixels'] for one in found] == [{'blue': 120}, {'red': 9}]
+    assert Image.open('new/red.png').size == (12, 10) and Image.open('new/red_2.png').size == (3, 3)
+
+
+def test_what_is_no_number_is_no_prediction(here):
+    write_model('nan.onnx', META, divide=True)
+    found, reported = run('nan.onnx', 'red.png', status=1)
+    assert not found and reported == 'skipped: red.png: the network gives NaN\n'

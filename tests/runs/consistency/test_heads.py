@@ -1,0 +1,108 @@
+"""Labels and heads: names of classes, labels of lists, what evaluators count."""
+import pytest
+
+
+def with_classes(*classes):
+    def change(cfg):
+        for split in ('train', 'val'):
+            cfg[f'{split}_dataloader'].dataset.metainfo = dict(classes=classes)
+    return change
+
+
+@pytest.mark.parametrize('classes, word', [
+    (('red', 'green', 'blue'), 'red is used for the folder blue'), (('Red', 'Green', 'Blue'), 'Red is used for the'),
+    (('green', 'blue', 'other'), 'green is used for the folder blue')])
+def test_class_names_in_another_order_than_the_folders(classes, word, findings):
+    problems, _ = findings('classification', with_classes(*classes))
+    assert len(problems) == 2  # train and val
+    assert word in problems[0] and "metainfo=dict(classes=('blue', 'green', 'red'))" in problems[0]
+
+
+def test_class_names_in_the_order_of_the_folders(findings):
+    assert findings('classification', with_classes('blue', 'green', 'red')) == ([], [])
+    assert findings('classification', with_classes('Blue', 'Green', 'Red')) == ([], [])
+
+
+def test_class_names_that_no_folder_has(findings):
+    problems, notes = findings('classification', with_classes('sky', 'grass', 'rose'))
+    assert not problems and len(notes) == 2 and 'blue: sky' in notes[0]
+
+
+@pytest.fixture
+def listed(place, findings):
+    """Findings where the images of train are listed with their labels."""
+
+    def check(line):
+        lines = [line(path, label) for label, name in enumerate(('blue', 'green', 'red'))
+                 for path in sorted((place / 'data/folders/train' / name).iterdir())]
+        (place / 'data/folders/train.txt').write_text('\n'.join(lines) + '\n')
+
+        def change(cfg):
+            cfg.train_dataloader.dataset.update(ann_file='train.txt')
+            with_classes('blue', 'green', 'red')(cfg)
+        return findings('classification', change)
+
+    return check
+
+
+def name(path):
+    return f'{path.parent.name}/{path.name}'
+
+
+def test_labels_of_a_list(listed):
+    assert listed(lambda path, label: f'{name(path)} {label}') == ([], [])
+    problems, _ = listed(lambda path, label: f'{name(path)} {label + 1}')
+    assert len(problems) == 1 and 'train.txt: 6 images have a label beyond the 3 classes' in problems[0]
+    assert 'The labels seem to count from 1' in problems[0] and '.png: 3' in problems[0]
+    problems, notes = listed(lambda path, label: f'{name(path)} {max(label, 1)}')
+    assert not problems and any('1 classes have no image; they cannot be learnt:\n    blue' in note for note in notes)
+
+
+@pytest.mark.parametrize('line', [
+    lambda path, label: f'{name(path)},{label}', lambda path, label: f'{name(path)} {path.parent.name}',
+    lambda path, label: name(path), lambda path, label: f'{name(path)} {label}.0',
+    lambda path, label: f'{name(path)} -1'])
+def test_lines_of_a_list_that_cannot_be_read(line, listed):
+    problems, _ = listed(line)
+    assert len(problems) == 1 and 'train.txt: 16 of 16 lines are not of the form FILE LABEL' in problems[0]
+    assert 'line 1: ' in problems[0]
+
+
+def test_an_empty_class_folder(place, findings):
+    for split in ('train', 'val'):
+        (place / f'data/folders/{split}/yellow').mkdir()
+    problems, notes = findings('classification', heads=dict(head=4))
+    assert not problems
+    assert any('1 classes have no image; they cannot be learnt:\n    yellow' in note for note in notes)
+
+
+@pytest.mark.parametrize('topk, left', [((1, 5), '(1,)'), ((5, ), '(1,)'), (4, '(1,)'), ((1, 3), None), (1, None)])
+def test_topk_beyond_the_classes(topk, left, findings):
+    problems, _ = findings('classification', lambda cfg: cfg.val_evaluator.update(topk=topk))
+    if left is None:
+        assert not problems
+    else:
+        assert len(problems) == 1 and 'the head has 3 classes' in problems[0]
+        assert f'set val_evaluator.topk={left}' in problems[0]
+
+
+def test_topk_of_several_evaluators(findings):
+    def change(cfg):
+        cfg.val_evaluator = [dict(type='SingleLabelMetric'), dict(type='Accuracy', topk=(1, 5))]
+    assert 'val_evaluator.1.topk is (1, 5)' in findings('classification', change)[0][0]
+
+
+def test_more_classes_than_a_mask_can_hold(findings):
+    def change(cfg):
+        for split in ('train', 'val'):
+            cfg[f'{split}_dataloader'].dataset.metainfo = dict(classes=tuple(map(str, range(300))))
+    problems, _ = findings('segmentation', change, heads=dict(decode_head=300))
+    assert len(problems) == 2 and 'LoadAnnotations reads masks as 8 bits' in problems[0]
+
+
+def test_classes_of_the_checkpoint(findings):
+    problems, _ = findings('segmentation', trained=('ground', 'green', 'red', 'blue'))
+    assert len(problems) == 2 and 'the checkpoint was trained for the order ground, green, red, blue' in problems[0]
+    problems, notes = findings('segmentation', trained=('floor', 'red', 'green', 'blue'))
+    assert not problems and any('floor: ground' in note for note in notes)
+    assert findings('segmentation', trained=('ground', 'red', 'green', 'blue')) == ([], [])

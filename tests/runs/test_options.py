@@ -1,0 +1,95 @@
+"""--cfg-options: keys that mean nothing are refused, copies of a variable follow it."""
+import pytest
+
+from mobileode_mm.errors import InputError
+from mobileode_mm.runs.config import load_config
+
+VARIABLES = '''
+batch_size = 4
+max_epochs = 3
+pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(64, 64), keep_ratio=False)]
+names = dict(classes=('red', 'green'))
+unused = dict(a=1)
+_base_ = 'detection.py'
+train_dataloader = dict(batch_size=batch_size, dataset=dict(dataset=dict(metainfo=names, pipeline=pipeline)))
+val_dataloader = dict(batch_size=batch_size, dataset=dict(
+    metainfo=names, pipeline=[*pipeline, dict(type='PackDetInputs')]))
+train_cfg = dict(max_epochs=max_epochs)
+'''
+
+
+@pytest.fixture
+def config(place):
+    (place / 'mine.py').write_text(VARIABLES)
+    return lambda **options: load_config('mine.py', {key.replace('__', '.'): value for key, value in options.items()})
+
+
+@pytest.mark.parametrize('key, nearest', [
+    ('optim_wraper.optimizer.lr', 'optim_wrapper'), ('trian_cfg.max_epochs', 'train_cfg'),
+    ('train_cfg.max_epoch', 'train_cfg.max_epochs'),
+    ('optim_wrapper.optimizer.momentun', 'optim_wrapper.optimizer.momentum'),
+    ('optim_wrapper.optimiser.lr', 'optim_wrapper.optimizer'),
+    ('model.backbone.frozen_stage', 'model.backbone.frozen_stages'),
+    ('model.bbox_head.num_clases', 'model.bbox_head.num_classes'),
+    ('train_dataloader.drop_lats', 'train_dataloader.drop_last'),
+    ('model.test_cfg.score_th', 'model.test_cfg.score_thr'), ('val_evaluator.clas_wise', 'val_evaluator.classwise'),
+    ('default_hooks.checkpoint.intervall', 'default_hooks.checkpoint.interval'),
+    ('param_scheduler.0.milestone', 'param_scheduler.0.milestones'), ('randomness.sed', 'randomness.seed'),
+    ('lr', 'optim_wrapper.optimizer.lr'), ('loadfrom', 'load_from')])
+def test_a_key_that_nothing_reads(key, nearest, config):
+    with pytest.raises(InputError) as error:
+        config(**{key: 1})
+    assert f'--cfg-options {key}: there is no ' in str(error.value) and f' {nearest}' in str(error.value)
+    assert f'--cfg-new {key}=' in str(error.value)
+    cfg = config(**{f'+{key}': 1})  # which adds it
+    node = cfg
+    for part in key.split('.'):
+        node = node[int(part) if part.isdecimal() else part]
+    assert node == 1
+
+
+@pytest.mark.parametrize('options', [
+    {'train_dataloader.drop_last': True}, {'train_dataloader.pin_memory': True}, {'load_from': 'a.pth'},
+    {'model.backbone.init_cfg.type': 'Pretrained'}, {'model.backbone.frozen_stages': 1}, {'compile.backend': 'eager'},
+    {'train_dataloader.dataset.dataset.indices': 5}, {'optim_wrapper.clip_grad.max_norm': 3}, {'custom_hooks': []},
+    {'optim_wrapper.optimizer.type': 'AdamW', 'optim_wrapper.optimizer.betas': [.9, .99]},
+    {'val_evaluator.classwise': True}, {'default_hooks.checkpoint.save_last': False},
+    {'randomness.deterministic': True},
+    {'model.bbox_head.loss_cls.type': 'FocalLoss'}])
+def test_keys_that_the_config_lacks_and_something_reads(options, config):
+    assert config(**options)
+
+
+def test_copies_follow_their_variable(config):
+    cfg = config(names__classes=['a', 'b'])
+    assert list(cfg.train_dataloader.dataset.dataset.metainfo.classes) == ['a', 'b']
+    assert list(cfg.val_dataloader.dataset.metainfo.classes) == ['a', 'b']
+    cfg = config(pipeline__1__scale=(96, 96))
+    assert cfg.train_dataloader.dataset.dataset.pipeline[1].scale == (96, 96)
+    cfg = config(pipeline__1__scale=(96, 96), train_dataloader__dataset__dataset__pipeline__1__scale=(80, 80))
+    assert cfg.train_dataloader.dataset.dataset.pipeline[1].scale == (80, 80)  # the longer path says more
+
+
+@pytest.mark.parametrize('key, paths', [
+    ('batch_size', 'train_dataloader.batch_size=..., val_dataloader.batch_size=...'),
+    ('max_epochs', 'train_cfg.max_epochs=...')])
+def test_copies_that_cannot_be_told_from_other_values(key, paths, config):
+    with pytest.raises(InputError) as error:
+        config(**{key: 8})
+    assert f'{key} is a variable of mine.py' in str(error.value) and paths in str(error.value)
+
+
+def test_a_variable_without_copies(config):
+    with pytest.raises(InputError, match='nothing in the config is a copy of it'):
+        config(unused__a=2)
+    assert config(**{'+unused.a': 2}).unused.a == 2
+
+
+def test_new_keys_of_the_command_line():
+    import argparse
+
+    from mobileode_mm.commands.options import add_config_options
+    parser = argparse.ArgumentParser()
+    add_config_options(parser)
+    args = parser.parse_args(['--cfg-options', 'a.b=1', '--cfg-new', 'c.d=[1,2]', 'e=x'])
+    assert args.cfg_options == {'a.b': 1, '+c.d': [1, 2], '+e': 'x'}
