@@ -12,6 +12,7 @@ from ..data.formats import Found, Image, recognise
 from ..data.formats.found import ALL
 from ..errors import InputError, listed
 from ..runs.checks import check_new, check_writable
+from ..runs.verifying import verify_config
 from . import splits, tiles, writing
 from .plan import Plan, fit_head, plan_classification, plan_detection, plan_segmentation, set_length
 
@@ -90,6 +91,11 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
         _LOGGER.warning(note)
     _say(f'config: {config}; labels, to look at before anything else: {out / "labels.png"}')
     if dry_run:
+        report = verify_config(config)
+        if report.problems:
+            raise InputError(report.refusal())
+        for note in report.notes:
+            _say(note.text('note: ', most=5))
         return Fitted(config, None, None, {})
 
     from ..inference.inferencer import Inferencer
@@ -101,11 +107,13 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
     split = 'test' if 'test' in images else 'val'
     judged = judge(Inferencer(config, best), images[split])
     report = out / 'report.html'
+    doubtful = out / 'runs' / 'data_check.txt'
+    warnings = [*found.notes, *(doubtful.read_text().splitlines() if doubtful.is_file() else [])]
     commands = [f'mobileode infer {config} {best} IMAGE... ' + (
         f'--score-thr {judged.threshold:.2f}' if judged.threshold else ''),
         f'mobileode train {config} --work-dir AGAIN', f'mobileode export {config} {best} --out model.onnx'
         + (' --with-nms' if plan.task == 'detection' else '')]
-    write_report(report, f'{data.resolve().name}: {plan.task} with {plan.model}', plan.choices, found.notes,
+    write_report(report, f'{data.resolve().name}: {plan.task} with {plan.model}', plan.choices, warnings,
                  out / 'labels.png', out / 'runs' / 'curves.png', split, images[split], found.classes, judged, commands)
     _say(', '.join(f'{name} {value:.3f}' for name, value in judged.metrics.items() if value == value)
          + f' on the {split} images; report: {report}')

@@ -12,6 +12,9 @@ from .plan import Plan
 
 _BASES = dict(detection='ssdlite', segmentation='deeplabv3', classification='classifier')
 _METRICS = dict(detection='coco/bbox_mAP', segmentation='mIoU', classification='accuracy/top1')
+#: From this IoU to 0.5 an anchor is neither an object nor none. SSD's own rule, none under 0.5, makes hard negatives of
+#: anchors that almost are objects, three of them to each object; small data sets then learn next to nothing.
+AMBIGUOUS = 0.3
 #: Batch that the learning rate of ``mmodeconf/schedules/own.py`` is for.
 _BASE_BATCH, _BASE_LR = 16, 2e-3
 #: Validations without a gain after which a training ends, of the 12 to 14 that there are: the first ones of a training
@@ -109,6 +112,7 @@ def config_text(plan: Plan, name: str, files: dict[str, Path], backends: Sequenc
 def _detector_lines(plan: Plan) -> list[str]:
     sizes = [f'{key}={_text(plan.anchors[key])}' for key in ('strides', 'ratios', 'min_sizes', 'max_sizes')]
     lines = [f'model.bbox_head.num_classes = {len(plan.classes)}',
+             f'model.train_cfg.assigner.neg_iou_thr = {AMBIGUOUS}',
              'model.bbox_head.anchor_generator.update(', f'    {", ".join(sizes[:2])},', f'    {", ".join(sizes[2:])})']
     if plan.tiling:
         lines.append(f'model.test_cfg.tile = dict(size={plan.side}, overlap={plan.tiling.overlap})')

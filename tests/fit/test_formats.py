@@ -10,7 +10,7 @@ from mobileode_mm.data.formats import recognise
 from mobileode_mm.data.formats.found import split_of
 from mobileode_mm.errors import InputError
 
-from .conftest import CLASSES, SIDE, WRITERS, Scene, write_coco, write_masks, write_yolo
+from .conftest import CLASSES, SIDE, WRITERS, Scene, write_coco, write_masks, write_voc, write_yolo
 
 DETECTION = ('COCO', 'YOLO', 'VOC XML')
 
@@ -72,16 +72,29 @@ def test_splits_below_images_and_masks(tmp_path, scenes):
         'train': 12, 'val': 4}
 
 
-@pytest.mark.parametrize('write', [write_coco, write_yolo])
-def test_images_turned_by_exif_have_the_size_that_is_seen(tmp_path, write):
+def test_images_turned_by_exif_have_the_size_that_is_seen(tmp_path):
     scene = Scene(0)
-    write(tmp_path, dict(train=[scene], valid=[scene]))
-    path = next(tmp_path.rglob('train/**/*.jpg'))
-    exif = Pillow.Exif()
-    exif[0x0112] = 6
-    Pillow.fromarray(scene.pixels[:, :48]).save(path, exif=exif)
-    image, = recognise(tmp_path).splits['train']
+    for write in (write_yolo, write_coco):
+        write(tmp_path / write.__name__, dict(train=[scene], valid=[scene]))
+        path = next((tmp_path / write.__name__).rglob('train/**/*.jpg'))
+        exif = Pillow.Exif()
+        exif[0x0112] = 6
+        Pillow.fromarray(scene.pixels[:, :48]).save(path, exif=exif)
+    image, = recognise(tmp_path / 'write_yolo').splits['train']
     assert image.size == (48, SIDE)
+    with pytest.raises(InputError, match='is 64x64; it is seen as 64x48'):
+        recognise(tmp_path / 'write_coco')
+
+
+def test_boxes_are_cut_to_their_images_and_those_outside_are_left_out(tmp_path):
+    scene = Scene(0)
+    scene.boxes = [(50, 50, SIDE + 10, SIDE + 10), (SIDE + 5, 0, SIDE + 15, 10), (1, 1, 20, 20)]
+    scene.labels = [0, 1, 2]
+    write_voc(tmp_path, dict(train=[scene]))
+    found = recognise(tmp_path)
+    image, = found.splits['train']
+    assert image.boxes.tolist() == [[50, 50, SIDE, SIDE], [1, 1, 20, 20]] and image.labels.tolist() == [0, 2]
+    assert found.notes == ['boxes without size, or outside of their image, are left out: scene_0.png (1)']
 
 
 def test_a_file_name_from_another_machine(tmp_path, scenes):
@@ -109,6 +122,9 @@ def _spoil(folder, name):
         next(folder.glob('train/labels/*.txt')).write_text('cat 0.5 0.5 0.1 0.1\n')
     elif name == 'a missing image':
         next(folder.glob('train/*.jpg')).unlink()
+    elif name == 'an unknown image':
+        path = folder / 'train' / '_annotations.coco.json'
+        path.write_text(path.read_text().replace('"image_id": 0', '"image_id": 99'))
     elif name == 'broken XML':
         next(folder.glob('train/*.xml')).write_text('<annotation><object>')
     elif name == 'a box without corners':
@@ -129,6 +145,7 @@ def _spoil(folder, name):
     ('YOLO', 'a row of pixels', 'line 1: .* outside of 0 to 1'),
     ('YOLO', 'an unknown class', 'line 1: class 7 is none of 0 to 2'),
     ('YOLO', 'no number', 'line 1: .* no row of numbers'),
+    ('COCO', 'an unknown image', 'annotations have a image_id that the file does not list'),
     ('COCO', 'a missing image', r'the image scene_\d+.jpg is not there'),
     ('VOC XML', 'broken XML', r'scene_\d+.xml cannot be read as XML'),
     ('VOC XML', 'a box without corners', r'scene_\d+.xml: bndbox without xmin'),

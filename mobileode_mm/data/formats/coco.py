@@ -4,23 +4,34 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
-from ..json_file import read_json
+from ..coco_file import read_coco
+from ..verify.annotations import absent_lists, check_file
+from ..verify.report import Report
 from .found import ALL, Found, Image, Images, image_size, split_of
-
-_KEYS = {'images', 'annotations', 'categories'}
 
 
 def find(folder: Path) -> Found | None:
     """The data set of a folder with annotation files; None where there are none."""
-    documents = {}
+    report = Report(f'the annotation files of {folder}')
+    documents, broken = {}, []
     for path in sorted(path for pattern in ('*.json', '*/*.json', '*/*/*.json') for path in folder.glob(pattern)):
-        document = read_json(path)
-        if isinstance(document, dict) and document.keys() >= _KEYS:
+        try:
+            document, _ = read_coco(path)
+        except InputError as error:
+            broken.append(error)
+            continue
+        if not absent_lists(document):
             documents[path] = document
+            report.add(*check_file(str(path), document))
     if not documents:
+        if broken:
+            raise broken[0]
         return None
+    if report.problems:
+        raise InputError(report.refusal())
     splits = _splits(folder, list(documents))
     classes, notes = _classes(documents)
+    notes += [note.text(most=5) for note in report.notes]
     images = Images(folder)
     found: dict[str, list[Image]] = {}
     for path, document in documents.items():
@@ -53,9 +64,6 @@ def _classes(documents: dict[Path, dict]) -> tuple[tuple[str, ...], list[str]]:
         used |= {annotation['category_id'] for annotation in document['annotations']}
     unused = [names[number] for number in sorted(names) if number not in used]
     notes = [f'no box is of the classes {", ".join(unused)}: they are left out'] if unused else []
-    unknown = sorted(used - names.keys())
-    if unknown:
-        raise InputError(f'annotations have the category ids {unknown[:5]}, which are not among categories')
     return tuple(names[number] for number in sorted(names) if number in used), notes
 
 
@@ -64,9 +72,6 @@ def _images(path: Path, document: dict, classes: tuple[str, ...], images: Images
              if category['name'] in classes}
     rows: dict[int, list[dict]] = {entry['id']: [] for entry in document['images']}
     for annotation in document['annotations']:
-        if annotation['image_id'] not in rows:
-            raise InputError(f'{path}: annotation {annotation.get("id")} is of image {annotation["image_id"]}, which '
-                             'is not among images')
         rows[annotation['image_id']].append(annotation)
     found = []
     split = path.stem.removeprefix('instances_')
@@ -74,9 +79,14 @@ def _images(path: Path, document: dict, classes: tuple[str, ...], images: Images
             path.parent.parent / 'images', path.parent.parent]
     for entry in document['images']:
         file = images.find(entry['file_name'], near)
+        size = image_size(file)
+        if size != (entry['height'], entry['width']):
+            raise InputError(f'{path} says that {file} is {entry["width"]}x{entry["height"]}; it is seen as '
+                             f'{size[1]}x{size[0]}, and its boxes would be misplaced. Was it resized, or turned by '
+                             'EXIF after it was labelled?')
         boxes = np.array([row['bbox'] for row in rows[entry['id']]], float).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         found.append(Image(
-            file, image_size(file), boxes, np.array([label[row['category_id']] for row in rows[entry['id']]], int),
+            file, size, boxes, np.array([label[row['category_id']] for row in rows[entry['id']]], int),
             np.array([bool(row.get('iscrowd')) for row in rows[entry['id']]], bool)))
     return found
