@@ -3,7 +3,7 @@ PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 DATA := $(or $(MOBILEODE_DATA),data)
 
-.PHONY: install demo demo-classify test test-slow fuzz lint clean
+.PHONY: install demo demo-classify demo-trees test test-slow fuzz lint clean
 
 install: $(INSTALLED)
 
@@ -30,6 +30,13 @@ demo-classify: install $(DATA)/mini
 		--work-dir work_dirs/demo_classify/test
 	@echo 'The curves, and digits with the predicted class:'
 	@find $(CURDIR)/work_dirs/demo_classify -name '*.png' -newer $(INSTALLED)
+
+# Aerial photographs: one site to train on, others for the test; about an hour on two cores.
+$(DATA)/trees: | install
+	$(PYTHON) -m mobileode_mm tree-data --out $@
+
+demo-trees: install $(DATA)/trees
+	$(PYTHON) -m mobileode_mm fit $(DATA)/trees --work-dir work_dirs/demo_trees
 
 # Two processes of one thread each use two cores; the tests of a file share fixtures, so they stay in one process.
 test: install

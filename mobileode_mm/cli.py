@@ -32,6 +32,7 @@ class Command(NamedTuple):
 
 GROUPS = {
     'Train and test': {
+        'fit': Command('mobileode_mm.commands.fit', 'train on a folder of labelled images, and write a report', True),
         'train': Command('mobileode_mm.commands.train', 'train a detector, a segmentor or a classifier', True),
         'test': Command('mobileode_mm.commands.test', 'evaluate a checkpoint on the test data', True),
     },
@@ -43,6 +44,7 @@ GROUPS = {
     },
     'Data': {
         'mini-data': Command('mobileode_mm.commands.mini_data', 'make the mini data; nothing is downloaded'),
+        'tree-data': Command('mobileode_mm.commands.tree_data', 'make data of aerial photographs of trees; 20 MB'),
         'verify': Command('mobileode_mm.commands.verify', 'report what is wrong with data: of a config, or a folder'),
         'voc-aug': Command('mobileode_mm.commands.voc_aug', 'add the Semantic Boundaries Dataset to Pascal VOC 2012'),
     },

@@ -18,7 +18,7 @@ LAYERS = [
     ['engine', 'zoo'],
     ['runs'],
     ['inference'],
-    ['deploy'],
+    ['deploy', 'fit'],
     ['apis'],
     ['commands'],
     ['cli'],

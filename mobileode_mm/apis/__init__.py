@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..deploy.exporting import export
     from ..deploy.publishing import publish
+    from ..fit.fit import fit
     from ..inference.infer import infer
     from ..inference.inferencer import Inferencer
     from ..runs.testing import test
     from ..runs.training import train
 
-__all__ = ['Inferencer', 'export', 'infer', 'publish', 'test', 'train']
+__all__ = ['Inferencer', 'export', 'fit', 'infer', 'publish', 'test', 'train']
 
 _MODULES = {
-    'Inferencer': 'inference.inferencer', 'export': 'deploy.exporting', 'infer': 'inference.infer',
-    'publish': 'deploy.publishing', 'test': 'runs.testing', 'train': 'runs.training',
+    'Inferencer': 'inference.inferencer', 'export': 'deploy.exporting', 'fit': 'fit.fit',
+    'infer': 'inference.infer', 'publish': 'deploy.publishing', 'test': 'runs.testing', 'train': 'runs.training',
 }
 
 

@@ -29,6 +29,11 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     """Add the flags on how a config and a checkpoint are read: ``--cfg-options``, ``--cfg-new`` and
     ``--trust-checkpoint``."""
     add_config_options(parser)
+    add_trust_option(parser)
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust-checkpoint``."""
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='read checkpoints that can run code when they are read')
 

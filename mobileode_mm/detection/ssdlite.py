@@ -2,12 +2,14 @@
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..backbones.deployed import Deployable
 from ..backbones.sync_norms import trains_on_one_image
 from ..backbones.utils import fast_layout, feature_channels, with_in_channels
 from ..errors import InputError
+from . import tiling
 
 
 @MODELS.register_module()
@@ -22,7 +24,9 @@ class SSDLite(Deployable, SingleStageDetector):
         neck (dict): Neck whose module has ``out_channels``, such as ``SSDLiteNeck``.
         bbox_head (dict): Head, such as ``SSDLiteHead``.
         train_cfg (dict, optional): Handed to the head.
-        test_cfg (dict, optional): Handed to the head.
+        test_cfg (dict, optional): Handed to the head. Its ``tile=dict(size=320, overlap=64)``, in pixels of the
+            prepared image, makes the detector predict on larger images tile by tile; ``tile.max_per_img``, default
+            1000, is the number of boxes that are kept of a whole image.
         data_preprocessor (dict, optional): Data preprocessor.
         init_cfg (dict | list[dict], optional): Initialisation.
 
@@ -78,3 +82,26 @@ class SSDLite(Deployable, SingleStageDetector):
                 'SSDLite cannot train on batches of one image: on its 1x1 map, batch norm needs two values '
                 'or more. Set train_dataloader.batch_size to 2 or more (and keep drop_last=True).')
         return super().loss(batch_inputs, batch_data_samples)
+
+    def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
+        """Boxes as in ``SingleStageDetector``, found tile by tile where ``test_cfg.tile`` says so."""
+        tile = (self.test_cfg or {}).get('tile')
+        if tile is None:
+            return super().predict(batch_inputs, batch_data_samples, rescale)
+        for image, sample in zip(batch_inputs, batch_data_samples):
+            height, width = sample.img_shape
+            sample.pred_instances = self._predict_tiles(image[:, :height, :width], **tile)
+            if rescale:
+                scale = sample.pred_instances.bboxes.new_tensor(sample.scale_factor).repeat(2)
+                sample.pred_instances.bboxes = sample.pred_instances.bboxes / scale
+        return batch_data_samples
+
+    def _predict_tiles(self, image: Tensor, size: int, overlap: int, max_per_img: int = 1000) -> InstanceData:
+        """What is found in an image (3, H, W), in its pixels."""
+        corners = tiling.windows(tuple(image.shape[1:]), size, overlap)
+        metas = [dict(img_shape=(size, size))]
+        found = []
+        for batch in tiling.cut(image, corners, size):
+            maps = self.bbox_head(self.extract_feat(batch))
+            found += self.bbox_head.predict_by_feat(*maps, batch_img_metas=metas * len(batch), rescale=False)
+        return tiling.merge(found, corners, tuple(image.shape[1:]), size, overlap, self.test_cfg.nms, max_per_img)

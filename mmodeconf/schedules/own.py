@@ -1,0 +1,28 @@
+"""Training from scratch on small data sets: AdamW, a warm-up, a cosine, averaged weights, and an early end.
+
+``mobileode fit`` sets the length; where another is typed, ``max_epochs`` and the cosine's ``T_max`` and ``end`` belong
+together.
+"""
+
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=8)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
+    clip_grad=dict(max_norm=10))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=100),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=100,
+        begin=0,
+        end=100,
+        by_epoch=True,
+        convert_to_iter_based=True,
+        eta_min=1e-5)
+]
+auto_scale_lr = dict(enable=False, base_batch_size=16)
+
+custom_hooks = [dict(type='EMAHook', momentum=0.01, update_buffers=True, priority=49)]

@@ -1,0 +1,126 @@
+"""The one form that all formats are read into, and what their readers share."""
+import os
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
+
+from ...errors import InputError
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+#: What the splits are called, by the words that people write on folders and files.
+SPLIT_WORDS = {'train': 'train', 'training': 'train', 'trainval': 'train', 'val': 'val', 'valid': 'val',
+               'validation': 'val', 'dev': 'val', 'test': 'test', 'testing': 'test'}
+#: The name of a split where the data have none.
+ALL = 'all'
+_EXIF_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
+
+
+class Image(NamedTuple):
+    """A labelled image.
+
+    Attributes:
+        path: The file.
+        size: Height and width in pixels, as it is seen: turned as EXIF says.
+        boxes: Of detection: (N, 4), x1, y1, x2, y2 in pixels, float64.
+        labels: Of detection: (N,), class indices; of classification: one index in an array of one.
+        crowd: Of detection: (N,), whether a box is one that evaluation ignores (COCO's iscrowd, VOC's difficult).
+        mask: Of segmentation: the file of its label map.
+    """
+    path: Path
+    size: tuple[int, int]
+    boxes: np.ndarray = np.zeros((0, 4))
+    labels: np.ndarray = np.zeros(0, int)
+    crowd: np.ndarray = np.zeros(0, bool)
+    mask: Path | None = None
+
+
+class Found(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        folder: The folder.
+        task: ``'detection'``, ``'segmentation'`` or ``'classification'``.
+        format: Its name, for people.
+        classes: Names, in the order of the labels.
+        splits: The images of ``'train'``, ``'val'`` and ``'test'``, or of :data:`ALL` where the data have no splits.
+        notes: What was decided or left out while reading, for people.
+    """
+    folder: Path
+    task: str
+    format: str
+    classes: tuple[str, ...]
+    splits: dict[str, list[Image]]
+    notes: list[str]
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image file as it is seen, read from its header.
+
+    Raises:
+        InputError: It is no image.
+    """
+    try:
+        with Pillow.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED
+    except (OSError, UnidentifiedImageError, Pillow.DecompressionBombError) as error:
+        raise InputError(f'{path} cannot be read as an image: {error}') from error
+    return (width, height) if turned else (height, width)
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Image files of a folder itself, in the order of their names."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()) \
+        if folder.is_dir() else []
+
+
+def images_below(folder: Path) -> list[Path]:
+    """Image files of a folder and of all below it, hidden ones left out, in the order of their paths."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        found += [Path(place, name) for name in sorted(names)
+                  if name.lower().endswith(SUFFIXES) and not name.startswith('.')]
+    return found
+
+
+def split_of(name: str) -> str | None:
+    """The split that a file's or folder's name speaks of, as in ``instances_val2017``; None where it speaks of none."""
+    words = re.findall(r'[a-z]+', name.lower())
+    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
+
+
+class Images:
+    """The image files below a folder, found by what an annotation calls them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @cached_property
+    def _below(self) -> dict[str, list[Path]]:
+        below: dict[str, list[Path]] = {}
+        for path in images_below(self.folder):
+            below.setdefault(path.name, []).append(path)
+        return below
+
+    def find(self, name: str, near: Iterable[Path]) -> Path:
+        """The file of an image: below one of ``near``, else the only one of that name in the folder.
+
+        Raises:
+            InputError: There is none, or several are called so.
+        """
+        for folder in near:
+            if (folder / name).is_file():
+                return folder / name
+        # Windows' paths, and absolute ones of another machine, still end in the file's name.
+        found = self._below.get(re.split(r'[/\\]', name)[-1], [])
+        if len(found) == 1:
+            return found[0]
+        what = 'is not there' if not found else 'could be any of ' + ', '.join(map(str, found[:3]))
+        raise InputError(f'the image {name} {what}; looked for in {", ".join(map(str, near))} and below {self.folder}')

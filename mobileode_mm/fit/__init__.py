@@ -1,0 +1,1 @@
+"""From a folder of labelled images to a config, a trained network and a report."""

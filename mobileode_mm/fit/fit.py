@@ -1,0 +1,195 @@
+"""From a folder of labelled images to a trained, judged network: :func:`fit`, from top to bottom."""
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image as Pillow
+
+from ..data.formats import Found, Image, recognise
+from ..data.formats.found import ALL
+from ..errors import InputError, listed
+from ..runs.checks import check_new, check_writable
+from ..runs.verifying import verify_config
+from . import splits, tiles, writing
+from .plan import Plan, fit_head, plan_classification, plan_detection, plan_segmentation, set_length
+
+_LOGGER = logging.getLogger('mobileode_mm')
+#: MMEngine's visualisation backends by the name that ``--log-to`` takes.
+BACKENDS = {'tensorboard': 'TensorboardVisBackend', 'wandb': 'WandbVisBackend', 'clearml': 'ClearMLVisBackend'}
+
+
+class Fitted(NamedTuple):
+    """What was made.
+
+    Attributes:
+        config: The config file.
+        checkpoint: The best weights; None in a dry run.
+        report: The report; None in a dry run.
+        metrics: Of the best weights on the test images, or on those of validation where there are none.
+    """
+    config: Path
+    checkpoint: Path | None
+    report: Path | None
+    metrics: dict[str, float]
+
+
+def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobileode_v1',
+        start: str | Path | None = None, epochs: int | None = None, batch_size: int | None = None,
+        size: int | None = None, seed: int = 0, dry_run: bool = False, log_to: Sequence[str] = (),
+        trust: bool = False) -> Fitted:
+    """Train a network on a folder of labelled images, and judge it.
+
+    The folder's format, task, classes and splits are recognised (:mod:`mobileode_mm.data.formats`). What is chosen, and
+    why, is printed and stands in the report. ``work_dir`` gets ``labels.png``, a sheet of labelled images; the config,
+    which is the user's to keep; ``data/``, what the config reads; ``runs/``, the training; ``report.html``.
+
+    Args:
+        data: The folder; nothing in it is changed.
+        work_dir: Folder to make; by default ``work_dirs/fit_<name of the data>``. It must not exist, or be empty.
+        model: Name in :data:`mobileode_mm.fit.models.MODELS`.
+        start: Checkpoint whose backbone is the start.
+        epochs: Length of the training; chosen by the number of images.
+        batch_size: Images of an iteration; chosen by memory and number of images.
+        size: Side of the network's input, in pixels; chosen by the images.
+        seed: Of the split, where the data have none, and of the training.
+        dry_run: Do all but the training.
+        log_to: Names in :data:`BACKENDS`, beside the local log.
+        trust: Read a checkpoint that can run code when it is read.
+
+    Raises:
+        InputError: Something given cannot be used; before the training.
+
+    Example:
+        >>> from mobileode_mm.apis import fit
+        >>> made = fit('trees', epochs=40)
+        >>> made.metrics['AP50'], made.report
+    """
+    data = Path(data).expanduser()
+    found = recognise(data)
+    out = Path(work_dir).expanduser() if work_dir else Path('work_dirs', f'fit_{data.resolve().name}')
+    check_new(str(out), '--work-dir')
+    check_writable(str(out), 'folder', '--work-dir')
+    _check_arguments(epochs, batch_size, size, log_to)
+    every = [image for images in found.splits.values() for image in images]
+    _say(f'{data}: {found.format}, {found.task}, {len(every)} images, {len(found.classes)} classes: '
+         f'{listed(found.classes)}')
+    plan = dict(detection=plan_detection, segmentation=plan_segmentation, classification=plan_classification)[
+        found.task](found.splits.get('train') or every, found.classes, model, size)
+
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        images, config = _prepare(found, plan, out, seed, epochs, batch_size, [BACKENDS[name] for name in log_to])
+    except BaseException:
+        shutil.rmtree(out)
+        raise
+    for choice in plan.choices:
+        _say(f'{choice.name}: {choice.value} ({choice.reason})')
+    for note in found.notes:
+        _LOGGER.warning(note)
+    _say(f'config: {config}; labels, to look at before anything else: {out / "labels.png"}')
+    if dry_run:
+        report = verify_config(config)
+        if report.problems:
+            raise InputError(report.refusal())
+        for note in report.notes:
+            _say(note.text('note: ', most=5))
+        return Fitted(config, None, None, {})
+
+    from ..inference.inferencer import Inferencer
+    from ..runs.training import train
+    from .judging import judge
+    from .report import write_report
+    train(config, out / 'runs', load_backbone=start, trust=trust)
+    best = max((out / 'runs').glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
+    split = 'test' if 'test' in images else 'val'
+    judged = judge(Inferencer(config, best), images[split])
+    report = out / 'report.html'
+    doubtful = out / 'runs' / 'data_check.txt'
+    warnings = [*found.notes, *(doubtful.read_text().splitlines() if doubtful.is_file() else [])]
+    commands = [f'mobileode infer {config} {best} IMAGE... ' + (
+        f'--score-thr {judged.threshold:.2f}' if judged.threshold else ''),
+        f'mobileode train {config} --work-dir AGAIN', f'mobileode export {config} {best} --out model.onnx'
+        + (' --with-nms' if plan.task == 'detection' else '')]
+    write_report(report, f'{data.resolve().name}: {plan.task} with {plan.model}', plan.choices, warnings,
+                 out / 'labels.png', out / 'runs' / 'curves.png', split, images[split], found.classes, judged, commands)
+    _say(', '.join(f'{name} {value:.3f}' for name, value in judged.metrics.items() if value == value)
+         + f' on the {split} images; report: {report}')
+    for command in commands:
+        _say(f'next: {command}')
+    return Fitted(config, best, report, judged.metrics)
+
+
+def _check_arguments(epochs: int | None, batch_size: int | None, size: int | None, log_to: Sequence[str]) -> None:
+    for flag, value, least in (('--epochs', epochs, 1), ('--batch-size', batch_size, 2), ('--size', size, 32)):
+        if value is not None and value < least:
+            raise InputError(f'{flag} {value}: a whole number of at least {least} is wanted')
+    if size is not None and size % 32:
+        raise InputError(f'--size {size}: a multiple of 32 is wanted, as the networks shrink images by 32')
+    unknown = [name for name in log_to if name not in BACKENDS]
+    if unknown:
+        raise InputError(f'--log-to {unknown[0]} is none of {", ".join(BACKENDS)}')
+
+
+def _prepare(found: Found, plan: Plan, out: Path, seed: int, epochs: int | None, batch_size: int | None,
+             backends: Sequence[str]) -> tuple[dict[str, list[Image]], Path]:
+    """Make all that a training reads; the images of each split, and the config."""
+    from .report import label_sheet
+    folder = out / 'data'
+    folder.mkdir()
+    images = _resolved_splits(found, plan, folder, seed)
+    label_sheet(images['train'], found.classes, out / 'labels.png')
+    if plan.tiling:
+        images['train'] = _tiles(images['train'], plan, folder / 'tiles')
+    if plan.task == 'detection':
+        fit_head(plan, images['train'])
+        images['train'] = [image for image in images['train'] if len(image.boxes)]
+    set_length(plan, len(images['train']), epochs, batch_size)
+    files = {split: writing.write_data(plan, images[split], split, folder) for split in images}
+    files.setdefault('test', files['val'])
+    config = out / f'{out.name}.py'
+    config.write_text(writing.config_text(plan, found.folder.resolve().name, files, backends, seed))
+    return images, config
+
+
+def _resolved_splits(found: Found, plan: Plan, folder: Path, seed: int) -> dict[str, list[Image]]:
+    """Training, validation and, where the data have them, test images."""
+    images = dict(found.splits)
+    train = images.pop(ALL, None) or images.pop('train', None)
+    if not train:
+        raise InputError(f'{found.folder} has no training images: it has {", ".join(found.splits)}')
+    if 'val' in images:
+        plan.choose('validation', f'{len(images["val"])} images', 'the data say so')
+    elif plan.tiling and len(train) < splits.FEW_IMAGES:
+        (folder / 'parts').mkdir()
+        train, images['val'], how = splits.part(train, folder / 'parts')
+        plan.choose('validation', f'{len(images["val"])} parts of images', how)
+    else:
+        train, images['val'], how = splits.split_off(train, seed)
+        plan.choose('validation', f'{len(images["val"])} images', how)
+    if not images['val']:
+        raise InputError(f'{found.folder} has {len(train)} training image: at least two are needed, one for validation')
+    return {'train': train, **images}
+
+
+def _tiles(images: Sequence[Image], plan: Plan, folder: Path) -> list[Image]:
+    """Tiles of training images at the network's size, each half of the one before it."""
+    folder.mkdir()
+    side, scale = plan.tiling.side, plan.tiling.scale
+    cut = tiles.cut(images, side, side // 2, folder)
+    if scale == 1:
+        return cut
+    enlarged = []
+    for tile in cut:
+        with Pillow.open(tile.path) as pixels:
+            larger = pixels.resize((pixels.width * scale, pixels.height * scale), Pillow.Resampling.BILINEAR)
+        larger.save(tile.path)
+        enlarged.append(tile._replace(size=(tile.size[0] * scale, tile.size[1] * scale),
+                                      boxes=np.asarray(tile.boxes * scale)))
+    return enlarged
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,161 @@
+"""What is trained on a data set, and how: each choice with its reason."""
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ..data.formats import Image
+from ..errors import InputError
+from . import anchors
+from .models import kind
+
+#: Side of the network's input, in pixels.
+DETECTION_SIDE, CLASSIFICATION_SIDE, SEGMENTATION_SIDE = 320, 224, 320
+#: A box of this side, in the network's pixels, is found with difficulty; images are tiled or enlarged before that.
+SMALL = 24
+#: Share of the boxes that anchors have to reach before a map of stride 8 is left out.
+ENOUGH_REACHED = 0.98
+STRIDES = {True: (8, 16, 32, 64, 320 / 3, 320), False: (16, 32, 64, 320 / 3, 160, 320)}
+#: Iterations of a training of the default length, and bounds on its epochs.
+_ITERATIONS, _LEAST_EPOCHS, _MOST_EPOCHS = 1500, 12, 300
+#: Memory of a training step for an image of 320 px, in bytes, V1 with SSDLite, and the share of the free memory to use.
+_BYTES_AN_IMAGE, _SHARE = 160e6, 0.5
+
+
+class Choice(NamedTuple):
+    """A decision: what, how, and why."""
+    name: str
+    value: str
+    reason: str
+
+
+class Tiling(NamedTuple):
+    """How large images are seen.
+
+    Attributes:
+        side: Of a tile, in pixels of the image.
+        scale: What tiles are enlarged by.
+        overlap: What tiles share, in the network's pixels.
+    """
+    side: int
+    scale: int
+    overlap: int
+
+
+@dataclass
+class Plan:
+    """The choices for a training; those of other tasks stay None."""
+    task: str
+    classes: tuple[str, ...]
+    model: str
+    side: int
+    tiling: Tiling | None = None
+    fine: bool = False
+    anchors: dict | None = None
+    batch: int = 16
+    epochs: int = 0
+    val_interval: int = 1
+    choices: list[Choice] = field(default_factory=list)
+
+    def choose(self, name: str, value: object, reason: str) -> None:
+        self.choices.append(Choice(name, str(value), reason))
+
+
+def plan_detection(images: Sequence[Image], classes: tuple[str, ...], model: str, side: int | None) -> Plan:
+    """Input size, tiling: what has to be known before tiles can be cut."""
+    plan = Plan('detection', classes, model, side or DETECTION_SIDE)
+    plan.choose('network', f'SSDLite with {kind(model)}', _why(model))
+    boxes = np.concatenate([image.boxes for image in images])
+    if not len(boxes):
+        raise InputError('no image has a box: there is nothing to train on')
+    sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).clip(0).prod(1))
+    median, longest = float(np.median(sides)), float(np.median([max(image.size) for image in images]))
+    shrunk = median * plan.side / longest
+    if longest > 1.5 * plan.side and shrunk < SMALL:
+        scale = 2 if median < SMALL else 1
+        overlap = int(min(plan.side // 2, np.quantile(sides, 0.95) * scale))
+        plan.tiling = Tiling(plan.side // scale, scale, overlap)
+        plan.choose('tiles', f'{plan.tiling.side} px of the image, {plan.side} px of the network',
+                    f'half of the boxes are under {median:.0f} px in images of {longest:.0f} px: shrunk to '
+                    f'{plan.side} px they would be under {shrunk:.0f} px')
+    else:
+        plan.choose('images', f'shrunk to {plan.side} px', f'the median box is {shrunk:.0f} px there')
+    return plan
+
+
+def plan_classification(images: Sequence[Image], classes: tuple[str, ...], model: str, side: int | None) -> Plan:
+    """Input size of a classifier."""
+    plan = Plan('classification', classes, model, side or CLASSIFICATION_SIDE)
+    plan.choose('network', f'classifier with {kind(model)}', _why(model))
+    shortest = float(np.median([min(image.size) for image in images]))
+    if side is None and shortest < CLASSIFICATION_SIDE:
+        plan.side = max(32, round(shortest / 32) * 32)
+    plan.choose('images', f'shrunk and cut to {plan.side} px', f'their shorter side is {shortest:.0f} px')
+    return plan
+
+
+def plan_segmentation(images: Sequence[Image], classes: tuple[str, ...], model: str, side: int | None) -> Plan:
+    """Crop size of a segmentor."""
+    plan = Plan('segmentation', classes, model, side or SEGMENTATION_SIDE)
+    plan.choose('network', f'DeepLabV3 at output stride 16 with {kind(model)}', _why(model))
+    shortest = float(np.median([min(image.size) for image in images]))
+    if side is None and shortest < SEGMENTATION_SIDE:
+        plan.side = max(64, round(shortest / 32) * 32)
+    plan.choose('images', f'shorter side {plan.side} px, crops of {plan.side} px',
+                f'their shorter side is {shortest:.0f} px')
+    return plan
+
+
+def fit_head(plan: Plan, images: Sequence[Image]) -> None:
+    """Maps and anchors for the boxes of images that are the network's input, but for their size."""
+    boxes = np.concatenate([image.boxes * _to_input(image, plan) for image in images])
+    size = (plan.side, plan.side)
+    strides = {fine: [stride * plan.side / 320 if stride > 64 else stride for stride in STRIDES[fine]]
+               for fine in (False, True)}
+    fitted = {fine: anchors.fit(boxes, strides[fine], size) for fine in (False, True)}
+    share = {fine: anchors.reached(boxes, fitted[fine], size) for fine in (False, True)}
+    plan.fine = share[False] < ENOUGH_REACHED and share[True] > share[False]
+    plan.anchors = fitted[plan.fine]
+    plan.choose('finest map', f'stride {8 if plan.fine else 16}',
+                f'with anchors fitted to the data, {1 - share[False]:.1%} of the boxes have no anchor of IoU 0.5 from '
+                f'stride 16 on, {1 - share[True]:.1%} from stride 8 on')
+
+
+def set_length(plan: Plan, number: int, epochs: int | None, batch: int | None) -> None:
+    """Batch size and epochs for a number of training images."""
+    fits = int(_free_memory() * _SHARE / (_BYTES_AN_IMAGE * (plan.side / 320) ** 2))
+    plan.batch = batch or max(2, min(16, fits, number // 4))
+    plan.choose('batch', plan.batch, 'asked for' if batch else
+                '16 are enough for the norms; fewer where memory or data are small')
+    if number < plan.batch:
+        raise InputError(f'{number} training images are fewer than a batch of {plan.batch}: give --batch-size')
+    each = number // plan.batch
+    plan.epochs = epochs or int(np.clip(-(-_ITERATIONS // each), _LEAST_EPOCHS, _MOST_EPOCHS))
+    plan.val_interval = max(1, plan.epochs // 12)
+    plan.choose('length', f'{plan.epochs} epochs of {each} iterations', 'asked for' if epochs else
+                f'about {_ITERATIONS} iterations, which {number} images allow in {_LEAST_EPOCHS} to {_MOST_EPOCHS} '
+                'epochs; it ends early where validation gains nothing more')
+
+
+def _why(model: str) -> str:
+    return 'asked for' if model != 'mobileode_v1' else 'the default; --model names others'
+
+
+def _to_input(image: Image, plan: Plan) -> np.ndarray:
+    """What pixels of an image are multiplied by to be the network's: (x, y, x, y)."""
+    if plan.tiling:
+        return np.ones(4)  # tiles are written at the network's size
+    return np.array([plan.side / image.size[1], plan.side / image.size[0]] * 2)
+
+
+def _free_memory() -> float:
+    """Bytes that a training may hope for: of the GPU where there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0]
+    for line in open('/proc/meminfo') if os.path.exists('/proc/meminfo') else ():
+        if line.startswith('MemAvailable:'):
+            return int(line.split()[1]) * 1024
+    return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2

@@ -1,0 +1,100 @@
+"""`mobileode fit`, from a folder to a report, on every format."""
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from mobileode_mm import cli
+from mobileode_mm.data.trees import make_tree_data
+from mobileode_mm.errors import InputError
+from mobileode_mm.fit.fit import fit
+from mobileode_mm.runs.config import load_config
+
+from .conftest import Scene, write_voc
+
+
+def listing(folder):
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob('*') if path.is_file()}
+
+
+@pytest.mark.parametrize('name, headline', [('YOLO', 'AP50'), ('class folders', 'top-1'), ('images and masks', 'mIoU')])
+def test_from_a_folder_to_a_report(name, headline, folders, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = listing(folders[name])
+    made = fit(folders[name], tmp_path / 'out', epochs=1, batch_size=4, size=64)
+    assert listing(folders[name]) == before, 'the data are left as they are'
+    assert 0 <= made.metrics[headline] <= 1
+    assert made.checkpoint.name.startswith('best_') and (tmp_path / 'out' / 'labels.png').stat().st_size > 1000
+    page = made.report.read_text()
+    for title in ('Next', 'Chosen', 'Training', 'By class', 'Confusion', 'Labels'):
+        assert f'<h2>{title}</h2>' in page
+    assert ('Precision and recall' in page) == (name == 'YOLO')
+    assert not re.search(r'(src|href)="(?!data:)', page), 'the report needs no network'
+    assert not {'red', 'green', 'blue'} - set(re.findall(r'<td>(\w+)</td>', page))
+    # The next commands, as they are printed, have the files' names.
+    out = capsys.readouterr().out
+    assert f'next: mobileode infer {made.config} {made.checkpoint}' in out and str(made.report) in out
+    # The config is the user's: it is what was trained, and trains again.
+    cfg = load_config(made.config)
+    assert cfg.train_cfg.max_epochs == 1 and cfg.train_dataloader.batch_size == 4
+    assert (tmp_path / 'out' / 'runs' / made.config.name).is_file()
+
+
+@pytest.mark.parametrize('name', ['COCO', 'VOC XML'])
+def test_all_but_the_training(name, folders, tmp_path, capsys):
+    out = tmp_path / 'out'
+    arguments = ['fit', str(folders[name]), '--work-dir', str(out), '--dry-run', '--model', 'mobilenet_v2',
+                 '--epochs', '7', '--log-to', 'tensorboard', '--seed', '3']
+    assert cli.main(arguments) == 0
+    assert sorted(path.name for path in out.iterdir()) == ['data', 'labels.png', 'out.py']
+    assert 'finest map: stride' in capsys.readouterr().out
+    cfg = load_config(out / 'out.py')
+    assert cfg.model.backbone.type == 'mmdet.MobileNetV2' and cfg.model.bbox_head.num_classes == 3
+    assert cfg.train_cfg.max_epochs == cfg.param_scheduler[1].T_max == cfg.param_scheduler[1].end == 7
+    assert [backend.type for backend in cfg.visualizer.vis_backends] == ['LocalVisBackend', 'TensorboardVisBackend']
+    assert cfg.randomness.seed == 3
+    assert cli.main(arguments) == 2, 'nothing is written over'
+    assert 'out' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (dict(model='resnet'), '--model resnet is none of mobileode_v1'),
+    (dict(log_to=['stdout']), '--log-to stdout is none of'),
+    (dict(batch_size=64), '12 training images are fewer than a batch of 64'),
+    (dict(epochs=0), '--epochs 0'),
+    (dict(size=20), '--size 20'),
+])
+def test_what_cannot_be_is_refused(arguments, message, folders, tmp_path):
+    with pytest.raises(InputError, match=message):
+        fit(folders['YOLO'], tmp_path / 'out', dry_run=True, **arguments)
+    assert not (tmp_path / 'out').exists(), 'nothing is left behind'
+
+
+def test_large_images_are_tiled(tmp_path, capsys):
+    """A large photograph of small objects, without splits: a part of it is for validation, its tiles for training."""
+    scene = Scene(1, size=256, count=0)
+    for x, y in np.random.default_rng(0).integers(0, 244, (24, 2)).tolist():
+        scene.pixels[y:y + 12, x:x + 12, 2] = 255
+        scene.boxes.append((x, y, x + 12, y + 12))
+        scene.labels.append(2)
+    write_voc(tmp_path / 'aerial', dict(photographs=[scene]))
+    made = fit(tmp_path / 'aerial', tmp_path / 'out', epochs=1, size=96)
+    assert made.metrics['AP'] >= 0
+    cfg = load_config(made.config)
+    assert cfg.model.test_cfg.tile.size == 96
+    assert cfg.val_dataloader.dataset.pipeline[1].scale_factor == 2
+    out = capsys.readouterr().out
+    assert 'tiles: 48 px of the image, 96 px of the network' in out and 'validation: 1 parts of images' in out
+
+
+def test_trees_need_the_wheel_that_they_are_from(tmp_path):
+    other = tmp_path / 'other.whl'
+    other.write_bytes(b'no wheel')
+    with pytest.raises(InputError, match='its checksum differs'):
+        make_tree_data(tmp_path / 'trees', other)
+    assert not (tmp_path / 'trees').exists()
+    (tmp_path / 'mine').mkdir()
+    shutil.copy(other, tmp_path / 'mine')
+    with pytest.raises(InputError, match='does not hold the tree photographs'):
+        make_tree_data(tmp_path / 'mine', other)

@@ -1,0 +1,168 @@
+"""Labelled images in the formats that people have are recognised, and read as they are meant."""
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from mobileode_mm.data.formats import recognise
+from mobileode_mm.data.formats.found import split_of
+from mobileode_mm.errors import InputError
+
+from .conftest import CLASSES, SIDE, WRITERS, Scene, write_coco, write_masks, write_voc, write_yolo
+
+DETECTION = ('COCO', 'YOLO', 'VOC XML')
+
+
+@pytest.mark.parametrize('name', DETECTION)
+def test_boxes_are_read(name, folders, scenes):
+    found = recognise(folders[name])
+    assert (found.task, found.format, found.classes) == ('detection', name, CLASSES)
+    assert {split: len(images) for split, images in found.splits.items()} == {'train': 12, 'val': 4}
+    by_name = {scene.name: scene for scene in (*scenes['train'], *scenes['valid'])}
+    for image in (*found.splits['train'], *found.splits['val']):
+        scene = by_name[image.path.stem]
+        assert image.size == (SIDE, SIDE)
+        np.testing.assert_allclose(image.boxes, scene.boxes, atol=1e-6)
+        assert image.labels.tolist() == scene.labels
+        assert not image.crowd.any()
+
+
+def test_a_category_without_boxes_is_left_out_and_named(folders):
+    assert recognise(folders['COCO']).notes == ['no box is of the classes shapes: they are left out']
+
+
+def test_class_folders(folders, scenes):
+    found = recognise(folders['class folders'])
+    assert (found.task, found.classes) == ('classification', CLASSES)
+    labels = {image.path.stem: image.labels[0] for image in found.splits['train']}
+    assert labels == {scene.name: scene.labels[0] for scene in scenes['train']}
+
+
+def test_class_folders_without_splits(tmp_path):
+    for number, label in enumerate(('cat', 'dog', 'cat')):
+        Scene(number).save(tmp_path / label)
+    found = recognise(tmp_path)
+    assert found.classes == ('cat', 'dog') and list(found.splits) == ['all'] and len(found.splits['all']) == 3
+
+
+def test_masks(folders, scenes):
+    found = recognise(folders['images and masks'])
+    assert (found.task, found.classes) == ('segmentation', ('ground', *CLASSES))
+    assert [image.mask.stem for image in found.splits['val']] == [image.path.stem for image in found.splits['val']]
+
+
+def test_masks_of_two_values(tmp_path, scenes):
+    for scene in scenes['valid']:
+        scene.save(tmp_path / 'images', '.jpg')
+        (tmp_path / 'masks').mkdir(exist_ok=True)
+        Pillow.fromarray((scene.mask > 0).astype(np.uint8) * 255).save(tmp_path / 'masks' / f'{scene.name}.png')
+    found = recognise(tmp_path)
+    assert found.classes == ('background', 'object')
+    assert list(found.splits) == ['all']
+
+
+def test_splits_below_images_and_masks(tmp_path, scenes):
+    write_masks(tmp_path / 'before', scenes)
+    for split in scenes:
+        for kind in ('images', 'masks'):
+            shutil.copytree(tmp_path / 'before' / split / kind, tmp_path / 'after' / kind / split)
+    assert {split: len(images) for split, images in recognise(tmp_path / 'after').splits.items()} == {
+        'train': 12, 'val': 4}
+
+
+def test_images_turned_by_exif_have_the_size_that_is_seen(tmp_path):
+    scene = Scene(0)
+    for write in (write_yolo, write_coco):
+        write(tmp_path / write.__name__, dict(train=[scene], valid=[scene]))
+        path = next((tmp_path / write.__name__).rglob('train/**/*.jpg'))
+        exif = Pillow.Exif()
+        exif[0x0112] = 6
+        Pillow.fromarray(scene.pixels[:, :48]).save(path, exif=exif)
+    image, = recognise(tmp_path / 'write_yolo').splits['train']
+    assert image.size == (48, SIDE)
+    with pytest.raises(InputError, match='is 64x64; it is seen as 64x48'):
+        recognise(tmp_path / 'write_coco')
+
+
+def test_boxes_are_cut_to_their_images_and_those_outside_are_left_out(tmp_path):
+    scene = Scene(0)
+    scene.boxes = [(50, 50, SIDE + 10, SIDE + 10), (SIDE + 5, 0, SIDE + 15, 10), (1, 1, 20, 20)]
+    scene.labels = [0, 1, 2]
+    write_voc(tmp_path, dict(train=[scene]))
+    found = recognise(tmp_path)
+    image, = found.splits['train']
+    assert image.boxes.tolist() == [[50, 50, SIDE, SIDE], [1, 1, 20, 20]] and image.labels.tolist() == [0, 2]
+    assert found.notes == ['boxes without size, or outside of their image, are left out: scene_0.png (1)']
+
+
+def test_a_file_name_from_another_machine(tmp_path, scenes):
+    """CVAT and Label Studio write paths of the machine where the labels were made."""
+    write_coco(tmp_path, dict(train=scenes['train'][:2]))
+    path = tmp_path / 'train' / '_annotations.coco.json'
+    document = json.loads(path.read_text())
+    document['images'][0]['file_name'] = 'C:\\labels\\' + document['images'][0]['file_name']
+    path.write_text(json.dumps(document))
+    assert [image.path.parent for image in recognise(tmp_path).splits['train']] == [tmp_path / 'train'] * 2
+
+
+def test_names_of_splits():
+    assert [split_of(name) for name in ('instances_val2017', 'train', 'valid', 'my_test_set', 'valley', 'trains')] == [
+        'val', 'train', 'val', 'test', None, None]
+
+
+def _spoil(folder, name):
+    """What is wrong, by the format that it is wrong in."""
+    if name == 'a row of pixels':
+        next(folder.glob('train/labels/*.txt')).write_text('0 20 20 10 10\n')
+    elif name == 'an unknown class':
+        next(folder.glob('train/labels/*.txt')).write_text('7 0.5 0.5 0.1 0.1\n')
+    elif name == 'no number':
+        next(folder.glob('train/labels/*.txt')).write_text('cat 0.5 0.5 0.1 0.1\n')
+    elif name == 'a missing image':
+        next(folder.glob('train/*.jpg')).unlink()
+    elif name == 'an unknown image':
+        path = folder / 'train' / '_annotations.coco.json'
+        path.write_text(path.read_text().replace('"image_id": 0', '"image_id": 99'))
+    elif name == 'broken XML':
+        next(folder.glob('train/*.xml')).write_text('<annotation><object>')
+    elif name == 'a box without corners':
+        path = next(folder.glob('train/*.xml'))
+        path.write_text(path.read_text().replace('<xmin>', '<left>').replace('</xmin>', '</left>'))
+    elif name == 'a missing mask':
+        next(folder.glob('train/masks/*.png')).unlink()
+    elif name == 'a mask of colours':
+        path = next(folder.glob('train/masks/*.png'))
+        Pillow.open(path).convert('RGB').save(path)
+    elif name == 'no image':
+        next(folder.glob('train/*/*.png')).write_bytes(b'no image')
+    elif name == 'a class of validation alone':
+        shutil.copytree(folder / 'valid' / next((folder / 'valid').iterdir()).name, folder / 'valid' / 'yellow')
+
+
+@pytest.mark.parametrize('form, name, message', [
+    ('YOLO', 'a row of pixels', 'line 1: .* outside of 0 to 1'),
+    ('YOLO', 'an unknown class', 'line 1: class 7 is none of 0 to 2'),
+    ('YOLO', 'no number', 'line 1: .* no row of numbers'),
+    ('COCO', 'an unknown image', 'annotations have a image_id that the file does not list'),
+    ('COCO', 'a missing image', r'the image scene_\d+.jpg is not there'),
+    ('VOC XML', 'broken XML', r'scene_\d+.xml cannot be read as XML'),
+    ('VOC XML', 'a box without corners', r'scene_\d+.xml: bndbox without xmin'),
+    ('images and masks', 'a missing mask', '1 of 12 images .* have no mask'),
+    ('images and masks', 'a mask of colours', 'of the mode RGB: a label map has one channel'),
+    ('class folders', 'no image', r'scene_\d+.png cannot be read as an image'),
+    ('class folders', 'a class of validation alone', 'no images of the classes yellow'),
+])
+def test_what_is_wrong_is_named(tmp_path, scenes, form, name, message):
+    WRITERS[form](tmp_path, scenes)
+    _spoil(tmp_path, name)
+    with pytest.raises(InputError, match=message):
+        recognise(tmp_path)
+
+
+def test_what_is_no_data_set(tmp_path):
+    with pytest.raises(InputError, match='there is no folder'):
+        recognise(tmp_path / 'absent')
+    with pytest.raises(InputError, match='in no format that is known here'):
+        recognise(tmp_path)
