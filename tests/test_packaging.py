@@ -21,7 +21,8 @@ from mobileode_mm.doctor import DISTRIBUTIONS
 ROOT = Path(__file__).parents[1]
 PACKAGES = ('mobileode_mm', 'mmodeconf')
 # Import names that differ from the name of the distribution.
-DISTRIBUTION_OF = {'PIL': 'pillow', 'cv2': 'opencv-python', 'skimage': 'scikit-image', 'sklearn': 'scikit-learn'}
+DISTRIBUTION_OF = {'PIL': 'pillow', 'cv2': 'opencv-python', 'skimage': 'scikit-image', 'sklearn': 'scikit-learn',
+                   'yaml': 'pyyaml'}
 # What the OpenMMLab packages bring along, in either family: mmdet reads masks with it.
 BROUGHT_BY_OPENMMLAB = {*DISTRIBUTIONS, 'pycocotools'}
 

@@ -16,6 +16,8 @@ from .models import kind
 DETECTION_SIDE, CLASSIFICATION_SIDE, SEGMENTATION_SIDE = 320, 224, 320
 #: A box of this side, in the network's pixels, is found with difficulty; images are tiled or enlarged before that.
 SMALL = 24
+#: Side of a tile in sides of the median box, and its bounds in pixels of the network.
+_AROUND, _TILES = 5, (192, DETECTION_SIDE)
 #: Share of the boxes that anchors have to reach before a map of stride 8 is left out.
 ENOUGH_REACHED = 0.98
 STRIDES = {True: (8, 16, 32, 64, 320 / 3, 320), False: (16, 32, 64, 320 / 3, 160, 320)}
@@ -76,6 +78,9 @@ def plan_detection(images: Sequence[Image], classes: tuple[str, ...], model: str
     shrunk = median * plan.side / longest
     if longest > 1.5 * plan.side and shrunk < SMALL:
         scale = 2 if median < SMALL else 1
+        if side is None:
+            # Training costs by the pixel: of the tiles that show what is around an object, the smallest.
+            plan.side = int(np.clip(round(_AROUND * median * scale / 32) * 32, *_TILES))
         overlap = int(min(plan.side // 2, np.quantile(sides, 0.95) * scale))
         plan.tiling = Tiling(plan.side // scale, scale, overlap)
         plan.choose('tiles', f'{plan.tiling.side} px of the image, {plan.side} px of the network',

@@ -112,7 +112,7 @@ def test_frames_of_a_film_stay_together_and_single_images_do_not(tmp_path):
 def test_small_boxes_in_large_images_are_tiled_with_a_fine_map(tmp_path):
     small = image_of(tmp_path, 'aerial', (1000, 1200), boxes_of(np.geomspace(15, 70, 80), 1000))
     plan = plan_detection([small], ('tree', ), 'mobileode_v1', None)
-    assert plan.tiling.side == 320 and plan.tiling.scale == 1 and plan.tiling.overlap >= 60
+    assert plan.tiling.side == plan.side == 192 and plan.tiling.scale == 1 and plan.tiling.overlap >= 60
     fit_head(plan, [small])
     assert plan.fine
     assert {choice.name for choice in plan.choices} == {'network', 'tiles', 'finest map'}
