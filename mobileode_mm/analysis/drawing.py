@@ -20,21 +20,24 @@ def class_colour(label: int) -> tuple[int, int, int]:
     return Image.new('HSV', (1, 1), (hue, 190, 235)).convert('RGB').getpixel((0, 0))
 
 
-def with_boxes(image: Image.Image, boxes: list[tuple], scale: float) -> Image.Image:
+def with_boxes(image: Image.Image, boxes: list[tuple], scale: float, width: int = 3) -> Image.Image:
     """Draw boxes with their labels.
 
     Args:
         image: RGB; it stays as it is.
-        boxes: Corners (x1, y1, x2, y2), text and colour of each, the topmost last.
+        boxes: Corners (x1, y1, x2, y2), text (without one there is no label) and colour of each, the topmost last.
         scale: What the corners are multiplied by.
+        width: Of the lines, in pixels.
     """
     image = image.copy()
     draw = ImageDraw.Draw(image)
     corners = [[round(scale * side) for side in box] for box, _, _ in boxes]
     for (x1, y1, x2, y2), (_, _, colour) in zip(corners, boxes, strict=True):
-        draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=colour, width=3)
+        draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=colour, width=width)
     # All labels after all boxes, so that no line crosses a text.
     for (x1, y1, _, _), (_, text, colour) in zip(corners, boxes, strict=True):
+        if not text:
+            continue
         x = max(0, min(x1, image.width - label_width(text)))
         draw_label(draw, x, y1 - LINE if y1 >= LINE else max(0, y1), text, colour)
     return image

@@ -140,12 +140,12 @@ def _prepare(found: Found, plan: Plan, out: Path, seed: int, epochs: int | None,
     folder = out / 'data'
     folder.mkdir()
     images = _resolved_splits(found, plan, folder, seed)
-    label_sheet(images['train'], found.classes, out / 'labels.png')
     if plan.tiling:
         images['train'] = _tiles(images['train'], plan, folder / 'tiles')
     if plan.task == 'detection':
         fit_head(plan, images['train'])
         images['train'] = [image for image in images['train'] if len(image.boxes)]
+    label_sheet(images['train'], found.classes, out / 'labels.png')
     set_length(plan, len(images['train']), epochs, batch_size)
     files = {split: writing.write_data(plan, images[split], split, folder) for split in images}
     files.setdefault('test', files['val'])

@@ -77,15 +77,15 @@ def plan_detection(images: Sequence[Image], classes: tuple[str, ...], model: str
     median, longest = float(np.median(sides)), float(np.median([max(image.size) for image in images]))
     shrunk = median * plan.side / longest
     if longest > 1.5 * plan.side and shrunk < SMALL:
+        reason = (f'half of the boxes are under {median:.0f} px in images of {longest:.0f} px: shrunk to {plan.side} '
+                  f'px they would be under {shrunk:.0f} px')
         scale = 2 if median < SMALL else 1
         if side is None:
             # Training costs by the pixel: of the tiles that show what is around an object, the smallest.
             plan.side = int(np.clip(round(_AROUND * median * scale / 32) * 32, *_TILES))
         overlap = int(min(plan.side // 2, np.quantile(sides, 0.95) * scale))
         plan.tiling = Tiling(plan.side // scale, scale, overlap)
-        plan.choose('tiles', f'{plan.tiling.side} px of the image, {plan.side} px of the network',
-                    f'half of the boxes are under {median:.0f} px in images of {longest:.0f} px: shrunk to '
-                    f'{plan.side} px they would be under {shrunk:.0f} px')
+        plan.choose('tiles', f'{plan.tiling.side} px of the image, {plan.side} px of the network', reason)
     else:
         plan.choose('images', f'shrunk to {plan.side} px', f'the median box is {shrunk:.0f} px there')
     return plan

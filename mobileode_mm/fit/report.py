@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image as Pillow
+from PIL import ImageDraw
 
-from ..analysis.drawing import class_colour, with_boxes, with_classes
+from ..analysis.drawing import LINE, class_colour, draw_label, label_width, with_boxes, with_classes
 from ..data.formats import Image
 from ..data.formats.masks import IGNORED
 from .judging import Judgement
@@ -23,6 +24,8 @@ _STYLE = ('body{font:16px/1.5 sans-serif;margin:2em auto;max-width:70em;padding:
           '.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(20em,1fr));gap:1em}'
           'figure{margin:0}figcaption{font-size:.85em;color:#555}.warning{color:#a00}')
 _SIDE = 480
+#: From this number of boxes on an image is drawn larger, with thin lines and without labels, which would hide it.
+_CROWDED = 15
 #: From this number on a confusion matrix is drawn without its figures.
 _MANY = 12
 
@@ -73,21 +76,26 @@ def write_report(path: Path, title: str, choices: Sequence[Choice], warnings: Se
 
 
 def label_sheet(images: Sequence[Image], classes: Sequence[str], path: Path, most: int = 12) -> None:
-    """Draw labelled images, spread evenly over ``images``, onto one PNG."""
+    """Draw labelled images, spread evenly over ``images``, onto one PNG, under the classes in their colours."""
     chosen = [images[number] for number in
               np.linspace(0, len(images) - 1, min(most, len(images))).round().astype(int)]
     panels = [_with_labels(image, classes) for image in chosen]
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
-    sheet = Pillow.new('RGB', (columns * (_SIDE + 8), rows * (_SIDE + 8)), 'white')
+    sheet = Pillow.new('RGB', (columns * (_SIDE + 8), LINE + 8 + rows * (_SIDE + 8)), 'white')
+    draw, left = ImageDraw.Draw(sheet), 0
+    for label, name in enumerate(classes):
+        draw_label(draw, left, 4, name, class_colour(label))
+        left += label_width(name) + 6
     for number, panel in enumerate(panels):
-        sheet.paste(panel, (number % columns * (_SIDE + 8), number // columns * (_SIDE + 8)))
+        panel.thumbnail((_SIDE, _SIDE))
+        sheet.paste(panel, (number % columns * (_SIDE + 8), LINE + 8 + number // columns * (_SIDE + 8)))
     sheet.save(path)
 
 
 def _small(image: Image) -> tuple[Pillow.Image, float]:
     pixels = read(image.path)
-    scale = _SIDE / max(pixels.size)
+    scale = _SIDE * (2 if _is_crowded(image) else 1) / max(pixels.size)
     return pixels.resize([max(1, round(side * scale)) for side in pixels.size], Pillow.Resampling.LANCZOS), scale
 
 
@@ -101,10 +109,16 @@ def _with_labels(image: Image, classes: Sequence[str]) -> Pillow.Image:
             labels = (labels > 0).astype(int)
         return with_classes(small, torch.from_numpy(labels)[None], dict(classes=classes))[0]
     if len(image.boxes):
-        return with_boxes(small, [(box, classes[label], class_colour(label))
-                                  for box, label in zip(image.boxes.tolist(), image.labels.tolist())], scale)
+        crowded = _is_crowded(image)
+        return with_boxes(small, [(box, '' if crowded else classes[label], class_colour(label))
+                                  for box, label in zip(image.boxes.tolist(), image.labels.tolist())], scale,
+                          2 if crowded else 3)
     text = classes[image.labels[0]] if len(image.labels) else 'no box'
     return with_boxes(small, [((0, 0, 0, 0), text, class_colour(int(image.labels[0]) if len(image.labels) else 0))], 1)
+
+
+def _is_crowded(image: Image) -> bool:
+    return len(image.boxes) >= _CROWDED
 
 
 def _worst(images: Sequence[Image], classes: Sequence[str], judged: Judgement) -> str:
@@ -115,9 +129,11 @@ def _worst(images: Sequence[Image], classes: Sequence[str], judged: Judgement) -
         small, scale = _small(image)
         if hasattr(found, 'bboxes'):
             sure = found.scores >= judged.threshold
+            crowded = _is_crowded(image)
             predicted = with_boxes(small, [
-                (box, f'{classes[label]} {score:.2f}', class_colour(int(label))) for box, label, score in
-                zip(found.bboxes[sure].tolist(), found.labels[sure], found.scores[sure])][::-1], scale)
+                (box, '' if crowded else f'{classes[label]} {score:.2f}', class_colour(int(label)))
+                for box, label, score in zip(found.bboxes[sure].tolist(), found.labels[sure],
+                                             found.scores[sure])][::-1], scale, 2 if crowded else 3)
         elif image.mask:
             import torch
             predicted = with_classes(small, torch.from_numpy(found.labels.astype(int))[None], dict(classes=classes))[0]
