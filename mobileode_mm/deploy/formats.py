@@ -92,6 +92,8 @@ def load(path: Path, file_format: str, threads: int = 0, library: Path | None = 
         onnx.checker.check_model(str(path), full_check=True)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        # Threads that wait for the next call by spinning take the processor from whatever else is timed in turn.
+        options.add_session_config_entry('session.force_spinning_stop', '1')
         if library is not None:
             options.register_custom_ops_library(str(library))
         session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])

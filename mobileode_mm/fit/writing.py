@@ -15,6 +15,8 @@ _METRICS = dict(detection='coco/bbox_mAP', segmentation='mIoU', classification='
 #: From this IoU to 0.5 an anchor is neither an object nor none. SSD's own rule, none under 0.5, makes hard negatives of
 #: anchors that almost are objects, three of them to each object; small data sets then learn next to nothing.
 AMBIGUOUS = 0.3
+#: Channels of the six maps where the first has stride 8.
+_FINE_WIDTHS = (128, 256, 256, 256, 128, 128)
 #: Batch that the learning rate of ``mmodeconf/schedules/own.py`` is for.
 _BASE_BATCH, _BASE_LR = 16, 2e-3
 #: Validations without a gain after which a training ends, of the 12 to 14 that there are: the first ones of a training
@@ -75,13 +77,13 @@ def config_text(plan: Plan, name: str, files: dict[str, Path], backends: Sequenc
         seed: Of the training.
     """
     detector = plan.task == 'detection'
-    model = _BASES[plan.task] + ('_fine' if detector and plan.fine else '')
     data = 'own_tiles' if plan.tiling else f'own_{plan.task}'
+    bases = (f'models.{_BASES[plan.task]}', f'datasets.{data}', 'schedules.own', 'runtime.default',
+             f'runtime.{plan.task}')
     lines = [
         f'"""{name}: {plan.task}, {len(plan.classes)} classes, as `mobileode fit` chose it. Yours to change."""',
         'from mmengine.config import read_base', '', 'with read_base():',
-        *(f'    from mmodeconf.{base} import *' for base in (
-            f'models.{model}', f'datasets.{data}', 'schedules.own', 'runtime.default', f'runtime.{plan.task}')), '',
+        *(f'    from mmodeconf.{base} import *' for base in bases), '',
         f'folder = {str(files["train"].resolve().parent) + "/"!r}',
         f'metainfo = {_text(dict(classes=plan.classes))}',
         f'model.update(backbone={_text(backbone(plan.model, plan.task, plan.side, plan.fine))})']
@@ -113,6 +115,7 @@ def _detector_lines(plan: Plan) -> list[str]:
     sizes = [f'{key}={_text(plan.anchors[key])}' for key in ('strides', 'ratios', 'min_sizes', 'max_sizes')]
     lines = [f'model.bbox_head.num_classes = {len(plan.classes)}',
              f'model.train_cfg.assigner.neg_iou_thr = {AMBIGUOUS}',
+             *([f'model.neck.out_channels = {_FINE_WIDTHS}'] if plan.fine else []),
              'model.bbox_head.anchor_generator.update(', f'    {", ".join(sizes[:2])},', f'    {", ".join(sizes[2:])})']
     if plan.tiling:
         lines.append(f'model.test_cfg.tile = dict(size={plan.side}, overlap={plan.tiling.overlap})')
