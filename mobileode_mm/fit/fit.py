@@ -109,10 +109,12 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
     report = out / 'report.html'
     doubtful = out / 'runs' / 'data_check.txt'
     warnings = [*found.notes, *(doubtful.read_text().splitlines() if doubtful.is_file() else [])]
-    commands = [f'mobileode infer {config} {best} IMAGE... ' + (
-        f'--score-thr {judged.threshold:.2f}' if judged.threshold else ''),
-        f'mobileode train {config} --work-dir AGAIN', f'mobileode export {config} {best} --out model.onnx'
-        + (' --with-nms' if plan.task == 'detection' else '')]
+    commands = [f'mobileode infer {config} {best} IMAGE...'
+                + (f' --score-thr {judged.threshold:.2f}' if judged.threshold else ''),
+                f'mobileode train {config} --work-dir AGAIN']
+    if plan.tiling is None:
+        commands.append(f'mobileode export {config} {best} --out model.onnx'
+                        + (' --with-nms' if plan.task == 'detection' else ''))
     write_report(report, f'{data.resolve().name}: {plan.task} with {plan.model}', plan.choices, warnings,
                  out / 'labels.png', out / 'runs' / 'curves.png', split, images[split], found.classes, judged, commands)
     _say(', '.join(f'{name} {value:.3f}' for name, value in judged.metrics.items() if value == value)

@@ -143,3 +143,38 @@ def test_one_image_a_batch(norm):
     detector = build(**{'model.bbox_head.norm_cfg': dict(type=norm)}).train()
     with pytest.raises(InputError, match=r'train_dataloader\.batch_size to 2 or more'):
         loss(detector, batch([(96, 96)], []))
+
+
+def test_an_image_of_one_tile_is_predicted_as_ever(detector):
+    detector.eval()
+    plain = detector.test_step(batch([(96, 96)], []))[0].pred_instances
+    tiled = build(**{'model.test_cfg.tile': dict(size=96, overlap=32)}).eval()
+    tiled.load_state_dict(detector.state_dict())
+
+    def rows(found):  # in another order where scores are equal
+        values = torch.cat([found.bboxes, found.scores[:, None], found.labels[:, None]], 1)
+        return sorted(tuple(row) for row in (values * 1000).round().long().tolist())
+
+    # The tile's suppression is the image's; what is left is suppressed once more, which changes nothing.
+    assert rows(tiled.test_step(batch([(96, 96)], []))[0].pred_instances) == rows(plain)
+
+
+def test_what_lies_in_one_tile_of_a_large_image_is_found_there():
+    """A square on a black image, once alone in a tile's size and once far off in a large one."""
+    tiled = build(**{'model.test_cfg.tile': dict(size=96, overlap=48)}).eval()
+    small = torch.zeros(3, 96, 96, dtype=torch.uint8)
+    small[:, 30:60, 20:50] = 200
+    large = torch.zeros(3, 96, 240, dtype=torch.uint8)
+    large[:, :, 96:192] = small  # a tile begins at 96: the starts are 0, 48, 96, 144
+    boxes = []
+    for image in (small, large):
+        size = tuple(image.shape[1:])
+        sample = DetDataSample(metainfo=dict(img_shape=size, ori_shape=size, scale_factor=(1., 1.)))
+        boxes.append(tiled.test_step(dict(inputs=[image], data_samples=[sample]))[0].pred_instances)
+    alone, among = boxes
+    inner = alone.bboxes[(alone.bboxes[:, 0] > 5) & (alone.bboxes[:, 2] < 91)][:5]
+    assert len(inner)
+    shifted = inner + torch.tensor([96., 0, 96, 0])
+    distances = (among.bboxes[:, None] - shifted[None]).abs().amax(2).amin(0)
+    # Each stands there, but for those that a surer box of a neighbouring tile suppresses.
+    assert (distances < 0.5).any()
