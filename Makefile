@@ -31,12 +31,13 @@ demo-classify: install $(DATA)/mini
 	@echo 'The curves, and digits with the predicted class:'
 	@find $(CURDIR)/work_dirs/demo_classify -name '*.png' -newer $(INSTALLED)
 
-# Aerial photographs: one site to train on, others for the test; about an hour on two cores.
+# Aerial photographs: one site to train on, others for the test; about an hour on two cores. The backbone starts from the
+# demo's detector of digits, without which the first epochs find nothing (docs/own_data.md).
 $(DATA)/trees: | install
 	$(PYTHON) -m mobileode_mm tree-data --out $@
 
-demo-trees: install $(DATA)/trees
-	$(PYTHON) -m mobileode_mm fit $(DATA)/trees --work-dir work_dirs/demo_trees
+demo-trees: demo $(DATA)/trees
+	$(PYTHON) -m mobileode_mm fit $(DATA)/trees --work-dir work_dirs/demo_trees --from "$$(cat work_dirs/demo/last_checkpoint)"
 
 # Two processes of one thread each use two cores; the tests of a file share fixtures, so they stay in one process.
 test: install
