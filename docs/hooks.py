@@ -1,4 +1,4 @@
-"""What the site does otherwise than MkDocs: its anchors are GitHub's, and links out of docs/ lead to the repository."""
+"""What the site does otherwise than MkDocs: anchors are GitHub's, and links out of docs/ lead to the repository."""
 
 import posixpath
 import re
@@ -39,3 +39,8 @@ def on_config(config):
 def on_page_markdown(markdown, page, config, files):
     """Called by MkDocs for each page."""
     return outward(markdown, page.file.src_uri, config.repo_url)
+
+
+def on_page_content(html, page, config, files):
+    """Called by MkDocs for each page. Docstrings name things as Sphinx does (``:func:`name```); the name is enough."""
+    return re.sub(r':(?:class|data|func|meth|mod):(?=<code>)', '', html)

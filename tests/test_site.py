@@ -1,13 +1,15 @@
 """The pages of docs/: each is on the site, every link and anchor leads somewhere, and what is generated is of today."""
 import functools
 import importlib.util
+import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from benchmarks.zoo_page import zoo_page
+from benchmarks.complexity.from_config import count_config
+from benchmarks.zoo_page import COUNTS, models, zoo_page
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'
@@ -99,6 +101,19 @@ def test_links_out_of_docs_lead_to_the_repository():
 
 def test_the_zoo_page_is_what_the_command_writes():
     assert (DOCS / 'zoo.md').read_text() == zoo_page()
+
+
+def test_the_counts_are_of_every_config_and_agree_with_the_metafile():
+    counts = json.loads(COUNTS.read_text())
+    assert {config: counted['parameters'] for config, counted in counts.items()} == {
+        model['Config']: model['Metadata']['Parameters'] for model in models()}
+
+
+def test_a_count_of_today():
+    config = 'configs/classify_mobileode_cifar10.py'
+    counted, size = count_config(ROOT / config)
+    assert json.loads(COUNTS.read_text())[config] == dict(
+        input_size=list(size), parameters=counted.parameters, macs=counted.cost.macs)
 
 
 def rows_of_paper():
