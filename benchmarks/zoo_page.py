@@ -25,8 +25,13 @@ Written by `python benchmarks/zoo_page.py --count` from [configs/metafile.yml](.
 No weights are published. None of the configs at full scale has been trained to its end here, so that they have no
 metrics; those of the mini data are measured. Parameters are those that inference reads, multiply-adds (MACs) those of
 one image of the size beside them, from the pixels to the heads' maps ([complexity.md](complexity.md#what-is-counted)).
-Milliseconds: [performance.md](performance.md) and [deploy.md](deploy.md#how-fast). `mobileode verify CONFIG` checks a
-config's data ([data.md](data.md)).
+Milliseconds: [performance.md](performance.md) and [deploy.md](deploy.md#how-fast).
+
+```bash
+mobileode verify CONFIG      # are its data there, and right?
+mobileode train CONFIG
+mobileode test CONFIG CHECKPOINT
+```
 """
 
 
@@ -55,10 +60,6 @@ def zoo_page() -> str:
     return '\n'.join(parts)
 
 
-def _link(config: str) -> str:
-    return f'[{Path(config).stem}](../{config})'
-
-
 def _size(height_and_width: list[int]) -> str:
     return '×'.join(map(str, height_and_width))
 
@@ -67,10 +68,9 @@ def _configs(own: list[dict], counts: dict[str, dict]) -> str:
     lines = []
     for model in own:
         counted, metadata = counts[model['Config']], model['Metadata']
-        lines.append([_link(model['Config']), metadata['Training Data'], str(metadata['Epochs']),
-                      f'{counted["parameters"]:,}', f'{counted["macs"] / 1e6:,.1f}', _size(counted['input_size']),
-                      f'`mobileode train {model["Config"]}`'])
-    return table(['config', 'data', 'epochs', 'parameters', 'MACs, M', 'px', 'command'], lines)
+        lines.append([f'[{model["Config"]}](../{model["Config"]})', metadata['Training Data'], str(metadata['Epochs']),
+                      f'{counted["parameters"]:,}', f'{counted["macs"] / 1e6:,.1f}', _size(counted['input_size'])])
+    return table(['config', 'data', 'epochs', 'parameters', 'MACs, M', 'px'], lines)
 
 
 def _mini(suite: dict) -> str:
