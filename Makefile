@@ -3,7 +3,7 @@ PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 DATA := $(or $(MOBILEODE_DATA),data)
 
-.PHONY: install demo demo-classify demo-trees test test-slow fuzz lint clean
+.PHONY: install demo demo-classify demo-trees test test-slow fuzz lint docs clean
 
 install: $(INSTALLED)
 
@@ -55,6 +55,19 @@ lint: install
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 
+# The site, in site/. Its environment is its own and needs no torch, so that the extra is installed without the project;
+# Python 3.11 or later, which reads pyproject.toml.
+DOCS := .venv-docs
+docs: $(DOCS)/installed
+	$(DOCS)/bin/python -m mkdocs build --strict
+
+$(DOCS)/installed: pyproject.toml constraints.txt
+	python3 -m venv $(DOCS)
+	$(DOCS)/bin/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+		print(*project["optional-dependencies"]["docs"], sep="\n")' > $(DOCS)/requirements.txt
+	$(DOCS)/bin/python -m pip install -c constraints.txt -r $(DOCS)/requirements.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(DOCS) site build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -335,7 +335,7 @@ def test_the_pages_whole_configs_are_rows_of_its_tables(number, tmp_path):
 
 
 def test_the_pages_widths_and_strides():
-    table = dict(re.findall(r'^  \| (?:`(?=\w))?(stride|Mobile\w+)`? \|(.*)\|$', PAGE.read_text(), re.MULTILINE))
+    table = dict(re.findall(r'^    \| (?:`(?=\w))?(stride|Mobile\w+)`? \|(.*)\|$', PAGE.read_text(), re.MULTILINE))
     table = {name: tuple(map(int, cells.split('|'))) for name, cells in table.items()}
     strides = table.pop('stride')
     assert set(table) == {'MobileODEV1', 'MobileODEV2', 'MobileViTODE', 'MobileNetV1'}
