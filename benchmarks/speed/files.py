@@ -201,6 +201,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', nargs=3, action='append', default=[], metavar=('CONFIG', 'CHECKPOINT', 'ONNX'),
                         help='a network and its exported file, with the .int8.onnx and .ops.onnx that lie beside it; '
                         'once for each network, and the others are divided by the last')
+    parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
+                        help='of the images of untrained networks, where their configs do not say it')
     parser.add_argument('--untrained', nargs='+', default=[], metavar='CONFIG',
                         help='networks with random weights, exported for this; they come behind those of --model')
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS, help='what to time (default: all)')
@@ -222,10 +224,13 @@ def run(args: argparse.Namespace) -> None:
         raise InputError('--rounds and --threads are numbers of 1 or more')
     if not args.model and not args.untrained:
         raise InputError('give networks to time, by --model or --untrained')
+    if args.size and not args.untrained:
+        raise InputError('--size is of --untrained networks; a file has the size that it was exported for')
     if args.page:
         around_the_table(args.page)
     with tempfile.TemporaryDirectory() as folder:
-        made = [untrained(config, Path(folder), 'onnx with kernel' in args.kinds) for config in args.untrained]
+        made = [untrained(config, Path(folder), 'onnx with kernel' in args.kinds, args.size)
+                for config in args.untrained]
         result = time_files([Entry(*model) for model in (*args.model, *made)], args.threads, args.rounds,
                             trust=args.trust_checkpoint, kinds=args.kinds)
     markdown = as_markdown(result)

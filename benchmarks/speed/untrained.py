@@ -1,5 +1,6 @@
 """Checkpoints and files of networks that nobody has trained, where only their time is asked for."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,13 +14,15 @@ from mobileode_mm.runs.config import load_config
 from .workloads import calibrate_norms
 
 
-def untrained(config: str | Path, folder: Path, kernel: bool) -> tuple[str, str, str]:
+def untrained(config: str | Path, folder: Path, kernel: bool,
+              size: Sequence[int] | None = None) -> tuple[str, str, str]:
     """Make the checkpoint and the ONNX file of a config's network: random weights, the norms of a trained one.
 
     Args:
         config: Config file, whose test pipeline or ``input_size`` says how large the images are.
         folder: Where they are written.
         kernel: Also write the file with our kernel, and its library, beside the other.
+        size: Height and width of the images, where neither of the two says it.
 
     Returns:
         Config, checkpoint and file.
@@ -28,7 +31,7 @@ def untrained(config: str | Path, folder: Path, kernel: bool) -> tuple[str, str,
         InputError: The config cannot be used, or the file does not compute what the network does.
     """
     cfg = load_config(config)
-    _, size = fixed_size(preparation(cfg), None, cfg.model.backbone.get('input_size'))
+    _, size = fixed_size(preparation(cfg), size, cfg.model.backbone.get('input_size'))
     with config_scope(cfg), torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         model = revert_sync_batchnorm(build_model(cfg))
@@ -36,5 +39,5 @@ def untrained(config: str | Path, folder: Path, kernel: bool) -> tuple[str, str,
     name = Path(config).stem
     checkpoint, file = folder / f'{name}.pth', folder / f'{name}.onnx'
     torch.save(dict(state_dict=model.state_dict()), checkpoint)
-    export(config, checkpoint, file, custom_ops=kernel)
+    export(config, checkpoint, file, size=size, custom_ops=kernel)
     return str(config), str(checkpoint), str(file)

@@ -76,6 +76,11 @@ def write(task: Task, example: Tensor, dynamic: str, file_format: str, path: Pat
                                  opset_version=OPSET, dynamo=True, custom_translation_table=onnx_translations())
     model = made.model_proto
     _name_axes(model.graph)
+    # Where each operator came from: half a megabyte, and the paths of the machine that exported.
+    for entry in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output,
+                  *model.graph.initializer):
+        entry.ClearField('metadata_props')
+        entry.ClearField('doc_string')
     onnx.helper.set_model_props(model, metadata)
     onnx.save(model, str(path))
 

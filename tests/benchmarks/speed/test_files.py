@@ -79,7 +79,8 @@ def test_times_both_in_one_run(place, tmp_path, capsys):
 def test_untrained_networks_are_exported_and_written_into_a_page(place, tmp_path, capsys):
     page = tmp_path / 'page.md'
     page.write_text('\n'.join(['above', MARKS[0], 'an old table', MARKS[1], 'below']))
-    options = ['--kinds', 'onnx', 'onnx with kernel', '--threads', '1', '2', '--rounds', '2', '--page', str(page)]
+    options = ['--kinds', 'onnx', 'onnx with kernel', '--threads', '1', '2', '--rounds', '2', '--size', '64', '64',
+               '--page', str(page)]
     assert main(['--untrained', str(place / 'ours.py'), str(place / 'twin.py'), *options]) == 0
     text = page.read_text()
     assert text.startswith(f'above\n{MARKS[0]}\n- ') and text.endswith(f'|\n{MARKS[1]}\nbelow')
