@@ -5,9 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image as Pillow
-
 from ..data.formats import Found, Image, recognise
 from ..data.formats.found import ALL
 from ..errors import InputError, listed
@@ -143,7 +140,9 @@ def _prepare(found: Found, plan: Plan, out: Path, seed: int, epochs: int | None,
     folder.mkdir()
     images = _resolved_splits(found, plan, folder, seed)
     if plan.tiling:
-        images['train'] = _tiles(images['train'], plan, folder / 'tiles')
+        (folder / 'tiles').mkdir()
+        side = plan.tiling.side  # each tile shares half of itself with the one before
+        images['train'] = tiles.cut(images['train'], side, side // 2, folder / 'tiles', plan.tiling.scale)
     if plan.task == 'detection':
         fit_head(plan, images['train'])
         images['train'] = [image for image in images['train'] if len(image.boxes)]
@@ -174,23 +173,6 @@ def _resolved_splits(found: Found, plan: Plan, folder: Path, seed: int) -> dict[
     if not images['val']:
         raise InputError(f'{found.folder} has {len(train)} training image: at least two are needed, one for validation')
     return {'train': train, **images}
-
-
-def _tiles(images: Sequence[Image], plan: Plan, folder: Path) -> list[Image]:
-    """Tiles of training images at the network's size, each half of the one before it."""
-    folder.mkdir()
-    side, scale = plan.tiling.side, plan.tiling.scale
-    cut = tiles.cut(images, side, side // 2, folder)
-    if scale == 1:
-        return cut
-    enlarged = []
-    for tile in cut:
-        with Pillow.open(tile.path) as pixels:
-            larger = pixels.resize((pixels.width * scale, pixels.height * scale), Pillow.Resampling.BILINEAR)
-        larger.save(tile.path)
-        enlarged.append(tile._replace(size=(tile.size[0] * scale, tile.size[1] * scale),
-                                      boxes=np.asarray(tile.boxes * scale)))
-    return enlarged
 
 
 def _say(line: str) -> None:

@@ -6,10 +6,10 @@ from io import StringIO
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image as Pillow
 
 from ..data.formats import Image
-from ..data.formats.masks import IGNORED
+from ..data.formats.masks import read_labels
+from ..data.label_maps import VOID
 from ..inference.inferencer import Inferencer
 
 #: From this IoU on a box is found.
@@ -191,11 +191,8 @@ def _segmentation(classes: Sequence[str], images: Sequence[Image], predictions: 
     confusion = np.zeros((len(classes), len(classes)), int)
     faults = []
     for number, (image, found) in enumerate(zip(images, predictions)):
-        with Pillow.open(image.mask) as mask:
-            true = np.asarray(mask).astype(int)
-        if len(classes) == 2 and IGNORED in true and set(np.unique(true)) <= {0, IGNORED}:
-            true = (true > 0).astype(int)  # two values, 0 and 255
-        counted = true != IGNORED
+        true = read_labels(image.mask, classes)
+        counted = true != VOID
         here = np.bincount(true[counted] * len(classes) + found.labels[counted], minlength=len(classes) ** 2)
         confusion += here.reshape(confusion.shape)
         wrong = _share(counted.sum() - here.reshape(confusion.shape).trace(), counted.sum())

@@ -13,7 +13,7 @@ from PIL import ImageDraw
 
 from ..analysis.drawing import LINE, class_colour, draw_label, label_width, with_boxes, with_classes
 from ..data.formats import Image
-from ..data.formats.masks import IGNORED
+from ..data.formats.masks import read_labels
 from .judging import Judgement
 from .plan import Choice
 from .tiles import read
@@ -103,11 +103,8 @@ def _with_labels(image: Image, classes: Sequence[str]) -> Pillow.Image:
     small, scale = _small(image)
     if image.mask:
         import torch
-        with Pillow.open(image.mask) as mask:
-            labels = np.array(mask).astype(int)
-        if set(np.unique(labels)) <= {0, IGNORED} and len(classes) == 2:
-            labels = (labels > 0).astype(int)
-        return with_classes(small, torch.from_numpy(labels)[None], dict(classes=classes))[0]
+        labels = torch.from_numpy(read_labels(image.mask, classes))
+        return with_classes(small, labels[None], dict(classes=classes))[0]
     if len(image.boxes):
         crowded = _is_crowded(image)
         return with_boxes(small, [(box, '' if crowded else classes[label], class_colour(label))

@@ -18,20 +18,22 @@ def read(path: Path) -> Pillow.Image:
         return ImageOps.exif_transpose(image).convert('RGB')
 
 
-def crop(image: Image, pixels: Pillow.Image, box: tuple[int, int, int, int], path: Path) -> Image:
-    """Write a part of an image, x1, y1, x2, y2, and return it with the boxes that are seen in it."""
+def crop(image: Image, pixels: Pillow.Image, box: tuple[int, int, int, int], path: Path, scale: int = 1) -> Image:
+    """Write a part of an image, x1, y1, x2, y2, enlarged, and return it with the boxes that are seen in it."""
     x1, y1, x2, y2 = box
-    pixels.crop(box).save(path)
+    part = pixels.crop(box)
+    height, width = size = scale * (y2 - y1), scale * (x2 - x1)
+    (part if scale == 1 else part.resize((width, height), Pillow.Resampling.BILINEAR)).save(path)
     boxes = image.boxes.copy()
     boxes[:, 0::2] = boxes[:, 0::2].clip(x1, x2) - x1
     boxes[:, 1::2] = boxes[:, 1::2].clip(y1, y2) - y1
     areas, seen = _areas(image.boxes), _areas(boxes)
     keep = seen > VISIBLE * areas
-    return Image(path, (y2 - y1, x2 - x1), boxes[keep], image.labels[keep], image.crowd[keep])
+    return Image(path, size, scale * boxes[keep], image.labels[keep], image.crowd[keep])
 
 
-def cut(images: Sequence[Image], side: int, step: int, folder: Path) -> list[Image]:
-    """Cut images into tiles of ``side`` pixels, ``step`` apart, and write them as PNG into a folder.
+def cut(images: Sequence[Image], side: int, step: int, folder: Path, scale: int = 1) -> list[Image]:
+    """Cut images into tiles of ``side`` pixels, ``step`` apart, and write them, enlarged, as PNG into a folder.
 
     The last tile of a row is flush with the image's edge; images no larger than a tile are written as they are.
     """
@@ -42,7 +44,7 @@ def cut(images: Sequence[Image], side: int, step: int, folder: Path) -> list[Ima
         for top in _starts(height, side, step):
             for left in _starts(width, side, step):
                 box = (left, top, min(width, left + side), min(height, top + side))
-                tiles.append(crop(image, pixels, box, folder / f'{image.path.stem}_{left}_{top}.png'))
+                tiles.append(crop(image, pixels, box, folder / f'{image.path.stem}_{left}_{top}.png', scale))
     return tiles
 
 

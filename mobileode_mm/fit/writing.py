@@ -3,10 +3,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image as Pillow
 
 from ..data.formats import Image
-from ..data.formats.masks import IGNORED, values_of
+from ..data.formats.masks import is_two_valued, read_labels
 from .models import backbone
 from .plan import Plan
 
@@ -55,11 +56,10 @@ def _pairs(plan: Plan, images: Sequence[Image], split: str, folder: Path) -> Pat
     lines = []
     for image in images:
         mask = image.mask
-        if plan.classes == ('background', 'object') and IGNORED in values_of(mask):
+        if is_two_valued(mask, plan.classes):
             mask = folder / 'masks' / f'{len(lines)}_{image.path.stem}.png'
             mask.parent.mkdir(exist_ok=True)
-            with Pillow.open(image.mask) as pixels:
-                pixels.convert('L').point(lambda value: value > 0).save(mask)
+            Pillow.fromarray(read_labels(image.mask, plan.classes).astype(np.uint8)).save(mask)
         lines.append(f'{image.path.resolve()}\t{mask.resolve()}\n')
     path = folder / f'{split}.txt'
     path.write_text(''.join(lines))

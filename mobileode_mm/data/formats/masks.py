@@ -1,10 +1,12 @@
 """Images in one folder, and for each a label map of the same name in another."""
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
 
 from ...errors import InputError, listed
+from ..label_maps import VOID
 from .found import ALL, Found, Image, image_size, images_in, split_of
 
 IMAGE_FOLDERS = ('images', 'image', 'imgs', 'img', 'JPEGImages')
@@ -13,8 +15,8 @@ MASK_FOLDERS = ('masks', 'mask', 'SegmentationClass', 'annotations', 'labels', '
 _NAMES = ('classes.txt', 'labels.txt', 'labelmap.txt')
 #: Label maps that are looked at for the values that occur.
 _LOOKED_AT = 200
-#: The label that counts for no class.
-IGNORED = 255
+#: Classes of masks that have the values 0 and 255.
+_TWO_VALUED = ('background', 'object')
 
 
 def find(folder: Path) -> Found | None:
@@ -70,13 +72,25 @@ def values_of(mask: Path) -> np.ndarray:
     return np.unique(pixels.astype(np.uint8))
 
 
+def read_labels(mask: Path, classes: Sequence[str]) -> np.ndarray:
+    """(H, W), int: class indices of a label map of these classes; of two-valued masks, 255 is the object."""
+    with Pillow.open(mask) as image:
+        labels = np.asarray(image).astype(int)
+    return (labels > 0).astype(int) if tuple(classes) == _TWO_VALUED and VOID in labels else labels
+
+
+def is_two_valued(mask: Path, classes: Sequence[str]) -> bool:
+    """Whether a label map's own values are not the class indices."""
+    return tuple(classes) == _TWO_VALUED and VOID in values_of(mask)
+
+
 def _classes(folder: Path, masks: list[Path]) -> tuple[tuple[str, ...], list[str]]:
     looked_at = masks[::max(1, len(masks) // _LOOKED_AT)]
     values = np.unique(np.concatenate([values_of(path) for path in looked_at]))
     file = next((folder / name for name in _NAMES if (folder / name).is_file()), None)
-    if set(values) <= {0, IGNORED} and IGNORED in values:
-        return ('background', 'object'), ['masks have the values 0 and 255: background, and one class called object']
-    values = values[values != IGNORED]
+    if set(values) <= {0, VOID} and VOID in values:
+        return _TWO_VALUED, ['masks have the values 0 and 255: background, and one class called object']
+    values = values[values != VOID]
     if file is not None:
         lines = [line.split(':')[0].strip() for line in file.read_text('utf-8-sig').splitlines()]
         classes = tuple(line for line in lines if line and not line.startswith('#'))
