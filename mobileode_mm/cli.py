@@ -58,6 +58,7 @@ GROUPS = {
         'flops': Command('benchmarks.complexity.flops', 'count parameters, multiply-adds, FLOPs and activations'),
         'claims': Command('benchmarks.complexity.claims', "check the paper's claims that need no training"),
         'norms': Command('benchmarks.studies.norms', "compare the solvers' norms on segmentation"),
+        'fits': Command('benchmarks.studies.fits', 'fit several networks to one folder of images, and compare them'),
         'look-inside': Command('benchmarks.studies.look_inside', 'draw step lengths, trajectories or feature maps'),
     },
     'Help': {
