@@ -31,7 +31,7 @@ def fit_all(data: Path, work_dir: Path, models: Mapping[str, Path | None], seeds
         arguments: Further ones of ``mobileode fit``.
 
     Returns:
-        For each run: ``model``, ``start`` ('scratch' or the checkpoint's name), ``seed``, ``metrics`` on ``split``,
+        For each run: ``model``, ``start`` ('scratch' or 'a checkpoint'), ``seed``, ``metrics`` on ``split``,
         ``curve`` of the validation, as lists of epochs and values, ``metric``, its name, and the ``epochs`` trained.
 
     Raises:
@@ -47,7 +47,7 @@ def fit_all(data: Path, work_dir: Path, models: Mapping[str, Path | None], seeds
                 print('+', *command, flush=True)
                 if subprocess.run(command).returncode:
                     raise InputError(f'the run of {model} with seed {seed} failed; remove {folder} to run it again')
-            runs.append(dict(model=model, start='its own mini detector' if start else 'scratch', seed=seed,
+            runs.append(dict(model=model, start='a checkpoint' if start else 'scratch', seed=seed,
                              **what_was_found(folder)))
     return runs
 
