@@ -52,6 +52,7 @@ GROUPS = {
         'suite': Command('benchmarks.suites.execution', 'train and evaluate every network of a suite'),
         'bench': Command('benchmarks.speed.compare', 'measure layers or networks side by side', True),
         'bench-files': Command('benchmarks.speed.files', 'time networks and the ONNX files made of them', True),
+        'bench-operators': Command('benchmarks.speed.operators', 'time ONNX files by kind of operator'),
         'bench-layouts': Command('benchmarks.speed.layouts', "time both forms of a file's solver in onnxruntime"),
         'gpu': Command('benchmarks.gpu', 'prove, measure and tune the kernels and networks on a GPU', True),
         'profile': Command('benchmarks.speed.floors', 'time every part of a network beside its floor', True),
