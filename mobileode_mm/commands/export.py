@@ -9,10 +9,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = 'Write a trained network into a file for other programs.'
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint of a training, or a published file')
-    parser.add_argument('--format', default='onnx', help='onnx, torchscript, exported-program (default: onnx)')
+    parser.add_argument('--format', default='onnx',
+                        help='onnx, torchscript, exported-program, aotinductor, openvino, ncnn, litert, executorch '
+                        '(default: onnx)')
     parser.add_argument('--out', required=True, metavar='FILE', help='the file to write; one that exists is left alone')
     parser.add_argument('--with-nms', action='store_true',
-                        help='detectors in ONNX: the best boxes after non-maximum suppression, not all of them')
+                        help='detectors in ONNX and OpenVINO: the best boxes after suppression, not all of them')
     parser.add_argument('--dynamic', default='none',
                         help='what may differ from call to call: none, batch, size, both (default: none)')
     parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
