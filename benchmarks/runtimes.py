@@ -21,6 +21,7 @@ from mobileode_mm.errors import InputError, exit_status
 
 from .machine import describe_machine
 from .output import number, table, write_json
+from .speed.files import around_the_table
 from .speed.untrained import untrained_checkpoint
 
 BACKBONES = ('mobileode', 'mobileode_v2', 'mobileode_edge', 'peers/mobilenetv1', 'peers/mobilenetv2',
@@ -31,6 +32,8 @@ _OUTPUTS = ('boxes', 'scores', 'mask')
 #: Distributions whose versions are kept, by format.
 _DISTRIBUTIONS = {'onnx': 'onnxruntime', 'openvino': 'openvino', 'ncnn': 'ncnn', 'litert': 'ai-edge-litert',
                   'executorch': 'executorch'}
+#: Lines of a page between which the table is written.
+MARKS = ('<!-- runtimes: begin -->', '<!-- runtimes: end -->')
 CONFIGS = Path(__file__).parents[1] / 'configs'
 
 
@@ -89,6 +92,8 @@ def as_markdown(results: dict) -> str:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, keep and print."""
+    if args.page:
+        around_the_table(args.page, MARKS)
     results = json.loads(args.results.read_text()) if args.results.is_file() else dict(machine=[], found={})
     formats = args.formats or [name for name, one in FORMATS.items()
                                if not one.missing([*one.writes_with, *one.runs_with])]
@@ -99,7 +104,10 @@ def run(args: argparse.Namespace) -> None:
         facts += [f'{one} {version(one)}' for one in {_DISTRIBUTIONS.get(name, 'torch')}]
         results['machine'] += [fact for fact in facts if fact not in results['machine']]
         write_json(args.results, results)
-    print(as_markdown(results))
+    markdown = as_markdown(results)
+    print(markdown)
+    if args.page:
+        args.page.write_text(f'\n{markdown}'.join(around_the_table(args.page, MARKS)), encoding='utf-8')
 
 
 def main() -> int:
@@ -107,6 +115,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--results', type=Path, required=True, metavar='FILE',
                         help='JSON file that keeps what was found; one that exists is added to')
+    parser.add_argument('--page', type=Path, metavar='FILE', help='write the table into this page as well')
     parser.add_argument('--formats', nargs='+', choices=FORMATS, help='default: those whose packages are installed')
     parser.add_argument('--tasks', nargs='+', choices=TASKS, default=list(TASKS), help='default: all')
     parser.add_argument('--backbones', nargs='+', choices=BACKBONES, default=BACKBONES, help='default: all')

@@ -31,7 +31,9 @@ def run(args: argparse.Namespace) -> None:
     """Write the file and print how it compares with the network."""
     from ..deploy import parity
     from ..deploy.exporting import export
+    from ..deploy.formats import FORMATS
     exported = export(args.config, args.checkpoint, args.out, args.format, args.with_nms, args.dynamic, args.size,
                       args.int8, args.trust_checkpoint, args.cfg_options, args.custom_ops)
     print(parity.table(exported.rows), *exported.lines, sep='\n')
-    print(f'{exported.path}: {exported.path.stat().st_size:,} bytes')
+    for path in FORMATS[args.format].files(exported.path):
+        print(f'{path}: {path.stat().st_size:,} bytes')
