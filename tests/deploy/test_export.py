@@ -290,6 +290,18 @@ def check(place, out, capsys, task, file_format):
         assert_same_boxes(found['boxes'], expected)
 
 
+@pytest.mark.slow
+def test_a_run_prints_results_alone(place, tmp_path):
+    """In a process of its own, where the toolboxes are loaded first, and say so."""
+    config, options = config_of('detection')
+    tiled, path = tmp_path / 'tiles.py', tmp_path / 'a.pt'
+    tiled.write_text(f"_base_ = '{config}'\nmodel = dict(test_cfg=dict(tile=dict(size=128, overlap=32)))\n")
+    export(tiled, place / 'detection.pth', path, 'torchscript', cfg_options=options)
+    done = subprocess.run([sys.executable, '-m', 'mobileode_mm', 'run', path, place / 'image.png'], capture_output=True,
+                          text=True)
+    assert done.returncode == 0 and json.loads(done.stdout)['boxes'], done.stderr
+
+
 def assert_same_boxes(found, expected):
     """The first ten of the toolbox's boxes are there; runtimes and resizes round otherwise."""
     boxes, labels, scores = expected
