@@ -10,8 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint of a training, or a published file')
     parser.add_argument('--format', default='onnx',
-                        help='onnx, torchscript, exported-program, aotinductor, openvino, ncnn, litert, executorch '
-                        '(default: onnx)')
+                        help='onnx, torchscript, exported-program, openvino, ncnn, litert, executorch (default: onnx)')
     parser.add_argument('--out', required=True, metavar='FILE', help='the file to write; one that exists is left alone')
     parser.add_argument('--with-nms', action='store_true',
                         help='detectors in ONNX and OpenVINO: the best boxes after suppression, not all of them')

@@ -19,7 +19,7 @@ from ..inference.inferencer import Inferencer
 from ..runs.checks import check_new, check_writable, config_scope
 from . import parity
 from . import tasks as networks
-from .formats import FORMATS, check_able, format_of, load, needed, write
+from .formats import FORMATS, check_able, load, needed, write
 from .inputs import Images, fixed_size, preparation, samples, tiles_of
 from .onnx_ops import build_library
 
@@ -125,7 +125,7 @@ def _check_rows(rows: list[parity.Row], target: Path) -> None:
 def _targets(out: Path, file_format: str, int8: bool, custom_ops: bool) -> list[Path]:
     """The files to write, none of which exists."""
     suffix = FORMATS[file_format].suffix
-    if not out.name.endswith(suffix) or out.name == suffix or format_of(out) != file_format:
+    if not out.name.endswith(suffix) or out.name == suffix:
         raise InputError(f'--out {out}: the name of a file of --format {file_format} ends in {suffix}')
     targets = FORMATS[file_format].files(out)
     if int8:
