@@ -26,7 +26,7 @@ from mobileode_mm.backbones.mobilevit_ode import MobileViTBlock  # noqa: E402
 from mobileode_mm.cli import main  # noqa: E402
 from mobileode_mm.deploy import export  # noqa: E402
 from mobileode_mm.deploy import tasks as networks
-from mobileode_mm.deploy.formats import load, quiet  # noqa: E402
+from mobileode_mm.deploy.formats import FORMATS, format_of, load, quiet  # noqa: E402
 from mobileode_mm.deploy.nms import onnx_translations, suppress  # noqa: E402
 from mobileode_mm.errors import InputError  # noqa: E402
 from mobileode_mm.runs.checks import build_model, config_scope  # noqa: E402
@@ -214,13 +214,7 @@ def test_the_program_for_robots_finds_the_detectors_boxes(place, made):
     made('detection')
     done = run_onnx(place, 'detection', place / 'text.png', place / 'image.png', '--score-thr', 0.02)
     assert done.returncode == 1 and 'skipped' in done.stderr and 'text.png' in done.stderr
-    found = json.loads(done.stdout)['boxes']
-    boxes, labels, scores = inferencer_of(place, 'detection')([place / 'image.png'])[0]
-    assert len(scores) > 20
-    for box, label, score in list(zip(boxes, labels, scores))[:10]:
-        same = [one for one in found if one['label'] == CLASSES[label]
-                and np.abs(np.subtract(one['box'], box)).max() < 1]
-        assert same and min(abs(one['score'] - score) for one in same) < 0.02
+    assert_same_boxes(json.loads(done.stdout)['boxes'], inferencer_of(place, 'detection')([place / 'image.png'])[0])
 
 
 @pytest.mark.slow
@@ -257,6 +251,106 @@ def test_pytorchs_own_formats(place, tmp_path, file_format, suffix):
         loaded = torch.export.load(out, extra_files=extra).module()
     assert json.loads(extra['metadata.json']) == exported.metadata
     assert loaded(torch.zeros(3, 64, 64, 3, dtype=torch.uint8))[0].shape == (3, 10)
+
+
+def installed(file_format):
+    """The format as a test's argument, which is skipped where its packages are not there."""
+    one = FORMATS[file_format]
+    missing = one.missing([*one.writes_with, *one.runs_with])
+    return pytest.param(file_format, marks=pytest.mark.skipif(
+        bool(missing), reason=f'{", ".join(missing)} is not installed (the extra "{one.extra}")'))
+
+
+def check(place, out, capsys, task, file_format):
+    """Export, read the metadata back, and compare ``mobileode run`` with the toolbox's prediction."""
+    (config, options), one = config_of(task), FORMATS[file_format]
+    path = out / f'network{one.suffix}'
+    exported = export(config, place / f'{task}.pth', path, file_format, cfg_options=options,
+                      size=(96, 128) if task == 'segmentation' else None)
+    assert all(row.good for row in exported.rows) and {'input', 'features'} < {row.quantity for row in exported.rows}
+    assert sorted(path.parent.iterdir()) == sorted(one.files(path))
+    assert one.metadata(path) == exported.metadata and format_of(path) == file_format
+
+    masks = ['--masks', str(out / 'masks')] if task == 'segmentation' else []
+    capsys.readouterr()
+    assert main(['run', str(path), str(place / 'image.png'), '--score-thr', '0.02', '--threads', '1', *masks]) == 0
+    found = json.loads(capsys.readouterr().out)
+    pixels = cv2.imread(str(place / 'image.png'))
+    if task == 'classification':  # whose pipeline leaves images as they are
+        pixels = cv2.resize(pixels, (64, 64))
+    expected = inferencer_of(place, task)([pixels])[0]
+    if task == 'classification':
+        assert found['label'] == CLASSES[expected.scores.argmax()]
+        assert found['score'] == pytest.approx(expected.scores.max(), abs=0.02)
+    elif task == 'segmentation':
+        mask = np.asarray(Image.open(out / 'masks' / 'image.png'))
+        # It sees an image of another size, and resizes the mask, the toolbox the logits.
+        assert mask.shape == (100, 150) and sum(found['pixels'].values()) == mask.size
+    else:
+        assert_same_boxes(found['boxes'], expected)
+
+
+@pytest.mark.slow
+def test_a_run_prints_results_alone(place, tmp_path):
+    """In a process of its own, where the toolboxes are loaded first, and say so."""
+    config, options = config_of('detection')
+    tiled, path = tmp_path / 'tiles.py', tmp_path / 'a.pt'
+    tiled.write_text(f"_base_ = '{config}'\nmodel = dict(test_cfg=dict(tile=dict(size=128, overlap=32)))\n")
+    export(tiled, place / 'detection.pth', path, 'torchscript', cfg_options=options)
+    done = subprocess.run([sys.executable, '-m', 'mobileode_mm', 'run', path, place / 'image.png'], capture_output=True,
+                          text=True)
+    assert done.returncode == 0 and json.loads(done.stdout)['boxes'], done.stderr
+
+
+def assert_same_boxes(found, expected):
+    """The first ten of the toolbox's boxes are there; runtimes and resizes round otherwise."""
+    boxes, labels, scores = expected
+    assert len(scores) > 20
+    for box, label, score in list(zip(boxes, labels, scores))[:10]:
+        same = [one for one in found if one['label'] == CLASSES[label]
+                and np.abs(np.subtract(one['box'], box)).max() < 1]
+        assert same and min(abs(one['score'] - score) for one in same) < 0.02
+
+
+def test_tiles_are_cut_and_put_together_by_mobileode_run(place, tmp_path, capsys):
+    """Of an image that has the pipeline's 192 px, so that no resize rounds; one tile is larger than it."""
+    config, options = config_of('detection')
+    checkpoint, image = place / 'detection.pth', tmp_path / 'image.png'
+    Image.open(place / 'image.png').resize((192, 192)).save(image)
+    for side in (128, 256):
+        tiled, path = tmp_path / f'tiles{side}.py', tmp_path / f'{side}.pt'
+        tiled.write_text(f"_base_ = '{config}'\nmodel = dict(test_cfg=dict(tile=dict(size={side}, overlap=32)))\n")
+        exported = export(tiled, checkpoint, path, 'torchscript', cfg_options=options)
+        assert json.loads(exported.metadata['size']) == [side, side] and all(row.good for row in exported.rows)
+        capsys.readouterr()
+        assert main(['run', str(path), str(image), '--score-thr', '0.02']) == 0
+        inferencer = Inferencer(tiled, checkpoint, 'cpu', cfg_options=options, deploy=False)
+        assert_same_boxes(json.loads(capsys.readouterr().out)['boxes'], inferencer([image])[0])
+    for choice, words in ((dict(size=(192, 192)), '--size'), (dict(dynamic='size'), '--dynamic size'),
+                          (dict(int8=True, with_nms=True), '--int8')):
+        with pytest.raises(InputError, match=f'tiles of 256 x 256 px.*{words}'):
+            export(tiled, checkpoint, tmp_path / 'a.onnx', cfg_options=options, **choice)
+
+
+@pytest.mark.parametrize('file_format', ['torchscript', installed('ncnn')])
+def test_a_detector_that_is_fast_to_write_by_mobileode_run(place, tmp_path, capsys, file_format):
+    check(place, tmp_path, capsys, 'detection', file_format)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('file_format', [installed(name) for name in FORMATS])
+@pytest.mark.parametrize('task', TASKS)
+def test_every_runtime_by_mobileode_run(place, tmp_path, capsys, task, file_format):
+    check(place, tmp_path, capsys, task, file_format)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('file_format', [installed('openvino')])
+@pytest.mark.parametrize('task, choice', [('detection', dict(with_nms=True)), ('segmentation', dict(dynamic='both'))])
+def test_openvino_suppresses_and_takes_any_size(place, tmp_path, task, choice, file_format):
+    config, options = config_of(task)
+    exported = export(config, place / f'{task}.pth', tmp_path / 'a.xml', file_format, cfg_options=options, **choice)
+    assert all(row.good for row in exported.rows) and exported.metadata['dynamic'] == choice.get('dynamic', 'none')
 
 
 def test_suppression_is_torchvisions_in_each_class():
@@ -299,6 +393,9 @@ def test_suppression_becomes_onnxs_own_operator(tmp_path):
     ('classification', ['--with-nms'], ['--with-nms', 'classification']),
     ('detection', ['--with-nms', '--format', 'torchscript', '--out', 'a.pt'], ['--with-nms', 'onnx']),
     ('detection', ['--format', 'tflite'], ['tflite', 'torchscript']),
+    ('detection', ['--with-nms', '--format', 'ncnn', '--out', 'a.ncnn.param'], ['--with-nms', 'ncnn', 'openvino']),
+    ('classification', ['--dynamic', 'batch', '--format', 'ncnn', '--out', 'a.ncnn.param'], ['ncnn', 'one image']),
+    ('classification', ['--dynamic', 'size', '--format', 'litert', '--out', 'a.tflite'], ['litert', '--dynamic size']),
     ('detection', ['--dynamic', 'width'], ['--dynamic width', 'batch']),
     ('detection', ['--dynamic', 'size', '--size', '64', '64'], ['--size', '--dynamic size']),
     ('detection', ['--format', 'torchscript', '--dynamic', 'both', '--out', 'a.pt'], ['TorchScript', 'batch']),
