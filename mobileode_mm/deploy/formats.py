@@ -17,8 +17,8 @@ from .nms import onnx_translations
 from .onnx_ops import require_compiler
 from .tasks import Task
 
-#: Names of the files by format.
-SUFFIXES = {'onnx': '.onnx', 'torchscript': '.pt', 'exported-program': '.pt2'}
+#: Names of the files by format; a folder may have any.
+SUFFIXES = {'onnx': '.onnx', 'torchscript': '.pt', 'exported-program': '.pt2', 'web': ''}
 DYNAMIC = ('none', 'batch', 'size', 'both')
 OPSET = 18
 _AXES = ('batch', 'height', 'width')
@@ -30,12 +30,12 @@ Run = Callable[[np.ndarray], list[np.ndarray]]
 def needed(file_format: str, int8: bool, custom_ops: bool = False) -> None:
     """InputError where something that the format needs is not installed."""
     try:
-        if file_format == 'onnx':
+        if file_format in ('onnx', 'web'):
             import onnx  # noqa: F401
             import onnxruntime  # noqa: F401
             import onnxscript  # noqa: F401
     except ImportError as error:
-        raise InputError(f'--format onnx needs {error.name}: pip install "mobileode-mm[deploy]"') from error
+        raise InputError(f'--format {file_format} needs {error.name}: pip install "mobileode-mm[deploy]"') from error
     if int8 and file_format != 'onnx':
         raise InputError('--int8 is for --format onnx')
     if custom_ops:
@@ -54,7 +54,7 @@ def write(task: Task, example: Tensor, dynamic: str, file_format: str, path: Pat
         task: In eval mode, the network in its deploy form.
         example: (B, H, W, 3), uint8; its size is the file's where that is not dynamic.
         dynamic: One of :data:`DYNAMIC`: which of batch and size may differ.
-        file_format: One of :data:`SUFFIXES`.
+        file_format: One of :data:`SUFFIXES` that is a file.
         path: The file.
         metadata: Goes into the file.
     """
