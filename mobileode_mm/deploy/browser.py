@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import tarfile
@@ -64,14 +65,17 @@ def write_folder(folder: Path, runtime: dict[str, bytes], metadata: dict[str, st
     shutil.copytree(_PAGE, folder)
     for name, content in runtime.items():
         _write(folder / 'runtime' / name, content)
-    names = []
+    # Another folder may have been served at the same address, and browsers keep what they saw there.
+    mark = secrets.token_hex(4)
+    addresses = []
     for number, image in enumerate(examples, 1):
-        names.append(f'examples/{number}{image.suffix.lower()}')
-        _write(folder / names[-1], image.read_bytes())
+        name = f'examples/{number}{image.suffix.lower()}'
+        _write(folder / name, image.read_bytes())
+        addresses.append(f'{name}?{mark}')
     # A detector's palette is the toolbox's, made for masks.
     keys = ('classes', 'prepare', 'palette') if metadata['task'] == 'segmentation' else ('classes', 'prepare')
     values = {key: json.loads(metadata[key]) for key in keys if key in metadata}
-    described = dict(task=metadata['task'], **values, examples=names)
+    described = dict(task=metadata['task'], **values, file=f'{NETWORK}?{mark}', examples=addresses)
     (folder / 'network.json').write_text(json.dumps(described))
     return folder / NETWORK
 

@@ -22,8 +22,8 @@ function say(text, isError = false) {
   status.classList.toggle('error', isError);
 }
 
-async function fetched(name) {
-  const answer = await fetch(name).catch(() => null);
+async function fetched(address, settings) {
+  const answer = await fetch(address, settings).catch(() => null), [name] = address.split('?');
   if (!answer) throw new Error(`${name} cannot be fetched; does the server still run?`);
   if (!answer.ok) throw new Error(`${name} cannot be fetched (status ${answer.status}); is the folder whole?`);
   return answer;
@@ -239,10 +239,10 @@ async function watch() {
 }
 
 function addExamples() {
-  for (const [number, name] of network.examples.entries()) {
+  for (const [number, address] of network.examples.entries()) {
     const button = Object.assign(document.createElement('button'), {type: 'button'});
-    button.append(Object.assign(document.createElement('img'), {src: name, alt: `Example ${number + 1}`}));
-    button.addEventListener('click', () => look(`Example ${number + 1}`, fetched(name).then(answer => answer.blob())));
+    button.append(Object.assign(document.createElement('img'), {src: address, alt: `Example ${number + 1}`}));
+    button.addEventListener('click', () => look(`Example ${number + 1}`, fetched(address).then(answer => answer.blob())));
     element('examples').append(button);
   }
   element('examples').hidden = !network.examples.length;
@@ -253,8 +253,8 @@ const TASKS = {detection: 'A detector', segmentation: 'A segmentor', classificat
 async function start() {
   try {
     say('The network is loaded …');
-    network = await (await fetched('network.json')).json();
-    session = await ort.InferenceSession.create(await (await fetched('network.onnx')).arrayBuffer());
+    network = await (await fetched('network.json', {cache: 'no-store'})).json();
+    session = await ort.InferenceSession.create(await (await fetched(network.file)).arrayBuffer());
   } catch (error) {
     say(`The network cannot be loaded: ${error.message}`, true);
     return;
