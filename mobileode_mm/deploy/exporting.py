@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from ..inference.inferencer import Inferencer
 from ..runs.checks import check_new, check_writable, config_scope
 from . import browser, parity
 from . import tasks as networks
-from .formats import DYNAMIC, SUFFIXES, load, needed, write
+from .formats import FORMATS, check_able, load, needed, write
 from .inputs import Images, fixed_size, preparation, samples
 from .onnx_ops import build_library
 
@@ -53,10 +54,10 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
         config: Config file of a detector with an SSD head, a segmentor or a classifier.
         checkpoint: Its weights.
         out: The file, or of ``'web'`` the folder, which must not exist.
-        file_format: ``'onnx'``, ``'torchscript'``, ``'exported-program'`` or ``'web'``, a folder with a page that runs
-            an ONNX file in a browser.
-        with_nms: For detectors, ONNX alone: the best boxes after suppression instead of all of them. ``'web'`` always
-            does so.
+        file_format: One of ``mobileode_mm.deploy.formats.FORMATS``, or ``'web'``, a folder with a page that runs an
+            ONNX file in a browser.
+        with_nms: For detectors, in formats that can: the best boxes after suppression instead of all of them.
+            ``'web'`` always does so.
         dynamic: What may differ from call to call: ``'none'``, ``'batch'``, ``'size'`` or ``'both'``.
         size: Height and width of the images, where they are fixed; by default the test pipeline's.
         int8: ONNX alone: also write ``<out>.int8.onnx``, quantised and calibrated on the training data, and measure
@@ -71,10 +72,16 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     Raises:
         InputError: Something given cannot be used, or the file does not compute what the network does.
     """
-    _check_arguments(file_format, with_nms, dynamic, size, web_runtime)
-    needed(file_format, int8, custom_ops)
-    targets = _targets(Path(out).expanduser(), file_format, int8, custom_ops)
     web = file_format == 'web'
+    if web:
+        file_format = 'onnx'  # of the file that the page runs
+        if int8 or custom_ops:
+            raise InputError(f'--{"int8" if int8 else "custom-ops"} is for --format onnx')
+    elif web_runtime is not None:
+        raise InputError('--web-runtime is for --format web')
+    _check_arguments(file_format, with_nms, dynamic, size)
+    needed(file_format, int8, custom_ops)
+    targets = _targets(Path(out).expanduser(), file_format, int8, custom_ops, web)
     runtime = browser.runtime_files(web_runtime) if web else {}
     inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options, deploy=False)
     kind = _task(inferencer.task, with_nms or web and inferencer.task == 'detection', int8)
@@ -93,7 +100,7 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
         made = [Path(folder, target.name) for target in targets]
         file = made[0]
         if web:
-            file_format, examples = 'onnx', _examples(inferencer)
+            examples = _examples(inferencer)
             file = browser.write_folder(made[0], runtime, metadata, examples)
             lines.append(f'{len(examples)} example images of the test data are copied into examples/')
         write(deployed, _example(size, dynamic), dynamic, file_format, file, metadata)
@@ -110,29 +117,18 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
                                  _batches(images, dynamic))
             _check_rows(own, targets[-2])
             lines.append(f'{targets[-2].name}, which runs with {targets[-1].name}, was compared alike')
-        for path, target in zip(made, targets):
+        for path, target in reversed([*zip(made, targets)]):  # the file itself last: what belongs to it is there
             check_new(str(target), '--out')
             os.replace(path, target)
     return Exported(targets[0], rows, metadata, lines)
 
 
-def _check_arguments(file_format: str, with_nms: bool, dynamic: str, size: Sequence[int] | None,
-                     web_runtime: str | Path | None) -> None:
-    if file_format not in SUFFIXES:
-        raise InputError(f'--format {file_format} is none of {", ".join(SUFFIXES)}')
-    if dynamic not in DYNAMIC:
-        raise InputError(f'--dynamic {dynamic} is none of {", ".join(DYNAMIC)}')
-    if with_nms and file_format not in ('onnx', 'web'):
-        raise InputError(f'--with-nms is for --format onnx: PyTorch has no operator of its own for it that a file of '
-                         f'--format {file_format} could carry')
-    if web_runtime is not None and file_format != 'web':
-        raise InputError('--web-runtime is for --format web')
+def _check_arguments(file_format: str, with_nms: bool, dynamic: str, size: Sequence[int] | None) -> None:
+    check_able(file_format, with_nms, dynamic)
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise InputError(f'--size {" ".join(map(str, size))}: a height and a width in pixels are wanted')
     if size is not None and dynamic in ('size', 'both'):
         raise InputError(f'--size fixes what --dynamic {dynamic} leaves free; give one of the two')
-    if file_format == 'torchscript' and dynamic in ('size', 'both'):
-        raise InputError('a TorchScript file is a recording at one size: --dynamic batch is all it can')
 
 
 def _check_rows(rows: list[parity.Row], target: Path) -> None:
@@ -141,11 +137,14 @@ def _check_rows(rows: list[parity.Row], target: Path) -> None:
                          f'{parity.table(rows)}')
 
 
-def _targets(out: Path, file_format: str, int8: bool, custom_ops: bool) -> list[Path]:
+def _targets(out: Path, file_format: str, int8: bool, custom_ops: bool, web: bool) -> list[Path]:
     """The files to write, none of which exists."""
-    if SUFFIXES[file_format] not in ('', out.suffix):
-        raise InputError(f'--out {out}: the name of a file of --format {file_format} ends in {SUFFIXES[file_format]}')
     targets = [out]
+    if not web:
+        suffix = FORMATS[file_format].suffix
+        if not out.name.endswith(suffix) or out.name == suffix:
+            raise InputError(f'--out {out}: the name of a file of --format {file_format} ends in {suffix}')
+        targets = FORMATS[file_format].files(out)
     if int8:
         targets.append(out.with_suffix('.int8.onnx'))
     if custom_ops:
@@ -214,7 +213,18 @@ def _metadata(inferencer: Inferencer, task: networks.Task, steps: list[dict], si
         version=f'mobileode_mm {__version__}')
     if inferencer.metainfo.get('palette'):
         values['palette'] = json.dumps([list(map(int, colour)) for colour in inferencer.metainfo['palette']])
+    if type(task) is networks.Detector and size is not None:
+        with suppress(InputError):  # where its suppression is another, that is left to whoever runs the file
+            values['suppression'] = _suppression(task, size)
     return values
+
+
+def _suppression(task: networks.Detector, size: tuple[int, int]) -> str:
+    """For who runs a file of all boxes: how the best are chosen, and how many anchors each map has. JSON."""
+    how = networks.Suppression.of(task.model.test_cfg)
+    with torch.no_grad():
+        _, levels = task.levels(_example(size, 'none'))
+    return json.dumps(dict(how._asdict(), levels=[level.shape[1] for level in levels]))
 
 
 def _example(size: tuple[int, int] | None, dynamic: str) -> torch.Tensor:
