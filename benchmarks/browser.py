@@ -153,9 +153,11 @@ def main() -> int:
     parser.add_argument('--image', type=Path, help='image to look at (default: the first example)')
     parser.add_argument('--out', required=True, metavar='PREFIX')
     args = parser.parse_args()
-    if find_chromium() is None:
-        print('error: no Chromium is installed', file=sys.stderr)
-        return 2
+    for found, fault in ((find_chromium(), 'no Chromium is installed'),
+                         ((args.folder / 'network.json').is_file(), f'{args.folder} holds no page of --format web')):
+        if not found:
+            print(f'error: {fault}', file=sys.stderr)
+            return 2
     with served(args.folder) as address, Browser() as browser:
         for name, screen in SCREENS.items():
             browser.screen(*screen)

@@ -58,22 +58,36 @@ def write_model():
 
 
 @pytest.fixture(scope='session')
-def small_detector(tmp_path_factory):
+def save_untrained():
+    """Write the checkpoint of an untrained network with the norms of a trained one."""
+
+    def save(config, options, path, classes):
+        cfg = load_config(config, options)
+        with config_scope(cfg):
+            torch.manual_seed(0)
+            model = revert_sync_batchnorm(build_model(cfg))
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.1)
+        calibrate_norms(model, lambda: model(torch.randn(4, 3, 192, 192), mode='tensor'))
+        torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=classes))), path)
+
+    return save
+
+
+@pytest.fixture(scope='session')
+def smooth_noise():
+    """An image of 150 by 100 pixels."""
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 256, (6, 9, 3), np.uint8)).resize((150, 100), Image.BICUBIC)
+
+
+@pytest.fixture(scope='session')
+def small_detector(tmp_path_factory, save_untrained, smooth_noise):
     """Config, options, checkpoint and an image of an untrained, narrow detector that finds boxes by chance."""
     folder = tmp_path_factory.mktemp('detector')
     config, options = ROOT / 'configs/ssdlite_mobileode_mini.py', {
         'model.backbone.widen_factor': 0.25, 'model.backbone.num_steps': 1}
-    cfg = load_config(config, options)
-    with config_scope(cfg):
-        torch.manual_seed(0)
-        model = revert_sync_batchnorm(build_model(cfg))
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=0.1)
-    calibrate_norms(model, lambda: model(torch.randn(4, 3, 192, 192), mode='tensor'))
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=tuple('abcdefghij')))),
-               folder / 'detector.pth')
-    rng = np.random.default_rng(0)
-    image = Image.fromarray(rng.integers(0, 256, (6, 9, 3), np.uint8)).resize((150, 100), Image.BICUBIC)
-    image.save(folder / 'image.png')
+    save_untrained(config, options, folder / 'detector.pth', tuple('abcdefghij'))
+    smooth_noise.save(folder / 'image.png')
     return config, options, folder / 'detector.pth', folder / 'image.png'
