@@ -178,7 +178,7 @@ def as_markdown(result: dict) -> str:
     return '\n'.join(f'- {line}' for line in lines) + f'\n\n{table(head, rows)}\n'
 
 
-def around_the_table(page: Path) -> tuple[str, str]:
+def around_the_table(page: Path, marks: tuple[str, str] = MARKS) -> tuple[str, str]:
     """What stands before and behind the table of a page, the marks included.
 
     Raises:
@@ -188,10 +188,10 @@ def around_the_table(page: Path) -> tuple[str, str]:
         text = page.read_text(encoding='utf-8')
     except OSError as error:
         raise InputError(f'--page {page} cannot be read: {error.strerror}') from error
-    before, first, rest = text.partition(MARKS[0])
-    _, last, after = rest.partition(MARKS[1])
+    before, first, rest = text.partition(marks[0])
+    _, last, after = rest.partition(marks[1])
     if not last:
-        raise InputError(f'--page {page} has no lines {MARKS[0]} and {MARKS[1]} to write the table between')
+        raise InputError(f'--page {page} has no lines {marks[0]} and {marks[1]} to write the table between')
     return before + first, last + after
 
 

@@ -30,14 +30,21 @@ def untrained(config: str | Path, folder: Path, kernel: bool,
     Raises:
         InputError: The config cannot be used, or the file does not compute what the network does.
     """
+    checkpoint, size = untrained_checkpoint(config, folder, size)
+    file = folder / f'{Path(config).stem}.onnx'
+    export(config, checkpoint, file, size=size, custom_ops=kernel)
+    return str(config), str(checkpoint), str(file)
+
+
+def untrained_checkpoint(config: str | Path, folder: Path,
+                         size: Sequence[int] | None = None) -> tuple[Path, tuple[int, int]]:
+    """The checkpoint of :func:`untrained`, and the images' height and width."""
     cfg = load_config(config)
     _, size = fixed_size(preparation(cfg), size, cfg.model.backbone.get('input_size'))
     with config_scope(cfg), torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         model = revert_sync_batchnorm(build_model(cfg))
         calibrate_norms(model, lambda: model(torch.randn(4, 3, *size), mode='tensor'))
-    name = Path(config).stem
-    checkpoint, file = folder / f'{name}.pth', folder / f'{name}.onnx'
+    checkpoint = folder / f'{Path(config).stem}.pth'
     torch.save(dict(state_dict=model.state_dict()), checkpoint)
-    export(config, checkpoint, file, size=size, custom_ops=kernel)
-    return str(config), str(checkpoint), str(file)
+    return checkpoint, size

@@ -11,12 +11,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint of a training, or a published file')
     parser.add_argument('--format', default='onnx',
-                        help='onnx, torchscript, exported-program, or web: a folder with a page that runs the network '
-                        'in a browser (default: onnx)')
+                        help='onnx, torchscript, exported-program, aotinductor, openvino, ncnn, litert, executorch, or '
+                        'web: a folder with a page that runs the network in a browser (default: onnx)')
     parser.add_argument('--out', required=True, metavar='FILE',
                         help='the file to write, or the folder of --format web; one that exists is left alone')
     parser.add_argument('--with-nms', action='store_true',
-                        help='detectors in ONNX: the best boxes after non-maximum suppression, not all of them')
+                        help='detectors in ONNX and OpenVINO: the best boxes after suppression, not all of them')
     parser.add_argument('--dynamic', default='none',
                         help='what may differ from call to call: none, batch, size, both (default: none)')
     parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
@@ -35,10 +35,14 @@ def run(args: argparse.Namespace) -> None:
     """Write the file and print how it compares with the network."""
     from ..deploy import parity
     from ..deploy.exporting import export
+    from ..deploy.formats import FORMATS
     exported = export(args.config, args.checkpoint, args.out, args.format, args.with_nms, args.dynamic, args.size,
                       args.int8, args.trust_checkpoint, args.cfg_options, args.custom_ops, args.web_runtime)
     print(parity.table(exported.rows), *exported.lines, sep='\n')
-    files = [path for path in (exported.path, *exported.path.rglob('*')) if path.is_file()]
-    print(f'{exported.path}: {sum(path.stat().st_size for path in files):,} bytes')
     if args.format == 'web':
+        size = sum(path.stat().st_size for path in exported.path.rglob('*') if path.is_file())
+        print(f'{exported.path}: {size:,} bytes')
         print(f'python -m http.server --directory {shlex.quote(str(exported.path))} serves it')
+        return
+    for path in FORMATS[args.format].files(exported.path):
+        print(f'{path}: {path.stat().st_size:,} bytes')
