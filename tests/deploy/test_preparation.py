@@ -15,7 +15,7 @@ from mobileode_mm.deploy.inputs import fixed_size, preparation  # noqa: E402
 def config(scope, *steps):
     pipeline = [dict(type='LoadImageFromFile'), *steps, dict(type=dict(mmdet='PackDetInputs', mmseg='PackSegInputs',
                                                                       mmpretrain='PackInputs')[scope])]
-    return Config(dict(default_scope=scope, model=dict(), test_dataloader=dict(dataset=dict(
+    return Config(dict(default_scope=scope, test_dataloader=dict(dataset=dict(
         type='RepeatDataset', dataset=dict(type='Any', pipeline=pipeline)))))
 
 
