@@ -1,5 +1,8 @@
 """Small networks in ONNX, and the program that runs files."""
 import importlib.util
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,19 @@ def program():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope='session')
+def found_boxes():
+    """What the program prints of a file and one image: its boxes."""
+
+    def run(*arguments):
+        done = subprocess.run([sys.executable, ROOT / 'tools/deployment/run_onnx.py', *map(str, arguments)],
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)['boxes']
+
+    return run
 
 
 @pytest.fixture(scope='session')

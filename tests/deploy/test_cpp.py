@@ -91,15 +91,12 @@ def exported(small_detector, tmp_path_factory):
 
 
 @pytest.mark.parametrize('model, library', [('a.onnx', None), ('a.ops.onnx', 'a.ops.so'), ('padded.onnx', None)])
-def test_the_boxes_are_those_of_the_stand_alone_program(detect, exported, program, model, library):
-    session, task, classes, steps = program.open_model(str(exported / model), library and exported / library)
-    pixels = program.read(exported / 'image.ppm')
-    prepared, used = program.prepare(pixels, steps)
-    outputs = dict(zip(('boxes', 'scores', 'labels'), session.run(None, {'image': prepared[None]})))
-    expected = program.result(outputs, task, classes, used, pixels.shape[:2], 0.05)[0]['boxes']
+def test_the_boxes_are_those_of_the_stand_alone_program(detect, exported, found_boxes, model, library):
+    arguments = [exported / model, exported / 'image.ppm', '--score-thr', 0.05,
+                 *(['--custom-ops', exported / library] if library else [])]
+    expected = found_boxes(*arguments)
     assert len(expected) > 5
-    done = run(detect, exported / model, exported / 'image.ppm', '--score-thr', 0.05,
-               *(['--custom-ops', exported / library] if library else []))
+    done = run(detect, *arguments)
     assert done.returncode == 0, done.stderr
     found = [line.split('\t') for line in done.stdout.splitlines()]
     assert [label for label, _ in found] == [one['label'] for one in expected]

@@ -104,16 +104,12 @@ def browser():
 
 
 @pytest.mark.slow
-def test_a_detectors_boxes_are_those_of_the_stand_alone_program(small_detector, runtime, browser, program, tmp_path):
+def test_a_detectors_boxes_are_those_of_the_program(small_detector, runtime, browser, found_boxes, tmp_path):
     config, options, checkpoint, file = small_detector
     out = tmp_path / 'page'
     assert main(['export', str(config), str(checkpoint), '--format', 'web', '--out', str(out), '--cfg-options',
                  *(f'{key}={value}' for key, value in options.items())]) == 0
-    session, task, classes, steps = program.open_model(str(out / 'network.onnx'))
-    image = program.read(file)
-    prepared, used = program.prepare(image, steps)
-    outputs = dict(zip(('boxes', 'scores', 'labels'), session.run(None, {'image': prepared[None]})))
-    expected = program.result(outputs, task, classes, used, image.shape[:2], 0.02)[0]['boxes']
+    expected = found_boxes(out / 'network.onnx', file, '--score-thr', 0.02)
     assert len(expected) > 20
     with served(out) as address:
         browser.open(address)
