@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
+from mobileode_mm.errors import InputError
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -25,3 +26,20 @@ def json_text(data) -> str:
 def write_json(path: Path, data) -> None:
     """Write a JSON file, whole or not at all."""
     AtomicLocalBackend().put_text(json_text(data), path)
+
+
+def put_into_page(page: Path, name: str, text: str) -> None:
+    """Write a text into a Markdown page, between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``.
+
+    Raises:
+        InputError: The page cannot be read, or does not have both marks.
+    """
+    begin, end = f'<!-- {name}: begin -->', f'<!-- {name}: end -->'
+    try:
+        before, found, rest = page.read_text(encoding='utf-8').partition(begin)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f'{page} cannot be read: {error}') from error
+    _, found_end, after = rest.partition(end)
+    if not found or not found_end:
+        raise InputError(f'{page} has no lines {begin} and {end} to write the table between')
+    AtomicLocalBackend().put_text(f'{before}{begin}\n{text.strip()}\n{end}{after}', page)

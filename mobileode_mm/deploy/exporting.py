@@ -19,8 +19,8 @@ from ..inference.inferencer import Inferencer
 from ..runs.checks import check_new, check_writable, config_scope
 from . import browser, parity
 from . import tasks as networks
-from .formats import FORMATS, check_able, load, needed, write
-from .inputs import Images, fixed_size, preparation, samples
+from .formats import FORMATS, check_able, format_of, load, needed, write
+from .inputs import Images, fixed_size, preparation, samples, tiles_of
 from .onnx_ops import build_library
 
 _SAMPLES = 4
@@ -86,12 +86,18 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options, deploy=False)
     kind = _task(inferencer.task, with_nms or web and inferencer.task == 'detection', int8)
     steps = preparation(inferencer.cfg)
-    if dynamic in ('none', 'batch'):
+    tiles = tiles_of(inferencer.cfg, size, dynamic, int8)
+    if tiles and web:
+        raise InputError(f'{inferencer.cfg.filename} sees images in tiles (model.test_cfg.tile), which the page of '
+                         '--format web cannot; export a file, which `mobileode run` takes')
+    if tiles:
+        size = (tiles['size'], ) * 2
+    elif dynamic in ('none', 'batch'):
         steps, size = fixed_size(steps, size, inferencer.cfg.model.backbone.get('input_size'))
     data = _data(inferencer) if int8 else None
     reference = kind(inferencer.model, inferencer.takes_rgb).eval()
     deployed = kind(file_copy(inferencer.model, size), inferencer.takes_rgb).eval()
-    metadata = _metadata(inferencer, deployed, steps, size, dynamic)
+    metadata = _metadata(inferencer, deployed, steps, size, dynamic, tiles)
     images, origin = samples(inferencer, _SAMPLES, size)
     lines = [*inferencer.notes, f'compared on {len(images)} {origin}']
 
@@ -142,7 +148,7 @@ def _targets(out: Path, file_format: str, int8: bool, custom_ops: bool, web: boo
     targets = [out]
     if not web:
         suffix = FORMATS[file_format].suffix
-        if not out.name.endswith(suffix) or out.name == suffix:
+        if not out.name.endswith(suffix) or out.name == suffix or format_of(out) != file_format:
             raise InputError(f'--out {out}: the name of a file of --format {file_format} ends in {suffix}')
         targets = FORMATS[file_format].files(out)
     if int8:
@@ -201,7 +207,7 @@ def file_copy(model: torch.nn.Module, size: tuple[int, int] | None, kernel: bool
 
 
 def _metadata(inferencer: Inferencer, task: networks.Task, steps: list[dict], size: tuple[int, int] | None,
-              dynamic: str) -> dict[str, str]:
+              dynamic: str, tiles: dict | None) -> dict[str, str]:
     """What a program has to know that runs the file: plain strings, lists and dicts as JSON.
 
     The normalisation is done inside the network, and here for people alone.
@@ -213,6 +219,8 @@ def _metadata(inferencer: Inferencer, task: networks.Task, steps: list[dict], si
         version=f'mobileode_mm {__version__}')
     if inferencer.metainfo.get('palette'):
         values['palette'] = json.dumps([list(map(int, colour)) for colour in inferencer.metainfo['palette']])
+    if tiles:
+        values['tiles'] = json.dumps(tiles)
     if type(task) is networks.Detector and size is not None:
         with suppress(InputError):  # where its suppression is another, that is left to whoever runs the file
             values['suppression'] = _suppression(task, size)

@@ -86,6 +86,8 @@ def exported(small_detector, tmp_path_factory):
     steps, = (entry for entry in model.metadata_props if entry.key == 'prepare')
     steps.value = '[{"letterbox": [192, 192]}]'
     onnx.save(model, folder / 'padded.onnx')
+    model.metadata_props.add(key='tiles', value='{}')
+    onnx.save(model, folder / 'tiles.onnx')
     Image.open(file).save(folder / 'image.ppm')
     return folder
 
@@ -112,6 +114,7 @@ def test_what_is_refused(detect, exported, write_model):
                              (('a.onnx', 'a.onnx'), 'no binary PPM'), (('a.onnx', 'torn.ppm'), 'cut short'),
                              (('absent.onnx', 'image.ppm'), 'absent.onnx'), (('a.onnx', ), 'usage'),
                              (('a.onnx', 'image.ppm', '--score-thr', 'low'), 'usage'),
-                             (('c.onnx', 'image.ppm'), 'is no detector of one size')):
+                             (('c.onnx', 'image.ppm'), 'is no detector of whole images'),
+                             (('tiles.onnx', 'image.ppm'), 'is no detector of whole images')):
         done = run(detect, *arguments, cwd=exported)
         assert done.returncode == 2 and done.stderr.startswith('error: ') and words in done.stderr, done.stderr

@@ -24,6 +24,7 @@ def config(scope, *steps):
     ('mmdet', [dict(type='Resize', scale=(300, 500), keep_ratio=False)]),
     ('mmseg', [dict(type='Resize', scale=(512, 40), keep_ratio=True)]),
     ('mmseg', [dict(type='Resize', scale=(60, 40), keep_ratio=True)]),
+    ('mmdet', [dict(type='Resize', scale_factor=1.5)]),
     ('mmpretrain', [dict(type='ResizeEdge', scale=37, edge='short'), dict(type='CenterCrop', crop_size=32)]),
     ('mmpretrain', [dict(type='Resize', scale=24)]),
     ('mmpretrain', []),

@@ -14,6 +14,7 @@ for name in ('onnx', 'onnxruntime', 'onnxscript'):
 
 from benchmarks.browser import DONE, Browser, find_chromium, served  # noqa: E402
 from mobileode_mm.cli import main  # noqa: E402
+from mobileode_mm.deploy import export  # noqa: E402
 from mobileode_mm.deploy.browser import runtime_files, write_folder  # noqa: E402
 from mobileode_mm.errors import InputError  # noqa: E402
 
@@ -128,6 +129,16 @@ def test_a_detectors_boxes_are_those_of_the_program(small_detector, runtime, bro
     for one, (label, score, box) in zip(expected, found):
         assert label == one['label'] and float(score) == pytest.approx(one['score'], abs=2e-3)
         assert [float(side) for side in box.split(', ')] == pytest.approx(one['box'], abs=0.5)
+
+
+@pytest.mark.slow
+def test_a_network_of_tiles_is_refused(small_detector, runtime, tmp_path):
+    config, options, checkpoint, _ = small_detector
+    tiled = tmp_path / 'tiles.py'
+    tiled.write_text(f"_base_ = '{config}'\nmodel = dict(test_cfg=dict(tile=dict(size=128, overlap=32)))\n")
+    with pytest.raises(InputError, match='in tiles .* the page of --format web cannot'):
+        export(tiled, checkpoint, tmp_path / 'page', 'web', cfg_options=options)
+    assert not (tmp_path / 'page').exists()
 
 
 @pytest.mark.slow

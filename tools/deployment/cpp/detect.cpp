@@ -100,9 +100,9 @@ int run(int count, char **words) {
   const std::string steps = value("prepare");
   int height = 0, width = 0;
   const bool padded = std::sscanf(steps.c_str(), "[{\"letterbox\": [%d, %d]}]", &height, &width) == 2;
-  if (value("task") != "detection" || session.GetOutputCount() != 3 ||
+  if (value("task") != "detection" || session.GetOutputCount() != 3 || !value("tiles").empty() ||
       (!padded && std::sscanf(steps.c_str(), "[{\"resize\": [%d, %d]}]", &height, &width) != 2))
-    throw std::runtime_error(given[0] + " is no detector of one size that was exported --with-nms");
+    throw std::runtime_error(given[0] + " is no detector of whole images of one size that was exported --with-nms");
   const std::vector<std::string> classes = strings(value("classes"));
 
   const Image image = read_ppm(given[1]);
