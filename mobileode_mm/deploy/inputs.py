@@ -1,6 +1,7 @@
 """Images for an exported network: how they are prepared, of which size, and some to try it on."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -136,9 +137,16 @@ class Images:
 
     def spread(self, count: int) -> Iterator[np.ndarray]:
         """Pixels of ``count`` images, spread evenly over the set."""
+        for place in self._places(count):
+            yield self[place][0]
+
+    def files(self, count: int) -> list[Path]:
+        """The files of the images that :meth:`spread` gives."""
+        return [Path(self.dataset.get_data_info(place)['img_path']) for place in self._places(count)]
+
+    def _places(self, count: int) -> list[int]:
         count = min(count, len(self))
-        for number in range(count):
-            yield self[number * len(self) // count][0]
+        return [number * len(self) // count for number in range(count)]
 
 
 def samples(inferencer: Inferencer, count: int, size: tuple[int, int] | None) -> tuple[list[np.ndarray], str]:

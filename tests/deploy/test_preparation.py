@@ -1,7 +1,4 @@
 """What a program does to an image by a file's metadata is what the test pipeline does."""
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -13,16 +10,6 @@ from mobileode_mm.runs.checks import config_scope
 
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
 from mobileode_mm.deploy.inputs import fixed_size, preparation  # noqa: E402
-
-PROGRAM = Path(__file__).parents[2] / 'tools/deployment/run_onnx.py'
-
-
-@pytest.fixture(scope='module')
-def program():
-    spec = importlib.util.spec_from_file_location('run_onnx', PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def config(scope, *steps):

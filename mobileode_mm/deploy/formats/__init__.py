@@ -47,7 +47,7 @@ def format_of(path: Path) -> str:
 def check_able(file_format: str, with_nms: bool, dynamic: str) -> None:
     """InputError with the reason where a format does not exist or cannot do what is asked of it."""
     if file_format not in FORMATS:
-        raise InputError(f'--format {file_format} is none of {", ".join(FORMATS)}')
+        raise InputError(f'--format {file_format} is none of {", ".join(FORMATS)}, web')
     if dynamic not in DYNAMIC:
         raise InputError(f'--dynamic {dynamic} is none of {", ".join(DYNAMIC)}')
     one = FORMATS[file_format]
