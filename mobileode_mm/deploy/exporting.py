@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from ..inference.inferencer import Inferencer
 from ..runs.checks import check_new, check_writable, config_scope
 from . import parity
 from . import tasks as networks
-from .formats import DYNAMIC, SUFFIXES, load, needed, write
+from .formats import FORMATS, check_able, load, needed, write
 from .inputs import Images, fixed_size, preparation, samples
 from .onnx_ops import build_library
 
@@ -52,8 +53,8 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
         config: Config file of a detector with an SSD head, a segmentor or a classifier.
         checkpoint: Its weights.
         out: The file, which must not exist.
-        file_format: ``'onnx'``, ``'torchscript'`` or ``'exported-program'``.
-        with_nms: For detectors, ONNX alone: the best boxes after suppression instead of all of them.
+        file_format: One of ``mobileode_mm.deploy.formats.FORMATS``.
+        with_nms: For detectors, in formats that can: the best boxes after suppression instead of all of them.
         dynamic: What may differ from call to call: ``'none'``, ``'batch'``, ``'size'`` or ``'both'``.
         size: Height and width of the images, where they are fixed; by default the test pipeline's.
         int8: ONNX alone: also write ``<out>.int8.onnx``, quantised and calibrated on the training data, and measure
@@ -99,7 +100,7 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
                                  _batches(images, dynamic))
             _check_rows(own, targets[-2])
             lines.append(f'{targets[-2].name}, which runs with {targets[-1].name}, was compared alike')
-        for path, target in zip(made, targets):
+        for path, target in reversed([*zip(made, targets)]):  # the file itself last: what belongs to it is there
             if path.exists():  # eight bits may not have gained
                 check_new(str(target), '--out')
                 os.replace(path, target)
@@ -107,19 +108,11 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
 
 
 def _check_arguments(file_format: str, with_nms: bool, dynamic: str, size: Sequence[int] | None) -> None:
-    if file_format not in SUFFIXES:
-        raise InputError(f'--format {file_format} is none of {", ".join(SUFFIXES)}')
-    if dynamic not in DYNAMIC:
-        raise InputError(f'--dynamic {dynamic} is none of {", ".join(DYNAMIC)}')
-    if with_nms and file_format != 'onnx':
-        raise InputError(f'--with-nms is for --format onnx: PyTorch has no operator of its own for it that a file of '
-                         f'--format {file_format} could carry')
+    check_able(file_format, with_nms, dynamic)
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise InputError(f'--size {" ".join(map(str, size))}: a height and a width in pixels are wanted')
     if size is not None and dynamic in ('size', 'both'):
         raise InputError(f'--size fixes what --dynamic {dynamic} leaves free; give one of the two')
-    if file_format == 'torchscript' and dynamic in ('size', 'both'):
-        raise InputError('a TorchScript file is a recording at one size: --dynamic batch is all it can')
 
 
 def _check_rows(rows: list[parity.Row], target: Path) -> None:
@@ -130,9 +123,10 @@ def _check_rows(rows: list[parity.Row], target: Path) -> None:
 
 def _targets(out: Path, file_format: str, int8: bool, custom_ops: bool) -> list[Path]:
     """The files to write, none of which exists."""
-    if out.suffix != SUFFIXES[file_format]:
-        raise InputError(f'--out {out}: the name of a file of --format {file_format} ends in {SUFFIXES[file_format]}')
-    targets = [out]
+    suffix = FORMATS[file_format].suffix
+    if not out.name.endswith(suffix) or out.name == suffix:
+        raise InputError(f'--out {out}: the name of a file of --format {file_format} ends in {suffix}')
+    targets = FORMATS[file_format].files(out)
     if int8:
         targets.append(out.with_suffix('.int8.onnx'))
     if custom_ops:
@@ -192,7 +186,18 @@ def _metadata(inferencer: Inferencer, task: networks.Task, steps: list[dict], si
         version=f'mobileode_mm {__version__}')
     if inferencer.metainfo.get('palette'):
         values['palette'] = json.dumps([list(map(int, colour)) for colour in inferencer.metainfo['palette']])
+    if type(task) is networks.Detector and size is not None:
+        with suppress(InputError):  # where its suppression is another, that is left to whoever runs the file
+            values['suppression'] = _suppression(task, size)
     return values
+
+
+def _suppression(task: networks.Detector, size: tuple[int, int]) -> str:
+    """For who runs a file of all boxes: how the best are chosen, and how many anchors each map has. JSON."""
+    how = networks.Suppression.of(task.model.test_cfg)
+    with torch.no_grad():
+        _, levels = task.levels(_example(size, 'none'))
+    return json.dumps(dict(how._asdict(), levels=[level.shape[1] for level in levels]))
 
 
 def _example(size: tuple[int, int] | None, dynamic: str) -> torch.Tensor:

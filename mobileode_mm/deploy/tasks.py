@@ -1,6 +1,7 @@
 """Whole tasks as one module each: from the pixels of images to boxes, masks or classes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -156,6 +157,48 @@ class Detector(Task):
         return torch.stack([x1.clamp(0, width), y1.clamp(0, height), x2.clamp(0, width), y2.clamp(0, height)], -1)
 
 
+class Suppression(NamedTuple):
+    """How the best of all boxes are chosen: a detector's ``test_cfg``.
+
+    Attributes:
+        iou_threshold: Overlap above which the lesser box of a class goes.
+        score_threshold: Scores up to this one are none.
+        candidates: Scores of a map that are looked at, the best; 0 or less for all.
+        least_side: Boxes with a side up to this go, in pixels; less than 0 for none.
+        most: Boxes of an image that are kept.
+    """
+    iou_threshold: float
+    score_threshold: float
+    candidates: int
+    least_side: float
+    most: int
+
+    @classmethod
+    def of(cls, test_cfg: Mapping) -> 'Suppression':
+        """Raises InputError where a detector suppresses otherwise."""
+        nms = test_cfg['nms']
+        if nms.get('type') != 'nms' or nms.get('class_agnostic', False):
+            raise InputError(f'test_cfg.nms={dict(nms)}: only plain suppression in each class can be exported; leave '
+                             '--with-nms out')
+        return cls(float(nms['iou_threshold']), float(test_cfg.get('score_thr', 0)), test_cfg.get('nms_pre', -1),
+                   test_cfg.get('min_bbox_size', -1), test_cfg['max_per_img'])
+
+
+def best_boxes(boxes: Tensor, levels: Sequence[Tensor], how: Suppression) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes (B, N, 4) and scores (B, N_i, C) of each map's anchors to the best boxes, as :class:`SuppressingDetector`
+    gives them."""
+    scores = torch.cat([_best(level, how.candidates) for level in levels], 1)
+    if how.least_side >= 0:
+        sides = boxes[..., 2:] - boxes[..., :2]
+        scores = scores * (sides > how.least_side).all(-1, keepdim=True)
+    kept = suppress(boxes, scores.transpose(1, 2).contiguous(), how.iou_threshold, how.score_threshold)
+    classes = kept.shape[1]
+    scores, found = _top(kept.transpose(1, 2).flatten(1), how.most)
+    labels = torch.where(scores > 0, found % classes, -1)
+    places = (found // classes).clamp(max=boxes.shape[1] - 1)
+    return boxes.gather(1, places[..., None].expand(-1, -1, 4)), scores, labels
+
+
 class SuppressingDetector(Detector):
     """The best boxes after non-maximum suppression in each class, as the model's ``test_cfg`` has it."""
 
@@ -163,40 +206,22 @@ class SuppressingDetector(Detector):
 
     def __init__(self, model: nn.Module, takes_rgb: bool):
         super().__init__(model, takes_rgb)
-        settings = model.test_cfg
-        nms = settings['nms']
-        if nms.get('type') != 'nms' or nms.get('class_agnostic', False):
-            raise InputError(f'test_cfg.nms={dict(nms)}: only plain suppression in each class can be exported; leave '
-                             '--with-nms out')
-        self.iou_threshold = float(nms['iou_threshold'])
-        self.score_threshold = float(settings.get('score_thr', 0))
-        self.candidates = settings.get('nms_pre', -1)
-        self.least_side = settings.get('min_bbox_size', -1)
-        self.most = settings['max_per_img']
+        self.suppression = Suppression.of(model.test_cfg)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, H, W, 3), uint8, RGB, to boxes (B, K, 4), scores (B, K) and labels (B, K), the best first.
 
         K is ``max_per_img``. Where there are fewer, the rest has score 0 and label −1.
         """
-        boxes, levels = self.levels(image)
-        scores = torch.cat([self._best(level) for level in levels], 1)
-        if self.least_side >= 0:
-            sides = boxes[..., 2:] - boxes[..., :2]
-            scores = scores * (sides > self.least_side).all(-1, keepdim=True)
-        kept = suppress(boxes, scores.transpose(1, 2).contiguous(), self.iou_threshold, self.score_threshold)
-        classes = kept.shape[1]
-        scores, found = _top(kept.transpose(1, 2).flatten(1), self.most)
-        labels = torch.where(scores > 0, found % classes, -1)
-        places = (found // classes).clamp(max=boxes.shape[1] - 1)
-        return boxes.gather(1, places[..., None].expand(-1, -1, 4)), scores, labels
+        return best_boxes(*self.levels(image), self.suppression)
 
-    def _best(self, scores: Tensor) -> Tensor:
-        """Scores (B, N, C) of a map with all but the best ``nms_pre`` set to zero."""
-        if self.candidates <= 0:
-            return scores
-        least = _top(scores.flatten(1), self.candidates).values[:, -1]
-        return torch.where(scores >= least[:, None, None], scores, 0)
+
+def _best(scores: Tensor, candidates: int) -> Tensor:
+    """Scores (B, N, C) of a map with all but the best ``candidates`` set to zero."""
+    if candidates <= 0:
+        return scores
+    least = _top(scores.flatten(1), candidates).values[:, -1]
+    return torch.where(scores >= least[:, None, None], scores, 0)
 
 
 def _top(values: Tensor, count: int):

@@ -1,0 +1,111 @@
+"""What a format is, and what the formats share."""
+
+import importlib.util
+import io
+import logging
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..tasks import Task
+
+#: What may differ from call to call.
+DYNAMIC = ('none', 'batch', 'size', 'both')
+
+#: From a batch (B, H, W, 3), uint8, RGB, to the outputs in the task's order.
+Run = Callable[[np.ndarray], list[np.ndarray]]
+
+
+class Format(ABC):
+    """How one kind of file is written, read and run.
+
+    Attributes:
+        suffix: The file's name ends in it.
+        beside: Suffixes, in the place of the first, of other files that belong to it.
+        extra: The extra of ``pyproject.toml`` that brings what it needs; '' where torch does.
+        own_environment: Whether the extra's pins clash with ours, so that ``make install-EXTRA`` makes it a place.
+        writes_with: Packages that writing needs.
+        runs_with: Packages that running needs.
+        free: Of :data:`DYNAMIC`, what it can leave free.
+        why_fixed: Why it can leave no more free.
+        why_no_nms: Why suppression cannot be in the file; '' where it can.
+    """
+    suffix: str
+    beside: Sequence[str] = ()
+    extra: str = ''
+    own_environment: bool = False
+    writes_with: Sequence[str] = ()
+    runs_with: Sequence[str] = ()
+    free: Sequence[str] = DYNAMIC
+    why_fixed: str = ''
+    why_no_nms: str = ''
+
+    @abstractmethod
+    def write(self, task: Task, example: Tensor, dynamic: str, path: Path, metadata: dict[str, str]) -> None:
+        """Write a task into a file.
+
+        Args:
+            task: In eval mode, the network in its deploy form.
+            example: (B, H, W, 3), uint8; its size is the file's where that is not dynamic.
+            dynamic: One of :attr:`free`: which of batch and size may differ.
+            path: The file. Those of :attr:`beside` come into its folder.
+            metadata: Goes into the file, or into one beside it.
+
+        Raises:
+            InputError: The runtime lacks something that this network needs.
+        """
+
+    @abstractmethod
+    def load(self, path: Path, threads: int = 0) -> Run:
+        """A function that runs a file.
+
+        Args:
+            path: The file.
+            threads: Of the runtime, 0: as many as it likes. PyTorch's own formats take those of torch.
+        """
+
+    @abstractmethod
+    def metadata(self, path: Path) -> dict[str, str]:
+        """What a file says of itself; empty where it says nothing."""
+
+    def files(self, path: Path) -> list[Path]:
+        """The file and those that belong to it."""
+        stem = path.name.removesuffix(self.suffix)
+        return [path, *(path.with_name(stem + suffix) for suffix in self.beside)]
+
+    def missing(self, packages: Sequence[str]) -> list[str]:
+        """Of some packages, those that are not installed."""
+        return [name for name in packages if importlib.util.find_spec(name) is None]
+
+
+def program(task: nn.Module, example: Tensor, dynamic: str) -> torch.export.ExportedProgram:
+    """The exported program of a task, whose batch, or height and width, are free as ``dynamic`` says."""
+    axes = {'none': (), 'batch': (0, ), 'size': (1, 2), 'both': (0, 1, 2)}[dynamic]
+    shapes = ({axis: torch.export.Dim.DYNAMIC for axis in axes}, ) if axes else None
+    return torch.export.export(task, (example, ), dynamic_shapes=shapes)
+
+
+def recorded(module: nn.Module, example: Tensor) -> torch.jit.ScriptModule:
+    """A module as what it calls on an example."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        return torch.jit.trace(module, example, check_trace=False)
+
+
+@contextmanager
+def quiet():
+    """Without what exporters, quantisers and metrics remark on their progress."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.disable(level)
