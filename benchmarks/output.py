@@ -6,6 +6,15 @@ from pathlib import Path
 
 from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
 
+#: Of known metrics, the one that a task is known by first: shown name, and what makes a per cent of it.
+METRICS = {
+    'coco/bbox_mAP': ('AP', 100),
+    'mIoU': ('mIoU', 1),
+    'accuracy/top1': ('top-1', 1),
+    'coco/bbox_mAP_50': ('AP50', 100),
+    'accuracy/top5': ('top-5', 1),
+}
+
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown; a ``|`` inside a cell, which would end it, becomes ``/``."""

@@ -3,21 +3,10 @@ from statistics import mean, stdev
 
 from mobileode_mm.errors import listed
 
-from ..output import table
+from ..machine import UNDISTURBED
+from ..output import METRICS, table
 from .run import DONE
 from .suite import Suite
-
-# Shown name, and what makes a per cent of it.
-_METRICS = {
-    'coco/bbox_mAP': ('AP', 100),
-    'coco/bbox_mAP_50': ('AP50', 100),
-    'mIoU': ('mIoU', 1),
-    'accuracy/top1': ('top-1', 1),
-    'accuracy/top5': ('top-5', 1),
-}
-
-# Cores' worth of other programs beside which times are still those of a machine of its own.
-_UNDISTURBED = 0.2
 
 
 def summarize(suite: Suite, runs: list[dict], costs: list[dict], latency: dict | None) -> list[dict]:
@@ -33,7 +22,7 @@ def summarize(suite: Suite, runs: list[dict], costs: list[dict], latency: dict |
         done = [run['metrics'] for run in own if run['status'] == DONE]
         metrics = []
         for name in network.metrics:
-            label, factor = _METRICS.get(name, (name, 1))
+            label, factor = METRICS.get(name, (name, 1))
             values = [factor * metrics[name] for metrics in done]
             metrics.append(dict(
                 name=name, label=label, runs=len(values), mean=mean(values) if values else None,
@@ -108,7 +97,7 @@ def latency_note(content: dict) -> str:
     if others is not None:
         note += f' Meanwhile other programs kept {max(others, 0):.1f} of {latency["cores"]} cores busy'
         note += ('; the times are disturbed by that. Without latency.json, the next start measures them again.'
-                 if others > latency['cores'] - latency['threads'] + _UNDISTURBED else '.')
+                 if others > latency['cores'] - latency['threads'] + UNDISTURBED else '.')
     return note
 
 

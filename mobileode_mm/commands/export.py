@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="of the images (default: the test pipeline's)")
     parser.add_argument('--int8', nargs='?', const='speed', choices=('speed', 'size'),
                         help='also write FILE with the suffix .int8.onnx, calibrated on the training data: with those '
-                        'operators in eight bits that are faster so on this processor (speed, the default), or with all '
+                        'operators in int8 that are faster so on this processor (speed, the default), or with all '
                         'products (size)')
     parser.add_argument('--custom-ops', action='store_true',
                         help='also write FILE with the suffixes .ops.onnx and .ops.so: the network with our kernel as '

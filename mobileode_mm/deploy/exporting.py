@@ -90,8 +90,10 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
         rows = parity.compare(reference, deployed, load(made[0], file_format), _batches(images, dynamic))
         _check_rows(rows, targets[0])
         if int8 and data:
-            from .int8 import quantise
-            lines += quantise(inferencer, *data, *made[:2], int8)
+            from .int8 import compared, quantise
+            train, test = data
+            lines += quantise(train, *made[:2], int8)
+            lines += compared(inferencer, test, dict(zip(('float32', 'int8'), made)))
         if custom_ops:
             kernels = kind(file_copy(inferencer.model, size, kernel=True), inferencer.takes_rgb).eval()
             write(kernels, _example(size, dynamic), dynamic, file_format, made[-2], metadata)

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.suites.page import html_page, pareto_front
+from benchmarks.charts import pareto_front
+from benchmarks.suites.page import html_page
 from benchmarks.suites.suite import Network, Suite
 from benchmarks.suites.table import latency_note, markdown, summarize
 
