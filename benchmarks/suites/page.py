@@ -4,14 +4,15 @@ from html import escape
 from ..charts import draw, row_of_charts, svg_of
 from .table import latency_note, latency_rows, notes, rows, troubles
 
-_AGAINST = (('parameters', 1e6, 'parameters, M'), ('macs', 1e6, 'MACs, M'), ('milliseconds', 1, 'latency, ms'))
+_AGAINST = (('parameters', 1e6, 'parameters, M'), ('macs', 1e6, 'MACs, M'), ('milliseconds', 1, 'latency, ms'),
+            ('onnx_milliseconds', 1, 'onnxruntime, 1 thread, ms'))
 _STYLE = ('body{font:16px/1.5 sans-serif;margin:2em auto;max-width:75em;padding:0 1em;color:#222}'
           'table{border-collapse:collapse}td,th{padding:.25em .9em;border-bottom:1px solid #ddd;text-align:left}'
           'svg{max-width:100%;height:auto}.trouble{color:#a00}')
 
 
 def html_page(content: dict) -> str:
-    """Page with tables and, for each task, the first metric against parameters, multiply-adds and latency."""
+    """Page with tables and, for each task, the first metric against parameters, multiply-adds and times."""
     networks = content['networks']
     parts = [f'<h1>Suite {escape(content["suite"])}</h1>', f'<p>{escape(content["description"])}</p>',
              _table(*rows(networks)), *(f'<p>{escape(note)}</p>' for note in notes(content)),
@@ -40,8 +41,7 @@ def _table(head: list[str], body: list[list[str]]) -> str:
 
 def _charts(networks: list[dict]) -> str:
     """Charts side by side as SVG; bars are the spread over the seeds, rings and the line the Pareto front."""
-    measured = all(network['milliseconds'] is not None for network in networks)
-    against = _AGAINST if measured else _AGAINST[:-1]
+    against = [one for one in _AGAINST if all(network[one[0]] is not None for network in networks)]
     figure, places = row_of_charts(len(against))
     for axes, (key, unit, label) in zip(places, against):
         points = [(network[key] / unit, network['metrics'][0]['mean']) for network in networks]

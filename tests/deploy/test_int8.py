@@ -76,12 +76,12 @@ def test_what_gains_alike_is_a_group(file):
 
 
 def products_file(path, count):
-    """That many products of 256×256 in a row."""
-    weight = numpy_helper.from_array(np.eye(256, dtype=np.float32), 'weight')
+    """That many products of 128×128 in a row."""
+    weight = numpy_helper.from_array(np.eye(128, dtype=np.float32), 'weight')
     names = ['x', *(f'y{number}' for number in range(count))]
     nodes = [helper.make_node('Cast', ['image'], ['x'], to=TensorProto.FLOAT),
              *(helper.make_node('MatMul', [one, 'weight'], [two]) for one, two in zip(names, names[1:]))]
-    ends = [helper.make_tensor_value_info(name, kind, [256, 256])
+    ends = [helper.make_tensor_value_info(name, kind, [128, 128])
             for name, kind in (('image', TensorProto.UINT8), (names[-1], TensorProto.FLOAT))]
     graph = helper.make_graph(nodes, 'products', ends[:1], ends[1:], [weight])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid('', OPSET)], ir_version=9), str(path))
@@ -96,7 +96,7 @@ def test_only_what_gains_is_chosen(tmp_path):
     def build(nodes):
         return files[40 if loses.nodes <= nodes else 2]
 
-    image = np.ones((256, 256), np.uint8)
+    image = np.ones((128, 128), np.uint8)
     nodes, ratio, trials = choose([gains, loses], build, files[20], image)
     assert nodes == gains.nodes and ratio < 1 and [trial.chosen for trial in trials] == [True, False]
     assert [line.split()[-1] for line in table(trials)[1:]] == ['int8', 'float32']
