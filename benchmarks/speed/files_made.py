@@ -160,9 +160,12 @@ def _from_onnx(inferencer: Inferencer, path: Path, kinds: Sequence[str],
     if 'onnx-fp16' in kinds:
         import onnx
         from onnxruntime.transformers.float16 import convert_float_to_float16
+        from onnxruntime.transformers.onnx_model import OnnxModel
         out = path.with_suffix('.onnx-fp16.onnx')
         with quiet():
-            onnx.save(convert_float_to_float16(onnx.load(str(path)), keep_io_types=True), str(out))
+            half = OnnxModel(convert_float_to_float16(onnx.load(str(path)), keep_io_types=True))
+            half.topological_sort()
+            onnx.save(half.model, str(out))
         found.append(('onnx-fp16', out, None))
     return found
 
