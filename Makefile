@@ -3,7 +3,7 @@ PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 DATA := $(or $(MOBILEODE_DATA),data)
 
-.PHONY: install demo demo-classify demo-trees test test-slow fuzz lint docs clean
+.PHONY: install install-litert install-executorch demo demo-classify demo-trees test test-slow fuzz lint docs clean
 
 install: $(INSTALLED)
 
@@ -14,6 +14,18 @@ $(INSTALLED): setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m pip install -c constraints.txt -e '.[openmmlab,demo,test,dev]'
 	$(PYTHON) -m pip install -c constraints.txt --force-reinstall --no-deps opencv-python-headless
 	$(PYTHON) -m mobileode_mm.doctor
+	touch $@
+
+# Runtimes whose pins are not ours, each in an environment of its own: .venv-litert, .venv-executorch. What is left out of
+# constraints.txt there is what they pin otherwise.
+THEIRS := pytest|scikit-learn|typing-extensions
+install-litert install-executorch: install-%: .venv-%/installed
+
+.venv-%/installed: setup.py pyproject.toml constraints.txt
+	python3 -m venv .venv-$*
+	grep -vE '^($(THEIRS))==' constraints.txt > .venv-$*/constraints.txt
+	.venv-$*/bin/python -m pip install -c .venv-$*/constraints.txt -e '.[openmmlab,demo,deploy,$*]'
+	.venv-$*/bin/python -m pip install -c .venv-$*/constraints.txt --force-reinstall --no-deps opencv-python-headless
 	touch $@
 
 $(DATA)/mini: | install
@@ -69,5 +81,5 @@ $(DOCS)/installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DOCS) site build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) .venv-litert .venv-executorch $(DOCS) site build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
+from mobileode_mm.errors import InputError
 
 #: Of known metrics, the one that a task is known by first: shown name, and what makes a per cent of it.
 METRICS = {
@@ -34,3 +35,20 @@ def json_text(data) -> str:
 def write_json(path: Path, data) -> None:
     """Write a JSON file, whole or not at all."""
     AtomicLocalBackend().put_text(json_text(data), path)
+
+
+def around_the_table(page: Path, marks: tuple[str, str]) -> tuple[str, str]:
+    """What stands before and behind the table of a page, the marks included.
+
+    Raises:
+        InputError: The page cannot be read, or has not both marks.
+    """
+    try:
+        text = page.read_text(encoding='utf-8')
+    except OSError as error:
+        raise InputError(f'--page {page} cannot be read: {error.strerror}') from error
+    before, first, rest = text.partition(marks[0])
+    _, last, after = rest.partition(marks[1])
+    if not last:
+        raise InputError(f'--page {page} has no lines {marks[0]} and {marks[1]} to write the table between')
+    return before + first, last + after

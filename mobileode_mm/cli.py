@@ -39,7 +39,8 @@ GROUPS = {
     'Use': {
         'infer': Command('mobileode_mm.commands.infer', 'detect, segment or classify what is on images', True),
         'publish': Command('mobileode_mm.commands.publish', 'write weights to pass on, with a card'),
-        'export': Command('mobileode_mm.commands.export', 'write an ONNX, TorchScript or exported-program file'),
+        'export': Command('mobileode_mm.commands.export', 'write a file for other programs: ONNX, OpenVINO, ncnn ...'),
+        'run': Command('mobileode_mm.commands.run', 'run such a file on images'),
         'convert': Command('mobileode_mm.commands.convert', 'convert weights of the released program'),
     },
     'Data': {

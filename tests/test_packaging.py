@@ -104,7 +104,8 @@ def test_openmmlab_is_an_extra_and_never_required(requirements):
 
 
 def test_every_import_is_required(requirements):
-    extras = ('', 'demo', 'deploy', 'sbd')  # benchmarks/ needs no more than these
+    # benchmarks/ needs no more than these
+    extras = ('', 'demo', 'deploy', 'openvino', 'ncnn', 'litert', 'executorch', 'sbd')
     allowed = {canonicalize_name(r.name) for extra in extras for r in requirements[extra]}
     # torch brings Triton with CUDA.
     known = {*PACKAGES, 'benchmarks', *BROUGHT_BY_OPENMMLAB, *sys.stdlib_module_names, 'triton'}

@@ -18,13 +18,13 @@ from mobileode_mm.runs.checks import config_scope
 from mobileode_mm.runs.processes import usable_cores
 
 from ..machine import describe_machine, quietness, seconds_of_others
-from ..output import json_text
+from ..output import around_the_table, json_text
 from . import report
 from .files_made import FROM_ONNX, KINDS, MODULES, Made, Network, make
 from .files_memory import peak_of
-from .files_report import MARKS, around_the_table, as_markdown, chart
+from .files_report import MARKS, as_markdown, chart
 from .sampling import sample_in_turn
-from .untrained import untrained
+from .untrained import untrained_checkpoint
 
 CHART_NAME = 'bench.svg'
 
@@ -135,7 +135,7 @@ def _networks(args: argparse.Namespace, folder: Path) -> list[Network]:
     found = [Network(config.stem, config, checkpoint) for config, checkpoint in zip(configs, checkpoints)]
     if len({network.name for network in found}) < len(found):
         found = [one._replace(name=f'{one.checkpoint.parent.name}_{one.checkpoint.stem}') for one in found]
-    found += [Network(Path(config).stem, Path(config), untrained(config, folder, args.size), False)
+    found += [Network(Path(config).stem, Path(config), untrained_checkpoint(config, folder, args.size)[0], False)
               for config in args.untrained]
     names = [network.name for network in found]
     if len(set(names)) < len(names):
@@ -191,7 +191,7 @@ def run(args: argparse.Namespace) -> None:
         if name not in MODULES:
             needed('onnx' if name in FROM_ONNX else name, False, name == 'onnx-kernel')
     if args.page:
-        around_the_table(args.page)
+        around_the_table(args.page, MARKS)
     with tempfile.TemporaryDirectory() as folder:
         result = bench(_networks(args, Path(folder)), kinds, Path(folder), args.threads, args.rounds, limit=args.limit,
                        size=args.size, trust=args.trust_checkpoint)
@@ -201,4 +201,4 @@ def run(args: argparse.Namespace) -> None:
         texts = {report.JSON_NAME: json_text(result), report.MARKDOWN_NAME: markdown}
         report.write_report(out, texts | ({CHART_NAME: drawing} if drawing else {}))
     if args.page:
-        args.page.write_text(f'\n{markdown}'.join(around_the_table(args.page)), encoding='utf-8')
+        args.page.write_text(f'\n{markdown}'.join(around_the_table(args.page, MARKS)), encoding='utf-8')

@@ -165,6 +165,7 @@ def _from_onnx(inferencer: Inferencer, path: Path, kinds: Sequence[str],
         with quiet():
             half = OnnxModel(convert_float_to_float16(onnx.load(str(path)), keep_io_types=True))
             half.topological_sort()
+            del half.model.graph.value_info[:]  # still of float32
             onnx.save(half.model, str(out))
         found.append(('onnx-fp16', out, None))
     return found

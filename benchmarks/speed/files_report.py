@@ -1,9 +1,5 @@
 """Networks in their runtimes as a table, a chart, and a part of a page."""
 
-from pathlib import Path
-
-from mobileode_mm.errors import InputError
-
 from ..charts import draw, row_of_charts, svg_of
 from ..output import METRICS, number, table
 from .report import MEGABYTE, ratio_text, spread
@@ -67,20 +63,3 @@ def chart(result: dict) -> str | None:
              (f'ms, {count} thread{"s" * (count != "1")}', f'{found[0][0]}, %'), [None] * len(own))
         axes.set_title(kind)
     return svg_of(figure, 'bench')
-
-
-def around_the_table(page: Path) -> tuple[str, str]:
-    """What stands before and behind the table of a page, the marks included.
-
-    Raises:
-        InputError: The page cannot be read, or has not both marks.
-    """
-    try:
-        text = page.read_text(encoding='utf-8')
-    except OSError as error:
-        raise InputError(f'--page {page} cannot be read: {error.strerror}') from error
-    before, first, rest = text.partition(MARKS[0])
-    _, last, after = rest.partition(MARKS[1])
-    if not last:
-        raise InputError(f'--page {page} has no lines {MARKS[0]} and {MARKS[1]} to write the table between')
-    return before + first, last + after

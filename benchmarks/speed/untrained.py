@@ -13,13 +13,17 @@ from mobileode_mm.runs.config import load_config
 from .workloads import calibrate_norms
 
 
-def untrained(config: str | Path, folder: Path, size: Sequence[int] | None = None) -> Path:
+def untrained_checkpoint(config: str | Path, folder: Path,
+                         size: Sequence[int] | None = None) -> tuple[Path, tuple[int, int]]:
     """Write the checkpoint of a config's network: random weights, the norms of a trained one.
 
     Args:
         config: Config file, whose test pipeline or ``input_size`` says how large the images are.
         folder: Where it is written.
         size: Height and width of the images, where neither of the two says it.
+
+    Returns:
+        The checkpoint, and the images' height and width.
 
     Raises:
         InputError: The config cannot be used.
@@ -32,4 +36,4 @@ def untrained(config: str | Path, folder: Path, size: Sequence[int] | None = Non
         calibrate_norms(model, lambda: model(torch.randn(4, 3, *size), mode='tensor'))
     checkpoint = folder / f'{Path(config).stem}.pth'
     torch.save(dict(state_dict=model.state_dict()), checkpoint)
-    return checkpoint
+    return checkpoint, size

@@ -9,10 +9,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = 'Write a trained network into a file for other programs.'
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint of a training, or a published file')
-    parser.add_argument('--format', default='onnx', help='onnx, torchscript, exported-program (default: onnx)')
+    parser.add_argument('--format', default='onnx',
+                        help='onnx, torchscript, exported-program, aotinductor, openvino, ncnn, litert, executorch '
+                        '(default: onnx)')
     parser.add_argument('--out', required=True, metavar='FILE', help='the file to write; one that exists is left alone')
     parser.add_argument('--with-nms', action='store_true',
-                        help='detectors in ONNX: the best boxes after non-maximum suppression, not all of them')
+                        help='detectors in ONNX and OpenVINO: the best boxes after suppression, not all of them')
     parser.add_argument('--dynamic', default='none',
                         help='what may differ from call to call: none, batch, size, both (default: none)')
     parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
@@ -31,7 +33,9 @@ def run(args: argparse.Namespace) -> None:
     """Write the file and print how it compares with the network."""
     from ..deploy import parity
     from ..deploy.exporting import export
+    from ..deploy.formats import FORMATS
     exported = export(args.config, args.checkpoint, args.out, args.format, args.with_nms, args.dynamic, args.size,
                       args.int8, args.trust_checkpoint, args.cfg_options, args.custom_ops)
     print(parity.table(exported.rows), *exported.lines, sep='\n')
-    print(f'{exported.path}: {exported.path.stat().st_size:,} bytes')
+    for path in FORMATS[args.format].files(exported.path):
+        print(f'{path}: {path.stat().st_size:,} bytes')

@@ -1,4 +1,4 @@
-"""Trained networks as files that run without this package: ONNX, TorchScript, exported programs."""
+"""Trained networks as files that run without this package."""
 
 from .exporting import Exported, export
 

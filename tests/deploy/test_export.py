@@ -26,7 +26,7 @@ from mobileode_mm.backbones.mobilevit_ode import MobileViTBlock  # noqa: E402
 from mobileode_mm.cli import main  # noqa: E402
 from mobileode_mm.deploy import export  # noqa: E402
 from mobileode_mm.deploy import tasks as networks
-from mobileode_mm.deploy.formats import load, quiet  # noqa: E402
+from mobileode_mm.deploy.formats import FORMATS, format_of, load, quiet  # noqa: E402
 from mobileode_mm.deploy.nms import onnx_translations, suppress  # noqa: E402
 from mobileode_mm.errors import InputError  # noqa: E402
 from mobileode_mm.runs.checks import build_model, config_scope  # noqa: E402
@@ -259,6 +259,75 @@ def test_pytorchs_own_formats(place, tmp_path, file_format, suffix):
     assert loaded(torch.zeros(3, 64, 64, 3, dtype=torch.uint8))[0].shape == (3, 10)
 
 
+def installed(file_format):
+    """The format as a test's argument, which is skipped where its packages are not there."""
+    one = FORMATS[file_format]
+    missing = one.missing([*one.writes_with, *one.runs_with])
+    return pytest.param(file_format, marks=pytest.mark.skipif(
+        bool(missing), reason=f'{", ".join(missing)} is not installed (the extra "{one.extra}")'))
+
+
+def check(place, out, capsys, task, file_format):
+    """Export, read the metadata back, and compare ``mobileode run`` with the toolbox's prediction."""
+    (config, options), one = config_of(task), FORMATS[file_format]
+    path = out / f'network{one.suffix}'
+    exported = export(config, place / f'{task}.pth', path, file_format, cfg_options=options,
+                      size=(96, 128) if task == 'segmentation' else None)
+    assert all(row.good for row in exported.rows) and {'input', 'features'} < {row.quantity for row in exported.rows}
+    assert sorted(path.parent.iterdir()) == sorted(one.files(path))
+    assert one.metadata(path) == exported.metadata and format_of(path) == file_format
+
+    masks = ['--masks', str(out / 'masks')] if task == 'segmentation' else []
+    capsys.readouterr()
+    assert main(['run', str(path), str(place / 'image.png'), '--score-thr', '0.02', '--threads', '1', *masks]) == 0
+    found = json.loads(capsys.readouterr().out)
+    pixels = cv2.imread(str(place / 'image.png'))
+    if task == 'classification':  # whose pipeline leaves images as they are
+        pixels = cv2.resize(pixels, (64, 64))
+    expected = inferencer_of(place, task)([pixels])[0]
+    if task == 'classification':
+        assert found['label'] == CLASSES[expected.scores.argmax()]
+        assert found['score'] == pytest.approx(expected.scores.max(), abs=0.02)
+    elif task == 'segmentation':
+        mask = np.asarray(Image.open(out / 'masks' / 'image.png'))
+        # It sees an image of another size, and resizes the mask, the toolbox the logits.
+        assert mask.shape == (100, 150) and sum(found['pixels'].values()) == mask.size
+    else:
+        boxes, labels, scores = expected
+        assert len(scores) > 20
+        for box, label, score in list(zip(boxes, labels, scores))[:10]:
+            same = [one for one in found['boxes'] if one['label'] == CLASSES[label]
+                    and np.abs(np.subtract(one['box'], box)).max() < 1]
+            assert same and min(abs(one['score'] - score) for one in same) < 0.02
+
+
+@pytest.mark.parametrize('task, file_format', [('detection', 'torchscript'), ('segmentation', 'torchscript')])
+def test_pytorchs_recording_by_mobileode_run(place, tmp_path, capsys, task, file_format):
+    check(place, tmp_path, capsys, task, file_format)
+
+
+@pytest.mark.parametrize('file_format', [installed('ncnn')])
+@pytest.mark.parametrize('task', TASKS)
+def test_the_fast_converter_by_mobileode_run(place, tmp_path, capsys, task, file_format):
+    check(place, tmp_path, capsys, task, file_format)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('file_format', [installed(name) for name in FORMATS if name not in ('torchscript', 'ncnn')])
+@pytest.mark.parametrize('task', TASKS)
+def test_every_runtime_by_mobileode_run(place, tmp_path, capsys, task, file_format):
+    check(place, tmp_path, capsys, task, file_format)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('file_format', [installed('openvino')])
+@pytest.mark.parametrize('task, choice', [('detection', dict(with_nms=True)), ('segmentation', dict(dynamic='both'))])
+def test_openvino_suppresses_and_takes_any_size(place, tmp_path, task, choice, file_format):
+    config, options = config_of(task)
+    exported = export(config, place / f'{task}.pth', tmp_path / 'a.xml', file_format, cfg_options=options, **choice)
+    assert all(row.good for row in exported.rows) and exported.metadata['dynamic'] == choice.get('dynamic', 'none')
+
+
 def test_suppression_is_torchvisions_in_each_class():
     from torchvision.ops import batched_nms
     generator = torch.Generator().manual_seed(0)
@@ -299,6 +368,9 @@ def test_suppression_becomes_onnxs_own_operator(tmp_path):
     ('classification', ['--with-nms'], ['--with-nms', 'classification']),
     ('detection', ['--with-nms', '--format', 'torchscript', '--out', 'a.pt'], ['--with-nms', 'onnx']),
     ('detection', ['--format', 'tflite'], ['tflite', 'torchscript']),
+    ('detection', ['--with-nms', '--format', 'ncnn', '--out', 'a.ncnn.param'], ['--with-nms', 'ncnn', 'openvino']),
+    ('classification', ['--dynamic', 'batch', '--format', 'ncnn', '--out', 'a.ncnn.param'], ['ncnn', 'one image']),
+    ('classification', ['--dynamic', 'size', '--format', 'litert', '--out', 'a.tflite'], ['litert', '--dynamic size']),
     ('detection', ['--dynamic', 'width'], ['--dynamic width', 'batch']),
     ('detection', ['--dynamic', 'size', '--size', '64', '64'], ['--size', '--dynamic size']),
     ('detection', ['--format', 'torchscript', '--dynamic', 'both', '--out', 'a.pt'], ['TorchScript', 'batch']),

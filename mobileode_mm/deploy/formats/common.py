@@ -67,7 +67,7 @@ class Format(ABC):
 
         Args:
             path: The file.
-            threads: Of the runtime, 0: as many as it likes. PyTorch's own formats take those of torch.
+            threads: Of the runtime, 0: as many as it likes. PyTorch and ExecuTorch have one number for all files.
         """
 
     @abstractmethod

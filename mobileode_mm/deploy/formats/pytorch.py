@@ -28,6 +28,8 @@ class PyTorchs(Format):
     def load(self, path: Path, threads: int = 0) -> Run:
         """See :class:`Format`."""
         module = self.read(path, {})
+        if threads:
+            torch.set_num_threads(threads)
 
         def run(image):
             with torch.no_grad():

@@ -10,7 +10,7 @@ pytest.importorskip('onnxscript', reason='the extra "deploy" is not installed')
 
 from benchmarks.machine import quietness  # noqa: E402
 from benchmarks.speed.files_report import MARKS, main_metric  # noqa: E402
-from benchmarks.speed.untrained import untrained  # noqa: E402
+from benchmarks.speed.untrained import untrained_checkpoint  # noqa: E402
 from mobileode_mm import cli  # noqa: E402
 from mobileode_mm.data.mini import make_mini_data  # noqa: E402
 
@@ -38,7 +38,7 @@ def place(tmp_path_factory):
             (folder / name).mkdir()
             config = folder / name / f'{name}.py'
             config.write_text(CONFIG.format(base=ROOT / 'configs' / f'{base}.py', width=0.25, rest=rest))
-            path = untrained(config, folder / name, (64, 64))
+            path, _ = untrained_checkpoint(config, folder / name, (64, 64))
             state = torch.load(path)['state_dict']
             torch.save(dict(state_dict=state, meta=dict(dataset_meta=dict(classes=tuple('0123456789')))),
                        folder / name / 'epoch_1.pth')
