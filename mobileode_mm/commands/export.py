@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='what may differ from call to call: none, batch, size, both (default: none)')
     parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
                         help="of the images (default: the test pipeline's)")
-    parser.add_argument('--int8', nargs='?', const='speed', choices=('speed', 'size'),
+    parser.add_argument('--int8', nargs='?', const='speed', metavar='speed|size',
                         help='also write FILE with the suffix .int8.onnx, calibrated on the training data: with those '
                         'operators in int8 that are faster so on this processor (speed, the default), or with all '
                         'products (size)')

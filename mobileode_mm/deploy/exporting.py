@@ -24,6 +24,7 @@ from .inputs import Images, fixed_size, preparation, samples
 from .onnx_ops import build_library
 
 _SAMPLES = 4
+_AIMS = ('speed', 'size')
 
 
 class Exported(NamedTuple):
@@ -68,7 +69,7 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     Raises:
         InputError: Something given cannot be used, or the file does not compute what the network does.
     """
-    _check_arguments(file_format, with_nms, dynamic, size)
+    _check_arguments(file_format, with_nms, dynamic, size, int8)
     needed(file_format, bool(int8), custom_ops)
     targets = _targets(Path(out).expanduser(), file_format, bool(int8), custom_ops)
     inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options, deploy=False)
@@ -109,8 +110,11 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     return Exported(targets[0], rows, metadata, lines)
 
 
-def _check_arguments(file_format: str, with_nms: bool, dynamic: str, size: Sequence[int] | None) -> None:
+def _check_arguments(file_format: str, with_nms: bool, dynamic: str, size: Sequence[int] | None,
+                     int8: str | None) -> None:
     check_able(file_format, with_nms, dynamic)
+    if int8 is not None and int8 not in _AIMS:
+        raise InputError(f'--int8 {int8} is none of {", ".join(_AIMS)}')
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise InputError(f'--size {" ".join(map(str, size))}: a height and a width in pixels are wanted')
     if size is not None and dynamic in ('size', 'both'):

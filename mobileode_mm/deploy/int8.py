@@ -17,8 +17,6 @@ from .accuracy import accuracy
 from .formats import load, onnx_metadata, quiet
 from .inputs import Images, sized
 
-#: What eight bits are for.
-AIMS = ('speed', 'size')
 _CALIBRATION_IMAGES = 100
 #: Products, which hold the weights.
 _PRODUCTS = ('Conv', 'MatMul', 'Gemm')
