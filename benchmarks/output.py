@@ -37,18 +37,24 @@ def write_json(path: Path, data) -> None:
     AtomicLocalBackend().put_text(json_text(data), path)
 
 
-def around_the_table(page: Path, marks: tuple[str, str]) -> tuple[str, str]:
-    """What stands before and behind the table of a page, the marks included.
+def around(page: Path, name: str) -> tuple[str, str]:
+    """What stands before and behind the text between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->`` of a page.
 
     Raises:
-        InputError: The page cannot be read, or has not both marks.
+        InputError: The page cannot be read, or does not have both marks.
     """
+    begin, end = f'<!-- {name}: begin -->', f'<!-- {name}: end -->'
     try:
-        text = page.read_text(encoding='utf-8')
-    except OSError as error:
-        raise InputError(f'--page {page} cannot be read: {error.strerror}') from error
-    before, first, rest = text.partition(marks[0])
-    _, last, after = rest.partition(marks[1])
-    if not last:
-        raise InputError(f'--page {page} has no lines {marks[0]} and {marks[1]} to write the table between')
-    return before + first, last + after
+        before, found, rest = page.read_text(encoding='utf-8').partition(begin)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f'{page} cannot be read: {error}') from error
+    _, found_end, after = rest.partition(end)
+    if not found or not found_end:
+        raise InputError(f'{page} has no lines {begin} and {end} to write the table between')
+    return before + begin, end + after
+
+
+def put_into_page(page: Path, name: str, text: str) -> None:
+    """Write a text into a Markdown page, between its marks: see :func:`around`."""
+    before, after = around(page, name)
+    AtomicLocalBackend().put_text(f'{before}\n{text.strip()}\n{after}', page)

@@ -18,11 +18,11 @@ from mobileode_mm.runs.checks import config_scope
 from mobileode_mm.runs.processes import usable_cores
 
 from ..machine import describe_machine, quietness, seconds_of_others
-from ..output import around_the_table, json_text
+from ..output import around, json_text, put_into_page
 from . import report
 from .files_made import FROM_ONNX, KINDS, MODULES, Made, Network, make
 from .files_memory import peak_of
-from .files_report import MARKS, as_markdown, chart
+from .files_report import PAGE, as_markdown, chart
 from .sampling import sample_in_turn
 from .untrained import untrained_checkpoint
 
@@ -173,7 +173,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', metavar='DIR',
                         help=f'write {report.JSON_NAME}, {report.MARKDOWN_NAME} and {CHART_NAME} into this folder')
     parser.add_argument('--page', type=Path, metavar='FILE',
-                        help=f'write the table into this page, between {MARKS[0]} and {MARKS[1]}')
+                        help=f'write the table into this page, between its marks "{PAGE}"')
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='read checkpoints that can run code when they are read')
 
@@ -191,7 +191,7 @@ def run(args: argparse.Namespace) -> None:
         if name not in MODULES:
             needed('onnx' if name in FROM_ONNX else name, False, name == 'onnx-kernel')
     if args.page:
-        around_the_table(args.page, MARKS)
+        around(args.page, PAGE)
     with tempfile.TemporaryDirectory() as folder:
         result = bench(_networks(args, Path(folder)), kinds, Path(folder), args.threads, args.rounds, limit=args.limit,
                        size=args.size, trust=args.trust_checkpoint)
@@ -201,4 +201,4 @@ def run(args: argparse.Namespace) -> None:
         texts = {report.JSON_NAME: json_text(result), report.MARKDOWN_NAME: markdown}
         report.write_report(out, texts | ({CHART_NAME: drawing} if drawing else {}))
     if args.page:
-        args.page.write_text(f'\n{markdown}'.join(around_the_table(args.page, MARKS)), encoding='utf-8')
+        put_into_page(args.page, PAGE, markdown)

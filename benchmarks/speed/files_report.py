@@ -4,8 +4,8 @@ from ..charts import draw, row_of_charts, svg_of
 from ..output import METRICS, number, table
 from .report import MEGABYTE, ratio_text, spread
 
-#: Lines of a page between which the table is written.
-MARKS = ('<!-- bench: begin -->', '<!-- bench: end -->')
+#: The marks of a page between which the table is written.
+PAGE = 'bench'
 
 
 def main_metric(metrics: dict[str, float]) -> tuple[str, float]:

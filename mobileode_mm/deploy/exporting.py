@@ -74,6 +74,9 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     targets = _targets(Path(out).expanduser(), file_format, bool(int8), custom_ops)
     inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options, deploy=False)
     kind = _task(inferencer.task, with_nms, bool(int8))
+    if (inferencer.cfg.model.get('test_cfg') or {}).get('tile'):
+        raise InputError(f'{config} sees images tile by tile (model.test_cfg.tile), which a file cannot do by '
+                         'itself: a network of tiles cannot be exported yet')
     steps = preparation(inferencer.cfg)
     if dynamic in ('none', 'batch'):
         steps, size = fixed_size(steps, size, inferencer.cfg.model.backbone.get('input_size'))

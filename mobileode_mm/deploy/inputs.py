@@ -25,9 +25,6 @@ def preparation(cfg: Config) -> list[dict]:
     Raises:
         InputError: The pipeline does something else.
     """
-    if (cfg.model.get('test_cfg') or {}).get('tile'):
-        raise InputError(f'{cfg.filename} sees images tile by tile (model.test_cfg.tile), which a file cannot do by '
-                         'itself: a network of tiles cannot be exported yet')
     steps = []
     for step in _dataset(cfg, 'test')['pipeline']:
         name = type_name(step)

@@ -41,7 +41,8 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
 
     The folder's format, task, classes and splits are recognised (:mod:`mobileode_mm.data.formats`). What is chosen, and
     why, is printed and stands in the report. ``work_dir`` gets ``labels.png``, a sheet of labelled images; the config,
-    which is the user's to keep; ``data/``, what the config reads; ``runs/``, the training; ``report.html``.
+    which is the user's to keep; ``data/``, what the config reads; ``runs/``, the training; ``report.html``, and its
+    figures as ``report.json``.
 
     Args:
         data: The folder; nothing in it is changed.
@@ -98,7 +99,7 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
     from ..inference.inferencer import Inferencer
     from ..runs.training import train
     from .judging import judge
-    from .report import write_report
+    from .report import write_figures, write_report
     train(config, out / 'runs', load_backbone=start, trust=trust)
     best = max((out / 'runs').glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
     split = 'test' if 'test' in images else 'val'
@@ -114,6 +115,7 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
                         + (' --with-nms' if plan.task == 'detection' else ''))
     write_report(report, f'{data.resolve().name}: {plan.task} with {plan.model}', plan.choices, warnings,
                  out / 'labels.png', out / 'runs' / 'curves.png', split, images[split], found.classes, judged, commands)
+    write_figures(report.with_suffix('.json'), plan.choices, warnings, split, len(images[split]), judged, commands)
     _say(', '.join(f'{name} {value:.3f}' for name, value in judged.metrics.items() if value == value)
          + f' on the {split} images; report: {report}')
     for command in commands:

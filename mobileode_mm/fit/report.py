@@ -1,6 +1,7 @@
 """The report of a training on one's own data: one HTML file that needs no network."""
 import base64
 import io
+import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -73,6 +74,28 @@ def write_report(path: Path, title: str, choices: Sequence[Choice], warnings: Se
     path.write_text(f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
                     f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>\n'
                     + '\n'.join(parts) + '\n</body></html>\n', encoding='utf-8')
+
+
+def write_figures(path: Path, choices: Sequence[Choice], warnings: Sequence[str], split: str, images: int,
+                  judged: Judgement, commands: Sequence[str]) -> None:
+    """Write the figures of the report as JSON, for programs; what does not exist, as the AP of an absent size, is null.
+
+    Args:
+        images: Number of images that were judged.
+
+    The others are as for :func:`write_report`.
+    """
+    def known(figures: dict) -> dict:
+        return {name: None if value != value else value for name, value in figures.items()}
+
+    quartiles = np.quantile(judged.milliseconds, (0.25, 0.5, 0.75)).tolist()
+    path.write_text(json.dumps(dict(
+        split=split, images=images, metrics=known(judged.metrics),
+        by_class={name: known(figures) for name, figures in judged.by_class.items()},
+        confusion=dict(names=judged.names, counts=judged.confusion.tolist()), score_threshold=judged.threshold,
+        milliseconds_an_image=dict(zip(('lower_quartile', 'median', 'upper_quartile'), quartiles)),
+        choices=[choice._asdict() for choice in choices], warnings=list(warnings), next_commands=list(commands)),
+        indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
 
 
 def label_sheet(images: Sequence[Image], classes: Sequence[str], path: Path, most: int = 12) -> None:

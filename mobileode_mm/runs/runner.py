@@ -2,6 +2,7 @@
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.hooks import EMAHook, Hook
+from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import RUNNERS
@@ -86,6 +88,7 @@ def build_runner(cfg: Config, splits: tuple[str, ...]) -> Runner:
     if cfg.launcher != 'none' and cfg.get('model_wrapper_cfg') is None:
         cfg.model_wrapper_cfg = dict(
             type='MobileODEDistributedDataParallel', find_unused_parameters=cfg.get('find_unused_parameters', False))
+    _wait_for_a_name_of_its_own(cfg)
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     with config_errors(filename):
         runner = build(cfg)
@@ -99,6 +102,13 @@ def build_runner(cfg: Config, splits: tuple[str, ...]) -> Runner:
             runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
             _scale_lr(runner)
     return runner
+
+
+def _wait_for_a_name_of_its_own(cfg: Config) -> None:
+    # MMEngine names runs by config and second, and gives a run whose name is taken the other's logger and log file.
+    name = cfg.get('experiment_name') or Path(cfg.filename).stem
+    while MMLogger.check_instance_created(f'{name}_{time.strftime("%Y%m%d_%H%M%S")}'):
+        time.sleep(0.05)
 
 
 def lr_factor(runner: Runner) -> float:

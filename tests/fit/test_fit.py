@@ -1,4 +1,5 @@
 """`mobileode fit`, from a folder to a report, on every format."""
+import json
 import re
 import shutil
 
@@ -32,6 +33,11 @@ def test_from_a_folder_to_a_report(name, headline, folders, tmp_path, capsys, mo
     assert ('Precision and recall' in page) == (name == 'YOLO')
     assert not re.search(r'(src|href)="(?!data:)', page), 'the report needs no network'
     assert not {'red', 'green', 'blue'} - set(re.findall(r'<td>(\w+)</td>', page))
+    figures = json.loads(made.report.with_suffix('.json').read_text())
+    assert {key: value for key, value in figures['metrics'].items() if value is not None} == pytest.approx(
+        {key: value for key, value in made.metrics.items() if value == value})
+    assert figures['by_class'].keys() == {'red', 'green', 'blue'} and figures['images'] > 0
+    assert np.shape(figures['confusion']['counts']) == (len(figures['confusion']['names']), ) * 2
     # The next commands, as they are printed, have the files' names.
     out = capsys.readouterr().out
     assert f'next: mobileode infer {made.config} {made.checkpoint}' in out and str(made.report) in out

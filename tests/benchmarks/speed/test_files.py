@@ -9,7 +9,7 @@ pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
 pytest.importorskip('onnxscript', reason='the extra "deploy" is not installed')
 
 from benchmarks.machine import quietness  # noqa: E402
-from benchmarks.speed.files_report import MARKS, main_metric  # noqa: E402
+from benchmarks.speed.files_report import PAGE, main_metric  # noqa: E402
 from benchmarks.speed.untrained import untrained_checkpoint  # noqa: E402
 from mobileode_mm import cli  # noqa: E402
 from mobileode_mm.data.mini import make_mini_data  # noqa: E402
@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[3]
 CONFIG = """_base_ = '{base}'
 model = dict(backbone=dict(widen_factor={width}{rest}))
 """
+MARKS = (f'<!-- {PAGE}: begin -->', f'<!-- {PAGE}: end -->')
 SIZE = ['--size', 64, 64]
 
 
