@@ -19,8 +19,8 @@ from ..inference.inferencer import Inferencer
 from ..runs.checks import check_new, check_writable, config_scope
 from . import parity
 from . import tasks as networks
-from .formats import FORMATS, check_able, load, needed, write
-from .inputs import Images, fixed_size, preparation, samples
+from .formats import FORMATS, check_able, format_of, load, needed, write
+from .inputs import Images, fixed_size, preparation, samples, tiles_of
 from .onnx_ops import build_library
 
 _SAMPLES = 4
@@ -78,12 +78,15 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
         raise InputError(f'{config} sees images tile by tile (model.test_cfg.tile), which a file cannot do by '
                          'itself: a network of tiles cannot be exported yet')
     steps = preparation(inferencer.cfg)
-    if dynamic in ('none', 'batch'):
+    tiles = tiles_of(inferencer.cfg, size, dynamic, int8)
+    if tiles:
+        size = (tiles['size'], ) * 2
+    elif dynamic in ('none', 'batch'):
         steps, size = fixed_size(steps, size, inferencer.cfg.model.backbone.get('input_size'))
     data = _data(inferencer) if int8 else None
     reference = kind(inferencer.model, inferencer.takes_rgb).eval()
     deployed = kind(file_copy(inferencer.model, size), inferencer.takes_rgb).eval()
-    metadata = _metadata(inferencer, deployed, steps, size, dynamic)
+    metadata = _metadata(inferencer, deployed, steps, size, dynamic, tiles)
     images, origin = samples(inferencer, _SAMPLES, size)
     lines = [*inferencer.notes, f'compared on {len(images)} {origin}']
 
@@ -133,7 +136,7 @@ def _check_rows(rows: list[parity.Row], target: Path) -> None:
 def _targets(out: Path, file_format: str, int8: bool, custom_ops: bool) -> list[Path]:
     """The files to write, none of which exists."""
     suffix = FORMATS[file_format].suffix
-    if not out.name.endswith(suffix) or out.name == suffix:
+    if not out.name.endswith(suffix) or out.name == suffix or format_of(out) != file_format:
         raise InputError(f'--out {out}: the name of a file of --format {file_format} ends in {suffix}')
     targets = FORMATS[file_format].files(out)
     if int8:
@@ -183,7 +186,7 @@ def file_copy(model: torch.nn.Module, size: tuple[int, int] | None, kernel: bool
 
 
 def _metadata(inferencer: Inferencer, task: networks.Task, steps: list[dict], size: tuple[int, int] | None,
-              dynamic: str) -> dict[str, str]:
+              dynamic: str, tiles: dict | None) -> dict[str, str]:
     """What a program has to know that runs the file: plain strings, lists and dicts as JSON.
 
     The normalisation is done inside the network, and here for people alone.
@@ -195,6 +198,8 @@ def _metadata(inferencer: Inferencer, task: networks.Task, steps: list[dict], si
         version=f'mobileode_mm {__version__}')
     if inferencer.metainfo.get('palette'):
         values['palette'] = json.dumps([list(map(int, colour)) for colour in inferencer.metainfo['palette']])
+    if tiles:
+        values['tiles'] = json.dumps(tiles)
     if type(task) is networks.Detector and size is not None:
         with suppress(InputError):  # where its suppression is another, that is left to whoever runs the file
             values['suppression'] = _suppression(task, size)

@@ -20,7 +20,8 @@ def preparation(cfg: Config) -> list[dict]:
 
     Returns:
         Steps in order, each a dict of one entry: ``resize`` to [height, width]; ``fit`` into [long side, short side],
-        the aspect kept; ``short_side`` to a number, the aspect kept; ``crop`` the middle to [height, width].
+        the aspect kept; ``short_side`` to a number, the aspect kept; ``crop`` the middle to [height, width]; ``scale``
+        by a factor.
 
     Raises:
         InputError: The pipeline does something else.
@@ -36,6 +37,8 @@ def preparation(cfg: Config) -> list[dict]:
             width, height = (scale, scale) if isinstance(scale, int) else scale
             steps.append(dict(fit=[max(scale), min(scale)]) if step.get('keep_ratio') else
                          dict(resize=[height, width]))
+        elif name == 'Resize' and bilinear and isinstance(step.get('scale_factor'), (int, float)):
+            steps += [] if step['scale_factor'] == 1 else [dict(scale=step['scale_factor'])]
         elif name == 'ResizeEdge' and bilinear and step.get('edge', 'short') == 'short':
             steps.append(dict(short_side=step['scale']))
         elif name == 'CenterCrop' and set(step) <= {'type', 'crop_size'}:
@@ -45,6 +48,29 @@ def preparation(cfg: Config) -> list[dict]:
             raise InputError(f'the test pipeline has the step {dict(step)}, which an exported network cannot ask for; '
                              'known are Resize (bilinear), ResizeEdge (short side) and CenterCrop')
     return steps
+
+
+def tiles_of(cfg: Config, size: Sequence[int] | None, dynamic: str, int8: bool) -> dict | None:
+    """How a detector sees images tile by tile, ``model.test_cfg.tile``; None where it sees whole ones.
+
+    Returns:
+        ``size`` and ``overlap`` in pixels of the prepared image, ``most`` boxes of an image, and the
+        ``iou_threshold`` above which the lesser of two boxes of a class goes.
+
+    Raises:
+        InputError: What is asked of the file is not for tiles.
+    """
+    test_cfg = cfg.model.get('test_cfg') or {}
+    if not test_cfg.get('tile'):
+        return None
+    side = test_cfg['tile']['size']
+    about = f'{cfg.filename} sees images in tiles of {side} x {side} px (model.test_cfg.tile)'
+    if dynamic in ('size', 'both') or size not in (None, [side, side], (side, side)):
+        raise InputError(f'{about}: the file takes that size; leave --size and --dynamic size out')
+    if int8:
+        raise InputError(f'{about}: --int8 is calibrated and measured on whole images, so it is not for this network')
+    return dict(size=side, overlap=test_cfg['tile']['overlap'], most=test_cfg['tile'].get('max_per_img', 1000),
+                iou_threshold=test_cfg['nms']['iou_threshold'])
 
 
 def fixed_size(steps: list[dict], size: Sequence[int] | None, trained: int | Sequence[int] | None,

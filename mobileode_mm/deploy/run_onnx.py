@@ -8,16 +8,15 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections import namedtuple
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
 OUTPUTS = dict(detection=('boxes', 'scores', 'labels'), segmentation=('mask', ), classification=('scores', ))
 #: Values that each step of the preparation takes; 0 is one that is no list.
-STEPS = dict(resize=2, fit=2, short_side=0, crop=2, letterbox=2)
+STEPS = dict(resize=2, fit=2, short_side=0, crop=2, letterbox=2, scale=0)
 #: Pixels of the largest image that is read or made: Pillow's own limit.
 MOST_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
 
@@ -26,12 +25,8 @@ class Refused(Exception):
     """Something given cannot be used; the message is for the user."""
 
 
-class Network(NamedTuple):
-    """A file that runs: ``call(image)`` gives the outputs of (1, H, W, 3) by their names."""
-    task: str
-    classes: list
-    steps: list
-    call: Callable
+#: A file that runs: ``call(image)`` gives the outputs of (1, H, W, 3) by their names.
+Network = namedtuple('Network', 'task classes steps call')
 
 
 def open_model(path, custom_ops=None):
@@ -45,6 +40,8 @@ def open_model(path, custom_ops=None):
     except Exception as error:  # onnxruntime has a type for each way in which a file can be faulty
         raise Refused(f'{path} cannot be loaded: {first_line(error)}') from error
     task, classes, steps = facts(path, session.get_modelmeta().custom_metadata_map)
+    if 'tiles' in session.get_modelmeta().custom_metadata_map:
+        raise Refused(f'{path} sees images tile by tile; `mobileode run` takes such files')
     inputs, names = ([one.name for one in values] for values in (session.get_inputs(), session.get_outputs()))
     missing = {*OUTPUTS[task]} - {*names}
     if missing == {'labels'}:
@@ -113,6 +110,8 @@ def prepare(image, steps):
             image = resize(image, int(height * scale + 0.5), int(width * scale + 0.5))
         elif kind == 'short_side':
             image = resize(image, max(value, int(value * height / width)), max(value, int(value * width / height)))
+        elif kind == 'scale':
+            image = resize(image, int(height * value + 0.5), int(width * value + 0.5))
         elif kind == 'crop':
             top, left = (max(0, round((have - want) / 2)) for have, want in zip((height, width), value))
             image = image[top:top + value[0], left:left + value[1]]

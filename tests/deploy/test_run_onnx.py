@@ -91,7 +91,8 @@ def test_images_that_cannot_be_used_are_named_and_skipped(here):
     {}, dict(META, task='song'), dict(META, classes='{'), dict(META, classes='[1]'), dict(META, prepare='[' * 10**5),
     dict(META, prepare='[{"turn": 3}]'), dict(META, prepare='[{"resize": [1, "a"]}]'),
     dict(META, prepare='[{"resize": 3}]'),
-    dict(META, prepare='[{"crop": [-1, 3]}]'), dict(META, prepare='{}'), dict(META, task='detection')], ids=str)
+    dict(META, prepare='[{"crop": [-1, 3]}]'), dict(META, prepare='{}'), dict(META, task='detection'),
+    dict(META, tiles='{}')], ids=str)
 def test_a_model_without_the_metadata_of_export_is_refused(meta, here):
     write_model('x.onnx', meta)
     found, reported = run('x.onnx', 'red.png', status=2)
