@@ -10,7 +10,7 @@ import torch
 from mobileode_mm.deploy import export, parity, tasks
 from mobileode_mm.deploy.exporting import deployed_copy
 from mobileode_mm.deploy.formats import FORMATS, Run, load, quiet
-from mobileode_mm.deploy.inputs import Images, fixed_size, preparation, samples
+from mobileode_mm.deploy.inputs import Images, fixed_size, preparation, samples, tiles_of
 from mobileode_mm.engine.compiling import fault_of_compiler
 from mobileode_mm.errors import InputError
 from mobileode_mm.inference.inferencer import Inferencer
@@ -92,6 +92,9 @@ def make(network: Network, kinds: Sequence[str], folder: Path, size: Sequence[in
         InputError: The network cannot be read or has no size. What a format refuses is a note.
     """
     inferencer = Inferencer(network.config, network.checkpoint, 'cpu', trust, deploy=False)
+    if tiles_of(inferencer.cfg, None, 'none', False):
+        raise InputError(f'{network.config} sees images tile by tile (model.test_cfg.tile); its accuracy and time are of '
+                         'whole images, which no file computes: leave it out')
     _, size = fixed_size(preparation(inferencer.cfg), size, inferencer.cfg.model.backbone.get('input_size'))
     images, _ = samples(inferencer, 2, size)
     batches = [np.ascontiguousarray(image[None]) for image in images]

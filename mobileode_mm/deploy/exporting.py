@@ -74,11 +74,8 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     targets = _targets(Path(out).expanduser(), file_format, bool(int8), custom_ops)
     inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options, deploy=False)
     kind = _task(inferencer.task, with_nms, bool(int8))
-    if (inferencer.cfg.model.get('test_cfg') or {}).get('tile'):
-        raise InputError(f'{config} sees images tile by tile (model.test_cfg.tile), which a file cannot do by '
-                         'itself: a network of tiles cannot be exported yet')
     steps = preparation(inferencer.cfg)
-    tiles = tiles_of(inferencer.cfg, size, dynamic, int8)
+    tiles = tiles_of(inferencer.cfg, size, dynamic, bool(int8))
     if tiles:
         size = (tiles['size'], ) * 2
     elif dynamic in ('none', 'batch'):
