@@ -93,8 +93,8 @@ def make(network: Network, kinds: Sequence[str], folder: Path, size: Sequence[in
     """
     inferencer = Inferencer(network.config, network.checkpoint, 'cpu', trust, deploy=False)
     if tiles_of(inferencer.cfg, None, 'none', False):
-        raise InputError(f'{network.config} sees images tile by tile (model.test_cfg.tile); its accuracy and time are of '
-                         'whole images, which no file computes: leave it out')
+        raise InputError(f'{network.config} sees images tile by tile (model.test_cfg.tile); no file computes what is '
+                         'measured here, whole images: leave it out')
     _, size = fixed_size(preparation(inferencer.cfg), size, inferencer.cfg.model.backbone.get('input_size'))
     images, _ = samples(inferencer, 2, size)
     batches = [np.ascontiguousarray(image[None]) for image in images]
