@@ -11,6 +11,9 @@ import torch
 from mobileode_mm.doctor import DISTRIBUTIONS, installed, version_of
 from mobileode_mm.runs.processes import usable_cores
 
+#: Cores' worth of other programs beside which times are still those of a machine of its own.
+UNDISTURBED = 0.2
+
 
 def describe_machine(device: torch.device | None = None) -> str:
     """Processor, GPU, threads and versions, in one line.
@@ -45,3 +48,21 @@ def seconds_of_others(stat: Path = Path('/proc/stat')) -> float | None:
     user, nice, system, _, _, *interrupts_and_stolen = map(int, stat.read_text().split('\n')[0].split()[1:9])
     ticks = user + nice + system + sum(interrupts_and_stolen)
     return ticks / os.sysconf('SC_CLK_TCK') - time.process_time()
+
+
+def quietness(load: float, others: float | None, seconds: float, threads: int) -> str:
+    """Whether anything else ran beside a measurement that has just ended.
+
+    Args:
+        load: The load average before it.
+        others: What :func:`seconds_of_others` said before it.
+        seconds: How long it took.
+        threads: Of those measured, the most.
+    """
+    text = f'load average {load:.1f} before and {os.getloadavg()[0]:.1f} after'
+    if others is None:
+        return text
+    busy, cores = max((seconds_of_others() - others) / seconds, 0), usable_cores()
+    disturbed = busy > cores - threads + UNDISTURBED
+    return (f'{text}; other programs kept {busy:.1f} of {cores} cores busy'
+            f'{", and the times are disturbed by that" * disturbed}')

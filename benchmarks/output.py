@@ -7,6 +7,15 @@ from pathlib import Path
 from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
 from mobileode_mm.errors import InputError
 
+#: Of known metrics, the one that a task is known by first: shown name, and what makes a per cent of it.
+METRICS = {
+    'coco/bbox_mAP': ('AP', 100),
+    'mIoU': ('mIoU', 1),
+    'accuracy/top1': ('top-1', 1),
+    'coco/bbox_mAP_50': ('AP50', 100),
+    'accuracy/top5': ('top-5', 1),
+}
+
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown; a ``|`` inside a cell, which would end it, becomes ``/``."""
@@ -28,8 +37,8 @@ def write_json(path: Path, data) -> None:
     AtomicLocalBackend().put_text(json_text(data), path)
 
 
-def put_into_page(page: Path, name: str, text: str) -> None:
-    """Write a text into a Markdown page, between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``.
+def around(page: Path, name: str) -> tuple[str, str]:
+    """What stands before and behind the text between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->`` of a page.
 
     Raises:
         InputError: The page cannot be read, or does not have both marks.
@@ -42,4 +51,10 @@ def put_into_page(page: Path, name: str, text: str) -> None:
     _, found_end, after = rest.partition(end)
     if not found or not found_end:
         raise InputError(f'{page} has no lines {begin} and {end} to write the table between')
-    AtomicLocalBackend().put_text(f'{before}{begin}\n{text.strip()}\n{end}{after}', page)
+    return before + begin, end + after
+
+
+def put_into_page(page: Path, name: str, text: str) -> None:
+    """Write a text into a Markdown page, between its marks: see :func:`around`."""
+    before, after = around(page, name)
+    AtomicLocalBackend().put_text(f'{before}\n{text.strip()}\n{after}', page)

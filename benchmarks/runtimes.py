@@ -20,8 +20,7 @@ from mobileode_mm.deploy.formats import FORMATS
 from mobileode_mm.errors import InputError, exit_status
 
 from .machine import describe_machine
-from .output import number, table, write_json
-from .speed.files import around_the_table
+from .output import around, number, put_into_page, table, write_json
 from .speed.untrained import untrained_checkpoint
 
 BACKBONES = ('mobileode', 'mobileode_v2', 'mobileode_edge', 'peers/mobilenetv1', 'peers/mobilenetv2',
@@ -32,8 +31,8 @@ _OUTPUTS = ('boxes', 'scores', 'mask')
 #: Distributions whose versions are kept, by format.
 _DISTRIBUTIONS = {'onnx': 'onnxruntime', 'openvino': 'openvino', 'ncnn': 'ncnn', 'litert': 'ai-edge-litert',
                   'executorch': 'executorch'}
-#: Lines of a page between which the table is written.
-MARKS = ('<!-- runtimes: begin -->', '<!-- runtimes: end -->')
+#: The marks of a page between which the table is written.
+PAGE = 'runtimes'
 CONFIGS = Path(__file__).parents[1] / 'configs'
 
 
@@ -93,7 +92,7 @@ def as_markdown(results: dict) -> str:
 def run(args: argparse.Namespace) -> None:
     """Measure, keep and print."""
     if args.page:
-        around_the_table(args.page, MARKS)
+        around(args.page, PAGE)
     results = json.loads(args.results.read_text()) if args.results.is_file() else dict(machine=[], found={})
     formats = args.formats or [name for name, one in FORMATS.items()
                                if not one.missing([*one.writes_with, *one.runs_with])]
@@ -107,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
     markdown = as_markdown(results)
     print(markdown)
     if args.page:
-        args.page.write_text(f'\n{markdown}'.join(around_the_table(args.page, MARKS)), encoding='utf-8')
+        put_into_page(args.page, PAGE, markdown)
 
 
 def main() -> int:

@@ -51,8 +51,8 @@ GROUPS = {
     },
     'Measure (from a checkout)': {
         'suite': Command('benchmarks.suites.execution', 'train and evaluate every network of a suite'),
-        'bench': Command('benchmarks.speed.compare', 'measure layers or networks side by side', True),
-        'bench-files': Command('benchmarks.speed.files', 'time networks and the ONNX files made of them', True),
+        'bench': Command('benchmarks.speed.files', 'measure trained networks in every runtime', True),
+        'bench-torch': Command('benchmarks.speed.compare', 'measure layers or networks side by side in PyTorch', True),
         'bench-operators': Command('benchmarks.speed.operators', 'time ONNX files by kind of operator'),
         'bench-layouts': Command('benchmarks.speed.layouts', "time both forms of a file's solver in onnxruntime"),
         'gpu': Command('benchmarks.gpu', 'prove, measure and tune the kernels and networks on a GPU', True),
@@ -68,7 +68,7 @@ GROUPS = {
     },
 }
 #: Earlier names of commands.
-ALIASES = {'verify-data': 'verify'}
+ALIASES = {'verify-data': 'verify', 'bench-files': 'bench'}
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 

@@ -62,4 +62,4 @@ def test_the_six_commands_run_in_order(checkout):
     images = [json.loads(line)['image'] for line in done.stdout.splitlines() if line.startswith('{"image"')]
     assert len(images) == 4
     table = [line for line in done.stdout.splitlines() if line.startswith('| ssdlite_mobileode_mini | ')]
-    assert [line.split(' | ')[1] for line in table] == ['eager', 'deploy form', 'compiled', 'onnx', 'onnx int8']
+    assert [line.split(' | ')[1] for line in table] == ['eager', 'deploy', 'compiled', 'onnx', 'onnx-int8-size']

@@ -1,241 +1,204 @@
-"""Trained networks and the files made of them, timed side by side; the command ``bench-files``."""
+"""Trained networks in every runtime, side by side: accuracy, time, bytes, memory; the command ``bench``."""
 
 import argparse
-import json
+import os
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import torch
 
-from mobileode_mm.deploy import parity, tasks
-from mobileode_mm.deploy.exporting import deployed_copy
-from mobileode_mm.deploy.formats import Run, load, needed, onnx_metadata
-from mobileode_mm.deploy.inputs import samples
-from mobileode_mm.engine.compiling import fault_of_compiler
+from mobileode_mm.deploy.accuracy import accuracy
+from mobileode_mm.deploy.formats import FORMATS, needed
+from mobileode_mm.deploy.inputs import Images
 from mobileode_mm.errors import InputError
-from mobileode_mm.inference.inferencer import Inferencer
 from mobileode_mm.runs.checks import config_scope
+from mobileode_mm.runs.processes import usable_cores
 
-from ..machine import describe_machine
-from ..output import json_text, number, table
+from ..machine import describe_machine, quietness, seconds_of_others
+from ..output import around, json_text, put_into_page
 from . import report
+from .files_made import FROM_ONNX, KINDS, MODULES, Made, Network, make
+from .files_memory import peak_of
+from .files_report import PAGE, as_markdown, chart
 from .sampling import sample_in_turn
-from .untrained import untrained
+from .untrained import untrained_checkpoint
 
-#: What is timed of each network, in the table's order: ``'compiled'`` is the deploy form, where torch.compile works; an
-#: int8 file, and one with our kernel and its library, are timed where they lie beside the other. The kernel's threads
-#: are OpenMP's: ``OMP_NUM_THREADS``.
-KINDS = ('eager', 'deploy form', 'compiled', 'onnx', 'onnx with kernel', 'onnx int8')
-#: Lines of a page between which the table is written.
-MARKS = ('<!-- bench-files: begin -->', '<!-- bench-files: end -->')
+CHART_NAME = 'bench.svg'
 
 
-class Entry(NamedTuple):
-    """A network and its file.
-
-    Attributes:
-        config: Config file.
-        checkpoint: Its weights.
-        file: What ``tools/deployment/export.py`` made of them, with images of a fixed size.
-    """
-    config: str
-    checkpoint: str
-    file: str
-
-
-def time_files(entries: Sequence[Entry], threads: Sequence[int] = (), rounds: int = 15, seconds: float = 0.02,
-               trust: bool = False, kinds: Sequence[str] = KINDS) -> dict:
-    """Time whole tasks, from the pixels of one image to boxes, mask or scores, as PyTorch modules and as files.
-
-    All variants take the same image of the test data, once each in every round, and each round starts with another.
-    What a variant gives is compared with the trained network first, but for int8 files, whose accuracy is measured when
-    they are made.
+def bench(networks: Sequence[Network], kinds: Sequence[str], folder: Path, threads: Sequence[int] = (),
+          rounds: int = 15, seconds: float = 0.02, limit: int | None = None, size: Sequence[int] | None = None,
+          trust: bool = False) -> dict:
+    """Make every form of every network, and measure it: accuracy, time from pixels to result, bytes, memory.
 
     Args:
-        entries: Networks; the last is what the others are divided by.
-        threads: Of torch and of onnxruntime, one number after the other; default: torch's own choice.
+        networks: The last is what the others' times are divided by.
+        kinds: Of :data:`KINDS`.
+        folder: Where the files are written.
+        threads: Of torch and of the runtimes, one number after the other; default: one, and all cores.
         rounds: Samples of each variant.
         seconds: Shortest sample.
+        limit: Measure accuracy on that many images of the test data; 0: on none.
+        size: Height and width of the images, where configs do not say it.
         trust: Read checkpoints that can run code when they are read.
-        kinds: Of :data:`KINDS`, those to time.
 
     Returns:
-        ``machine``, ``threads``, ``rounds``, ``baselines`` and ``variants``: for each its ``label`` (network/kind),
-        ``threads``, ``bytes`` of a file, ``samples_ms``, ``median_ms``, ``quartiles_ms`` and ``ratios``.
+        ``machine``, ``quiet``, ``threads``, ``rounds``, ``images``, ``baselines``, ``notes``, and ``variants``: for
+        each ``network``, ``kind``, ``complete``, ``parity``, ``bytes``, ``memory``, ``metrics`` and, by number of
+        threads, ``timed`` with samples, median, quartiles and ratios.
 
     Raises:
         InputError: Something given cannot be used, or a variant does not give what its network gives.
     """
-    needed('onnx', False)
-    names = [Path(entry.config).stem for entry in entries]
-    if len(set(names)) < len(names):
-        raise InputError(f'{" ".join(names)}: a config is named twice')
-    threads = list(threads) or [torch.get_num_threads()]
-    before, every = torch.get_num_threads(), []
+    from mobileode_mm.deploy.precision import processor
+    threads = list(dict.fromkeys(threads or (1, usable_cores())))
+    made = [make(network, kinds, folder, size, trust) for network in networks]
+    notes = [note for one in made for note in one.notes]
+    variants, counted = [], 0
+    for network, one in zip(networks, made):
+        images = _test_data(one, notes) if network.trained and limit != 0 else None
+        counted = max(counted, min(len(images), limit or len(images)) if images else 0)
+        for variant in one.variants:
+            name = variant.kind if variant.kind in FORMATS else 'onnx'
+            metrics = None
+            if images:
+                with config_scope(one.inferencer.cfg):
+                    metrics = accuracy(one.inferencer, variant.whole(variant.start(0)), images, one.size, limit)
+            variants.append(dict(
+                network=variant.network, kind=variant.kind, complete=variant.complete, parity=variant.parity,
+                bytes=sum(file.stat().st_size for file in variant.files) or None,
+                memory=peak_of(name, variant.files, one.size) if variant.files else None,
+                metrics=metrics and {key: float(value) for key, value in metrics.items()}, timed={}))
+    quiet = _time(made, variants, threads, rounds, seconds, networks[-1].name)
+    machine = f'{describe_machine(torch.device("cpu"))}, onnxruntime {version("onnxruntime")}; {processor()}'
+    return dict(machine=machine, quiet=quiet, threads=threads, rounds=rounds, images=counted,
+                baselines=[networks[-1].name], variants=variants, notes=notes)
+
+
+def _test_data(made: Made, notes: list[str]) -> Images | None:
+    try:
+        return Images(made.inferencer, 'test')
+    except FileNotFoundError as error:
+        notes.append(f'without accuracy: {error}')
+        return None
+
+
+def _time(made: Sequence[Made], variants: list[dict], threads: Sequence[int], rounds: int, seconds: float,
+          base: str) -> str:
+    """Into each variant its times; returns how quiet the machine was meanwhile."""
+    before, others, begin = torch.get_num_threads(), seconds_of_others(), time.perf_counter()
+    load = os.getloadavg()[0]
     try:
         for count in threads:
             torch.set_num_threads(count)
-            variants, calls = [], {}
-            for name, entry in zip(names, entries):
-                for kind, (call, size) in _variants(entry, count, trust, kinds).items():
-                    calls[f'{name}/{kind}'] = call
-                    variants.append(dict(label=f'{name}/{kind}', threads=count, bytes=size))
-            found = sample_in_turn(calls, rounds, seconds)
-            for variant in variants:
-                variant['samples_ms'] = found[variant['label']]
-            report.add_ratios(dict(variants=variants), names[-1:])
-            every += variants
-        machine = f'{describe_machine(torch.device("cpu"))}, onnxruntime {version("onnxruntime")}'
+            calls = {}
+            for variant in (variant for one in made for variant in one.variants):
+                run = variant.start(count)
+                calls[f'{variant.network}/{variant.kind}'] = lambda run=run, image=variant.image: run(image)
+            samples = sample_in_turn(calls, rounds, seconds)
+            timed = [dict(label=label, samples_ms=samples[label]) for label in calls]
+            report.add_ratios(dict(variants=timed), [base])
+            for variant, found in zip(variants, timed):
+                variant['timed'][str(count)] = found
     finally:
         torch.set_num_threads(before)
-    return dict(machine=machine, threads=threads, rounds=rounds, baselines=names[-1:], variants=every)
+    return quietness(load, others, time.perf_counter() - begin, max(threads))
 
 
-def _variants(entry: Entry, threads: int, trust: bool,
-              kinds: Sequence[str]) -> dict[str, tuple[Callable[[], object], int | None]]:
-    """By kind: a call without arguments, checked, and the bytes of its file."""
-    path = Path(entry.file).expanduser()
-    metadata = _metadata(path)
-    size = json.loads(metadata['size'])
-    if size is None:
-        raise InputError(f'{path} takes images of any size; to time it against others, export it with a fixed one')
-    inferencer = Inferencer(entry.config, entry.checkpoint, 'cpu', trust, deploy=False)
-    if (inferencer.task, list(inferencer.classes)) != (metadata['task'], json.loads(metadata['classes'])):
-        raise InputError(f'{path} is not of {entry.config}: the task or the classes differ')
-    kind = next(kind for kind in tasks.TASKS[inferencer.task] if json.loads(metadata['outputs']) == [*kind.outputs])
-    images, _ = samples(inferencer, 1, tuple(size))
-    image = np.ascontiguousarray(images[0][None])
-    reference = kind(inferencer.model, inferencer.takes_rgb).eval()
-    deployed = kind(deployed_copy(inferencer.model, tuple(size)), inferencer.takes_rgb).eval()
-    runs = {'eager': _of_module(reference), 'deploy form': _of_module(deployed), 'onnx': load(path, 'onnx', threads)}
-    sizes = dict.fromkeys((*runs, 'compiled')) | {'onnx': path.stat().st_size}
-    own, library = path.with_suffix('.ops.onnx'), path.with_suffix('.ops.so')
-    if own.is_file() and library.is_file():
-        runs['onnx with kernel'] = load(own, 'onnx', threads, library)
-        sizes['onnx with kernel'] = own.stat().st_size
-    runs = {name: run for name, run in runs.items() if name in kinds}
+def config_beside(checkpoint: Path) -> Path:
+    """The config that a run, or ``mobileode publish``, left beside a checkpoint.
 
-    def check(name):
-        rows = parity.compare(reference, deployed, runs[name], [image])
-        if not all(row.good for row in rows):
-            raise InputError(f'{entry.config}, {name}: it does not compute what the network computes, and is not '
-                             f'timed\n{parity.table(rows)}')
-
-    with config_scope(inferencer.cfg):
-        for name in runs:
-            check(name)
-        # After the files, which may be wrong: asking for a compiler compiles.
-        if 'compiled' in kinds and fault_of_compiler(torch.device('cpu')) is None:
-            runs['compiled'] = _of_module(torch.compile(deployed, fullgraph=True, dynamic=False))
-            check('compiled')
-    small = path.with_suffix('.int8.onnx')
-    if 'onnx int8' in kinds and small.is_file():
-        runs['onnx int8'], sizes['onnx int8'] = load(small, 'onnx', threads), small.stat().st_size
-    return {kind: ((lambda run=runs[kind]: run(image)), sizes[kind]) for kind in KINDS if kind in runs}
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    try:
-        metadata = onnx_metadata(path)
-    except Exception as error:  # protobuf's, of whatever is wrong with the file
-        raise InputError(f'{path} cannot be read as an ONNX file: {type(error).__name__}: {error}') from error
-    if not {'task', 'classes', 'outputs', 'size'} <= metadata.keys():
-        raise InputError(f'{path} was not made by tools/deployment/export.py: its metadata lack task, classes, outputs '
-                         'or size')
-    return metadata
-
-
-def _of_module(module: Callable) -> Run:
-    def run(image):
-        with torch.no_grad():
-            return [output.numpy() for output in module(torch.from_numpy(image))]
-
-    return run
-
-
-def as_markdown(result: dict) -> str:
-    """The table: median and quartiles, and the ratio to the last network's variant of the same kind."""
-    base = result['baselines'][0]
-    head = ['network', 'as', 'threads', 'median ms', 'quartiles', f'÷ {base} as the same', f'÷ {base} eager',
-            'file, bytes']
-    rows = []
-    for variant in result['variants']:
-        name, _, kind = variant['label'].rpartition('/')
-        same, eager = (variant['ratios'].get(f'{base}/{other}') for other in (kind, 'eager'))
-        rows.append([name, kind, str(variant['threads']), number(variant['median_ms']),
-                     report.spread(variant['quartiles_ms']), report.ratio_text(same), report.ratio_text(eager),
-                     f'{variant["bytes"]:,}' if variant['bytes'] else '–'])
-    if all(row[-2] == '–' for row in rows):  # no network was timed in eager mode
-        head, rows = [*head[:-2], head[-1]], [[*row[:-2], row[-1]] for row in rows]
-    counts = ' and '.join(map(str, result['threads']))
-    lines = [result['machine'],
-             f'batch 1, float32 but for int8 files, {counts} threads each of torch and onnxruntime, '
-             f'{result["rounds"]} rounds in which each variant was measured in turn']
-    return '\n'.join(f'- {line}' for line in lines) + f'\n\n{table(head, rows)}\n'
-
-
-def around_the_table(page: Path, marks: tuple[str, str] = MARKS) -> tuple[str, str]:
-    """What stands before and behind the table of a page, the marks included.
+    The one inside a checkpoint is not used: building what it names can run anything.
 
     Raises:
-        InputError: The page cannot be read, or has not both marks.
+        InputError: There is none, or it is not clear which.
     """
-    try:
-        text = page.read_text(encoding='utf-8')
-    except OSError as error:
-        raise InputError(f'--page {page} cannot be read: {error.strerror}') from error
-    before, first, rest = text.partition(marks[0])
-    _, last, after = rest.partition(marks[1])
-    if not last:
-        raise InputError(f'--page {page} has no lines {marks[0]} and {marks[1]} to write the table between')
-    return before + first, last + after
+    own = checkpoint.with_suffix('.py')
+    found = [own] if own.is_file() else sorted(checkpoint.parent.glob('*.py'))
+    if not checkpoint.is_file():
+        raise InputError(f'there is no checkpoint file {checkpoint}')
+    if len(found) != 1:
+        raise InputError(f'{checkpoint}: {len(found) or "no"} configs lie beside it; name its config by --config')
+    return found[0]
+
+
+def _networks(args: argparse.Namespace, folder: Path) -> list[Network]:
+    checkpoints = [Path(path).expanduser() for path in args.checkpoints]
+    if args.config and len(args.config) not in (1, len(checkpoints)):
+        raise InputError(f'{len(args.config)} configs for {len(checkpoints)} checkpoints: give --config one for all, '
+                         'or one for each')
+    given = [Path(path).expanduser() for path in args.config]
+    configs = given * (len(checkpoints) if len(given) == 1 else 1) or [*map(config_beside, checkpoints)]
+    found = [Network(config.stem, config, checkpoint) for config, checkpoint in zip(configs, checkpoints)]
+    if len({network.name for network in found}) < len(found):
+        found = [one._replace(name=f'{one.checkpoint.parent.name}_{one.checkpoint.stem}') for one in found]
+    found += [Network(Path(config).stem, Path(config), untrained_checkpoint(config, folder, args.size)[0], False)
+              for config in args.untrained]
+    names = [network.name for network in found]
+    if len(set(names)) < len(names):
+        raise InputError(f'{" ".join(names)}: two networks of one name')
+    return found
+
+
+def default_kinds() -> list[str]:
+    """The network as it was trained, ONNX in float32 and in int8, and every other format that is installed."""
+    return ['eager', 'onnx', 'onnx-int8', *(name for name, one in FORMATS.items() if name != 'onnx'
+                                            and not one.missing([*one.writes_with, *one.runs_with]))]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what :func:`run` reads."""
-    parser.description = 'Time networks and the files made of them, from pixels to results, in one run.'
-    parser.add_argument('--model', nargs=3, action='append', default=[], metavar=('CONFIG', 'CHECKPOINT', 'ONNX'),
-                        help='a network and its exported file, with the .int8.onnx and .ops.onnx that lie beside it; '
-                        'once for each network, and the others are divided by the last')
-    parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
-                        help='of the images of untrained networks, where their configs do not say it')
+    parser.description = ('Export networks into every format that is installed, and measure each file: accuracy on the '
+                          'test data, milliseconds from pixels to result, bytes, memory, and how far it is from the '
+                          'network. Layers and networks in PyTorch: `mobileode bench-torch`.')
+    parser.add_argument('checkpoints', nargs='*', metavar='CHECKPOINT',
+                        help='trained weights; the times of the others are divided by those of the last network')
+    parser.add_argument('--config', nargs='+', default=[], metavar='CONFIG',
+                        help='of the checkpoints, one for all or one for each (default: the one beside a checkpoint)')
     parser.add_argument('--untrained', nargs='+', default=[], metavar='CONFIG',
-                        help='networks with random weights, exported for this; they come behind those of --model')
-    parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS, help='what to time (default: all)')
+                        help='networks with random weights, timed alone; they come behind the checkpoints')
+    parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
+                        help='of the images, where configs do not say it')
+    parser.add_argument('--formats', nargs='+', choices=KINDS, metavar='FORMAT',
+                        help=f'{", ".join(KINDS)} (default: eager, onnx, onnx-int8 and every other file format that is '
+                        'installed)')
     parser.add_argument('--threads', type=int, nargs='+', default=[],
-                        help="of torch and onnxruntime, one number or several (default: torch's own choice)")
+                        help='of torch and the runtimes, one number or several (default: 1, and all cores)')
     parser.add_argument('--rounds', type=int, default=15, help='samples of each variant (default: 15)')
+    parser.add_argument('--limit', type=int, metavar='N',
+                        help='measure accuracy on N images of the test data (default: all; 0: no accuracy)')
     parser.add_argument('--out', metavar='DIR',
-                        help=f'write {report.JSON_NAME} and {report.MARKDOWN_NAME} into this folder')
+                        help=f'write {report.JSON_NAME}, {report.MARKDOWN_NAME} and {CHART_NAME} into this folder')
     parser.add_argument('--page', type=Path, metavar='FILE',
-                        help=f'write the table into this page, between {MARKS[0]} and {MARKS[1]}')
+                        help=f'write the table into this page, between its marks "{PAGE}"')
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='read checkpoints that can run code when they are read')
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
-    out = report.free_folder(args.out) if args.out else None
-    if min(args.rounds, *args.threads, 1) < 1:
-        raise InputError('--rounds and --threads are numbers of 1 or more')
-    if not args.model and not args.untrained:
-        raise InputError('give networks to time, by --model or --untrained')
-    if args.size and not args.untrained:
-        raise InputError('--size is of --untrained networks; a file has the size that it was exported for')
+    names = (report.JSON_NAME, report.MARKDOWN_NAME, CHART_NAME)
+    out = report.free_folder(args.out, names) if args.out else None
+    if min(args.rounds, *args.threads, 1) < 1 or (args.limit or 0) < 0:
+        raise InputError('--rounds and --threads are numbers of 1 or more, --limit one of 0 or more')
+    if not args.checkpoints and not args.untrained:
+        raise InputError('give networks to measure: checkpoints, or configs by --untrained')
+    kinds = args.formats or default_kinds()
+    for name in kinds:
+        if name not in MODULES:
+            needed('onnx' if name in FROM_ONNX else name, False, name == 'onnx-kernel')
     if args.page:
-        around_the_table(args.page)
+        around(args.page, PAGE)
     with tempfile.TemporaryDirectory() as folder:
-        made = [untrained(config, Path(folder), 'onnx with kernel' in args.kinds, args.size)
-                for config in args.untrained]
-        result = time_files([Entry(*model) for model in (*args.model, *made)], args.threads, args.rounds,
-                            trust=args.trust_checkpoint, kinds=args.kinds)
-    markdown = as_markdown(result)
+        result = bench(_networks(args, Path(folder)), kinds, Path(folder), args.threads, args.rounds, limit=args.limit,
+                       size=args.size, trust=args.trust_checkpoint)
+    markdown, drawing = as_markdown(result), chart(result)
     print(markdown)
     if out:
-        report.write_report(out, {report.JSON_NAME: json_text(result), report.MARKDOWN_NAME: markdown})
+        texts = {report.JSON_NAME: json_text(result), report.MARKDOWN_NAME: markdown}
+        report.write_report(out, texts | ({CHART_NAME: drawing} if drawing else {}))
     if args.page:
-        args.page.write_text(f'\n{markdown}'.join(around_the_table(args.page)), encoding='utf-8')
+        put_into_page(args.page, PAGE, markdown)

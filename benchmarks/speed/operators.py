@@ -10,9 +10,12 @@ from statistics import median
 
 import numpy as np
 
+from mobileode_mm.deploy import export
+from mobileode_mm.errors import InputError
+
 from ..machine import describe_machine
 from ..output import put_into_page, table
-from .untrained import untrained
+from .untrained import untrained_checkpoint
 
 #: Calls of each file before those that count.
 _WARM_UP = 3
@@ -77,9 +80,11 @@ def markdown(found: Mapping[str, Mapping[str, tuple[int, float]]]) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what :func:`run` reads."""
-    parser.description = ('Export networks with random weights, and print how many operators of each kind onnxruntime '
-                          'runs for an image, and the milliseconds that they take together.')
-    parser.add_argument('configs', nargs='+', help='configs; the others are divided by the last')
+    parser.description = ('Print how many operators of each kind onnxruntime runs for an image, and the milliseconds '
+                          'that they take together: of ONNX files of a fixed size, or of networks with random weights, '
+                          'which are exported.')
+    parser.add_argument('networks', nargs='+', metavar='FILE|CONFIG',
+                        help='ONNX files, configs; the others are divided by the last')
     parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
                         help='of the images, where the configs do not say it')
     parser.add_argument('--calls', type=int, default=50, help='of each file, in turn (default: 50)')
@@ -90,17 +95,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Export, profile and print."""
-    text = measured(args.configs, args.size, args.calls, args.threads)
+    text = measured(args.networks, args.size, args.calls, args.threads)
     print(text)
     if args.page:
         put_into_page(args.page, 'operators', text)
 
 
-def measured(configs: Sequence[str], size: Sequence[int] | None, calls: int, threads: int) -> str:
+def measured(networks: Sequence[str], size: Sequence[int] | None, calls: int, threads: int) -> str:
     """The table and what it was measured on."""
     with tempfile.TemporaryDirectory() as folder:
-        files = {Path(config).stem: Path(untrained(config, Path(folder), False, size)[2]) for config in configs}
+        files = {Path(name).stem: _file(Path(name), Path(folder), size) for name in networks}
         found = time_operators(files, calls, threads)
     return (f'{markdown(found)}\n\nNumber of operators of one image after onnxruntime\'s fusions, and their '
             f'milliseconds together: medians of {calls} calls, the files in turn, with the profiler on; onnxruntime '
             f'{version("onnxruntime")}, {threads} of its threads; {describe_machine()}.')
+
+
+def _file(path: Path, folder: Path, size: Sequence[int] | None) -> Path:
+    """The file itself, or that of a config's network with random weights."""
+    if path.suffix != '.py':
+        if not path.is_file():
+            raise InputError(f'there is no file {path}')
+        return path
+    checkpoint, size = untrained_checkpoint(path, folder, size)
+    return export(path, checkpoint, folder / f'{path.stem}.onnx', size=size).path

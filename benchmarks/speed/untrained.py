@@ -1,4 +1,4 @@
-"""Checkpoints and files of networks that nobody has trained, where only their time is asked for."""
+"""Checkpoints of networks that nobody has trained, where only their time is asked for."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from mmengine.model import revert_sync_batchnorm
 
-from mobileode_mm.deploy import export
 from mobileode_mm.deploy.inputs import fixed_size, preparation
 from mobileode_mm.runs.checks import build_model, config_scope
 from mobileode_mm.runs.config import load_config
@@ -14,31 +13,21 @@ from mobileode_mm.runs.config import load_config
 from .workloads import calibrate_norms
 
 
-def untrained(config: str | Path, folder: Path, kernel: bool,
-              size: Sequence[int] | None = None) -> tuple[str, str, str]:
-    """Make the checkpoint and the ONNX file of a config's network: random weights, the norms of a trained one.
+def untrained_checkpoint(config: str | Path, folder: Path,
+                         size: Sequence[int] | None = None) -> tuple[Path, tuple[int, int]]:
+    """Write the checkpoint of a config's network: random weights, the norms of a trained one.
 
     Args:
         config: Config file, whose test pipeline or ``input_size`` says how large the images are.
-        folder: Where they are written.
-        kernel: Also write the file with our kernel, and its library, beside the other.
+        folder: Where it is written.
         size: Height and width of the images, where neither of the two says it.
 
     Returns:
-        Config, checkpoint and file.
+        The checkpoint, and the images' height and width.
 
     Raises:
-        InputError: The config cannot be used, or the file does not compute what the network does.
+        InputError: The config cannot be used.
     """
-    checkpoint, size = untrained_checkpoint(config, folder, size)
-    file = folder / f'{Path(config).stem}.onnx'
-    export(config, checkpoint, file, size=size, custom_ops=kernel)
-    return str(config), str(checkpoint), str(file)
-
-
-def untrained_checkpoint(config: str | Path, folder: Path,
-                         size: Sequence[int] | None = None) -> tuple[Path, tuple[int, int]]:
-    """The checkpoint of :func:`untrained`, and the images' height and width."""
     cfg = load_config(config)
     _, size = fixed_size(preparation(cfg), size, cfg.model.backbone.get('input_size'))
     with config_scope(cfg), torch.random.fork_rng(devices=()):

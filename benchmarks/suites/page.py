@@ -1,30 +1,18 @@
 """The page of a suite: one HTML file with its tables and charts inside."""
-import io
 from html import escape
 
-import matplotlib
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-
+from ..charts import draw, row_of_charts, svg_of
 from .table import latency_note, latency_rows, notes, rows, troubles
 
-_AGAINST = (('parameters', 1e6, 'parameters, M'), ('macs', 1e6, 'MACs, M'), ('milliseconds', 1, 'latency, ms'))
+_AGAINST = (('parameters', 1e6, 'parameters, M'), ('macs', 1e6, 'MACs, M'), ('milliseconds', 1, 'latency, ms'),
+            ('onnx_milliseconds', 1, 'onnxruntime, 1 thread, ms'))
 _STYLE = ('body{font:16px/1.5 sans-serif;margin:2em auto;max-width:75em;padding:0 1em;color:#222}'
           'table{border-collapse:collapse}td,th{padding:.25em .9em;border-bottom:1px solid #ddd;text-align:left}'
           'svg{max-width:100%;height:auto}.trouble{color:#a00}')
 
 
-def pareto_front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Of points (cost, score), those that no other beats in one without being worse in the other; by rising cost."""
-    front = []
-    for cost, score in sorted(set(points), key=lambda point: (point[0], -point[1])):
-        if not front or score > front[-1][1]:
-            front.append((cost, score))
-    return front
-
-
 def html_page(content: dict) -> str:
-    """Page with tables and, for each task, the first metric against parameters, multiply-adds and latency."""
+    """Page with tables and, for each task, the first metric against parameters, multiply-adds and times."""
     networks = content['networks']
     parts = [f'<h1>Suite {escape(content["suite"])}</h1>', f'<p>{escape(content["description"])}</p>',
              _table(*rows(networks)), *(f'<p>{escape(note)}</p>' for note in notes(content)),
@@ -53,25 +41,11 @@ def _table(head: list[str], body: list[list[str]]) -> str:
 
 def _charts(networks: list[dict]) -> str:
     """Charts side by side as SVG; bars are the spread over the seeds, rings and the line the Pareto front."""
-    measured = all(network['milliseconds'] is not None for network in networks)
-    against = _AGAINST if measured else _AGAINST[:-1]
-    figure = Figure(figsize=(5.2 * len(against), 4.2), layout='constrained')
-    FigureCanvasSVG(figure)
-    for axes, (key, unit, label) in zip(figure.subplots(1, len(against)), against):
+    against = [one for one in _AGAINST if all(network[one[0]] is not None for network in networks)]
+    figure, places = row_of_charts(len(against))
+    for axes, (key, unit, label) in zip(places, against):
         points = [(network[key] / unit, network['metrics'][0]['mean']) for network in networks]
-        # Rings as well as the line: a front may be a single point.
-        axes.plot(*zip(*pareto_front(points)), color='#888', linewidth=1.2, marker='o', markersize=12,
-                  markerfacecolor='none', zorder=1, gid='pareto', label='Pareto front')
-        for number, (network, (x, y)) in enumerate(zip(networks, points)):
-            axes.errorbar(x, y, yerr=network['metrics'][0]['spread'], fmt='o', capsize=3, color=f'C{number % 10}')
-            axes.annotate(network['backbone'], (x, y), xytext=(5, 5), textcoords='offset points', fontsize=9)
-        axes.set(xlabel=label, ylabel=f'{networks[0]["metrics"][0]["label"]}, %')
-        axes.margins(x=.2, y=.15)
-        axes.grid(color='#e4e4e4', linewidth=.8)
-        axes.spines[['top', 'right']].set_visible(False)
-        axes.legend(fontsize=8, frameon=False)
-    out = io.StringIO()
-    with matplotlib.rc_context({'svg.hashsalt': networks[0]['task'], 'svg.fonttype': 'none'}):
-        figure.savefig(out, format='svg', metadata={'Date': None})
-    svg = out.getvalue()
-    return svg[svg.index('<svg'):]
+        draw(axes, [network['backbone'] for network in networks], points,
+             (label, f'{networks[0]["metrics"][0]["label"]}, %'),
+             [network['metrics'][0]['spread'] for network in networks])
+    return svg_of(figure, networks[0]['task'])

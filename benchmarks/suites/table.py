@@ -3,21 +3,10 @@ from statistics import mean, stdev
 
 from mobileode_mm.errors import listed
 
-from ..output import table
+from ..machine import UNDISTURBED
+from ..output import METRICS, table
 from .run import DONE
 from .suite import Suite
-
-# Shown name, and what makes a per cent of it.
-_METRICS = {
-    'coco/bbox_mAP': ('AP', 100),
-    'coco/bbox_mAP_50': ('AP50', 100),
-    'mIoU': ('mIoU', 1),
-    'accuracy/top1': ('top-1', 1),
-    'accuracy/top5': ('top-5', 1),
-}
-
-# Cores' worth of other programs beside which times are still those of a machine of its own.
-_UNDISTURBED = 0.2
 
 
 def summarize(suite: Suite, runs: list[dict], costs: list[dict], latency: dict | None) -> list[dict]:
@@ -26,14 +15,14 @@ def summarize(suite: Suite, runs: list[dict], costs: list[dict], latency: dict |
     ``metrics`` has for each metric its mean, its spread (the sample standard deviation over the seeds, None for fewer
     than two) and the number of runs that it is of; ``others`` the runs that gave none, by what became of them.
     """
-    times = {(time['task'], time['backbone']): time['milliseconds'] for time in (latency or {}).get('times', [])}
+    times = {(time['task'], time['backbone']): time for time in (latency or {}).get('times', [])}
     summaries = []
     for network, cost in zip(suite.networks, costs):
         own = [run for run in runs if (run['task'], run['backbone']) == (network.task, network.backbone)]
         done = [run['metrics'] for run in own if run['status'] == DONE]
         metrics = []
         for name in network.metrics:
-            label, factor = _METRICS.get(name, (name, 1))
+            label, factor = METRICS.get(name, (name, 1))
             values = [factor * metrics[name] for metrics in done]
             metrics.append(dict(
                 name=name, label=label, runs=len(values), mean=mean(values) if values else None,
@@ -45,7 +34,8 @@ def summarize(suite: Suite, runs: list[dict], costs: list[dict], latency: dict |
         summaries.append(dict(
             task=network.task, backbone=network.backbone, input_size=list(network.input_size), metrics=metrics,
             others=others, seeds=len(own), parameters=cost['parameters'], macs=cost['macs'],
-            milliseconds=times.get((network.task, network.backbone))))
+            **{key: times.get((network.task, network.backbone), {}).get(key)
+               for key in ('milliseconds', 'onnx_milliseconds')}))
     return summaries
 
 
@@ -71,9 +61,10 @@ def rows(networks: list[dict]) -> tuple[list[str], list[list[str]]]:
 
 def latency_rows(networks: list[dict]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table of timings."""
-    return ['task', 'backbone', 'latency, ms'], [
-        [network['task'], network['backbone'], f'{network["milliseconds"]:.1f}'] for network in networks
-        if network['milliseconds'] is not None]
+    return ['task', 'backbone', 'latency, ms', 'onnxruntime, ms'], [
+        [network['task'], network['backbone'], f'{network["milliseconds"]:.1f}',
+         '–' if network['onnx_milliseconds'] is None else f'{network["onnx_milliseconds"]:.1f}']
+        for network in networks if network['milliseconds'] is not None]
 
 
 def notes(content: dict) -> list[str]:
@@ -103,12 +94,13 @@ def latency_note(content: dict) -> str:
     latency = content['latency']
     note = (f'Median of {latency["rounds"]} rounds in which the networks of a task take turns, one image of random '
             f'pixels, without decoding and NMS, on the {latency["device"]}, {latency["threads"]} '
-            f'thread{"s" * (latency["threads"] > 1)}: {latency["machine"]}.')
+            f'thread{"s" * (latency["threads"] > 1)}: {latency["machine"]}. In onnxruntime: the exported file on one '
+            'thread of the CPU, from pixels to boxes before suppression, masks or scores; a dash where there is none.')
     others = latency.get('others')
     if others is not None:
         note += f' Meanwhile other programs kept {max(others, 0):.1f} of {latency["cores"]} cores busy'
         note += ('; the times are disturbed by that. Without latency.json, the next start measures them again.'
-                 if others > latency['cores'] - latency['threads'] + _UNDISTURBED else '.')
+                 if others > latency['cores'] - latency['threads'] + UNDISTURBED else '.')
     return note
 
 

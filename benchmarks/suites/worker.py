@@ -5,16 +5,19 @@ visualizer) each run has its own.
 """
 import argparse
 import contextlib
+import copy
 import math
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
 from torch import nn
 
 from mobileode_mm.apis import test, train
@@ -94,25 +97,57 @@ def inspect(folder: Path, launcher: str) -> None:
 
 
 def latency(folder: Path, launcher: str) -> None:
-    """Time one image through every network, those of a task in turn, and measure how busy other programs were."""
+    """Time one image through every network, those of a task in turn, and measure how busy other programs were.
+
+    In PyTorch without pre- and post-processing; then the ONNX files, from pixels to boxes before suppression, masks or
+    scores, in onnxruntime on one thread, of the networks that can be exported.
+    """
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     networks = read_json(folder / QUESTION)['networks']
     times, begin, before = [], time.perf_counter(), seconds_of_others()
     for task in dict.fromkeys(network['task'] for network in networks):
         with contextlib.ExitStack() as stack:
-            steps = {}
+            steps, files, place = {}, {}, Path(stack.enter_context(tempfile.TemporaryDirectory()))
             for network in networks:
                 if network['task'] == task:
-                    model = stack.enter_context(_building(_load(network))).to(device).eval()
+                    cfg = _load(network)
+                    model = stack.enter_context(_building(cfg)).eval()
+                    call = _in_onnxruntime(cfg, model, network['input_size'], place / f'{len(steps)}.onnx')
+                    if call:
+                        files[network['backbone']] = call
+                    model.to(device)
                     x = torch.randn(1, 3, *network['input_size'], device=device)
                     steps[network['backbone']] = lambda model=model, x=x: model(x, mode='tensor')
             with torch.inference_mode():
                 samples = sample_in_turn(steps, ROUNDS, clock=clock_of(device))
-            times += [dict(task=task, backbone=name, milliseconds=quartiles(samples[name])[1]) for name in samples]
+            in_files = sample_in_turn(files, ROUNDS)
+            times += [dict(task=task, backbone=name, milliseconds=quartiles(samples[name])[1],
+                           onnx_milliseconds=quartiles(in_files[name])[1] if name in in_files else None)
+                      for name in samples]
     others = None if before is None else (seconds_of_others() - before) / (time.perf_counter() - begin)
     write_json(folder / ANSWER, dict(times=times, rounds=ROUNDS, device=device.type, others=others,
                                      cores=os.cpu_count(), threads=torch.get_num_threads(),
                                      machine=describe_machine(device)))
+
+
+def _in_onnxruntime(cfg: Config, model: nn.Module, size: Sequence[int],
+                    path: Path) -> Callable[[], object] | None:
+    """A call of a network's ONNX file on one thread; None where it cannot be exported, or the extra is absent."""
+    from mobileode_mm.deploy import tasks
+    from mobileode_mm.deploy.exporting import file_copy
+    from mobileode_mm.deploy.formats import load, needed, write
+    from mobileode_mm.inference.inferencer import TASKS
+    height, width = size
+    image = torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8)
+    try:
+        needed('onnx', False)
+        deployed = file_copy(revert_sync_batchnorm(copy.deepcopy(model)), (height, width))
+        whole = tasks.TASKS[TASKS[cfg.default_scope]][0](deployed, True)
+        write(whole.eval(), image, 'none', 'onnx', path, {})
+    except InputError:
+        return None
+    run, pixels = load(path, 'onnx', 1), image.numpy()
+    return lambda: run(pixels)
 
 
 def _load(network: dict) -> Config:

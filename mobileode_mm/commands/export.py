@@ -21,8 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='what may differ from call to call: none, batch, size, both (default: none)')
     parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
                         help="of the images (default: the test pipeline's)")
-    parser.add_argument('--int8', action='store_true',
-                        help='also write FILE with the suffix .int8.onnx, calibrated on the training data')
+    parser.add_argument('--int8', nargs='?', const='speed', metavar='speed|size',
+                        help='also write FILE with the suffix .int8.onnx, calibrated on the training data: with those '
+                        'operators in int8 that are faster so on this processor (speed, the default), or with all '
+                        'products (size)')
     parser.add_argument('--custom-ops', action='store_true',
                         help='also write FILE with the suffixes .ops.onnx and .ops.so: the network with our kernel as '
                         "one node a solver, and the kernel for onnxruntime on this machine's processor")

@@ -15,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size')
     parser.add_argument('--load-backbone', metavar='CHECKPOINT',
                         help='start from the backbone of this checkpoint, whatever its task')
+    parser.add_argument('--int8-from', metavar='CHECKPOINT',
+                        help='quantisation-aware: two epochs from these weights, in which maps and weights are rounded '
+                        'as in int8; export its checkpoint with --int8')
     add_reading_options(parser)
     add_launcher_options(parser)
 
@@ -26,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     use_local_rank(args)
     try:
         train(args.config, args.work_dir, args.resume, args.amp, args.auto_scale_lr, args.load_backbone,
-              args.cfg_options, args.launcher, args.trust_checkpoint)
+              args.cfg_options, args.launcher, args.trust_checkpoint, args.int8_from)
     except ReportedElsewhere:
         return BAD_INPUT
     return 0

@@ -24,6 +24,7 @@ from .inputs import Images, fixed_size, preparation, samples, tiles_of
 from .onnx_ops import build_library
 
 _SAMPLES = 4
+_AIMS = ('speed', 'size')
 
 
 class Exported(NamedTuple):
@@ -42,7 +43,7 @@ class Exported(NamedTuple):
 
 
 def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_format: str = 'onnx',
-           with_nms: bool = False, dynamic: str = 'none', size: Sequence[int] | None = None, int8: bool = False,
+           with_nms: bool = False, dynamic: str = 'none', size: Sequence[int] | None = None, int8: str | None = None,
            trust: bool = False, cfg_options: dict | None = None, custom_ops: bool = False,
            web_runtime: str | Path | None = None) -> Exported:
     """Write a trained network with its pre- and post-processing into a file.
@@ -61,7 +62,8 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
         dynamic: What may differ from call to call: ``'none'``, ``'batch'``, ``'size'`` or ``'both'``.
         size: Height and width of the images, where they are fixed; by default the test pipeline's.
         int8: ONNX alone: also write ``<out>.int8.onnx``, quantised and calibrated on the training data, and measure
-            both on the test data.
+            both on the test data. ``'speed'``: with those operators in int8 that are faster so on this processor, and
+            not at all where none is; ``'size'``: with all products.
         trust: Read a checkpoint that can run code when it is read.
         cfg_options: Dotted config keys and values that replace the file's.
         custom_ops: ONNX alone: also write ``<out>.ops.onnx``, in which each solver is one node of ours, and the library
@@ -79,14 +81,14 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
             raise InputError(f'--{"int8" if int8 else "custom-ops"} is for --format onnx')
     elif web_runtime is not None:
         raise InputError('--web-runtime is for --format web')
-    _check_arguments(file_format, with_nms, dynamic, size)
-    needed(file_format, int8, custom_ops)
-    targets = _targets(Path(out).expanduser(), file_format, int8, custom_ops, web)
+    _check_arguments(file_format, with_nms, dynamic, size, int8)
+    needed(file_format, bool(int8), custom_ops)
+    targets = _targets(Path(out).expanduser(), file_format, bool(int8), custom_ops, web)
     runtime = browser.runtime_files(web_runtime) if web else {}
     inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options, deploy=False)
-    kind = _task(inferencer.task, with_nms or web and inferencer.task == 'detection', int8)
+    kind = _task(inferencer.task, with_nms or web and inferencer.task == 'detection', bool(int8))
     steps = preparation(inferencer.cfg)
-    tiles = tiles_of(inferencer.cfg, size, dynamic, int8)
+    tiles = tiles_of(inferencer.cfg, size, dynamic, bool(int8))
     if tiles and web:
         raise InputError(f'{inferencer.cfg.filename} sees images in tiles (model.test_cfg.tile), which the page of '
                          '--format web cannot; export a file, which `mobileode run` takes')
@@ -112,9 +114,11 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
         write(deployed, _example(size, dynamic), dynamic, file_format, file, metadata)
         rows = parity.compare(reference, deployed, load(file, file_format), _batches(images, dynamic))
         _check_rows(rows, targets[0])
-        if data:
-            from .int8 import quantise
-            lines += quantise(inferencer, *data, *made[:2])
+        if int8 and data:
+            from .int8 import compared, quantise
+            train, test = data
+            lines += quantise(train, *made[:2], int8)
+            lines += compared(inferencer, test, dict(zip(('float32', 'int8'), made)))
         if custom_ops:
             kernels = kind(file_copy(inferencer.model, size, kernel=True), inferencer.takes_rgb).eval()
             write(kernels, _example(size, dynamic), dynamic, file_format, made[-2], metadata)
@@ -124,13 +128,17 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
             _check_rows(own, targets[-2])
             lines.append(f'{targets[-2].name}, which runs with {targets[-1].name}, was compared alike')
         for path, target in reversed([*zip(made, targets)]):  # the file itself last: what belongs to it is there
-            check_new(str(target), '--out')
-            os.replace(path, target)
+            if path.exists():  # eight bits may not have gained
+                check_new(str(target), '--out')
+                os.replace(path, target)
     return Exported(targets[0], rows, metadata, lines)
 
 
-def _check_arguments(file_format: str, with_nms: bool, dynamic: str, size: Sequence[int] | None) -> None:
+def _check_arguments(file_format: str, with_nms: bool, dynamic: str, size: Sequence[int] | None,
+                     int8: str | None) -> None:
     check_able(file_format, with_nms, dynamic)
+    if int8 is not None and int8 not in _AIMS:
+        raise InputError(f'--int8 {int8} is none of {", ".join(_AIMS)}')
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise InputError(f'--size {" ".join(map(str, size))}: a height and a width in pixels are wanted')
     if size is not None and dynamic in ('size', 'both'):

@@ -135,18 +135,19 @@ class Images:
         pixels = packed['inputs'].numpy().transpose(1, 2, 0)
         return np.ascontiguousarray(pixels if self.takes_rgb else pixels[..., ::-1]), packed['data_samples']
 
+    def spaced(self, count: int) -> list[int]:
+        """Indices of ``count`` images, spread evenly over the set."""
+        count = min(count, len(self))
+        return [number * len(self) // count for number in range(count)]
+
     def spread(self, count: int) -> Iterator[np.ndarray]:
         """Pixels of ``count`` images, spread evenly over the set."""
-        for place in self._places(count):
-            yield self[place][0]
+        for index in self.spaced(count):
+            yield self[index][0]
 
     def files(self, count: int) -> list[Path]:
         """The files of the images that :meth:`spread` gives."""
-        return [Path(self.dataset.get_data_info(place)['img_path']) for place in self._places(count)]
-
-    def _places(self, count: int) -> list[int]:
-        count = min(count, len(self))
-        return [number * len(self) // count for number in range(count)]
+        return [Path(self.dataset.get_data_info(place)['img_path']) for place in self.spaced(count)]
 
 
 def samples(inferencer: Inferencer, count: int, size: tuple[int, int] | None) -> tuple[list[np.ndarray], str]:
@@ -168,6 +169,11 @@ def samples(inferencer: Inferencer, count: int, size: tuple[int, int] | None) ->
     if size is not None:
         found = [cv2.resize(one, size[::-1]) for one in found]
     return found, origin
+
+
+def sized(pixels: np.ndarray, size: Sequence[int] | None) -> np.ndarray:
+    """Stretched, where the network takes one size that is not the test pipeline's."""
+    return pixels if size is None or pixels.shape[:2] == tuple(size) else cv2.resize(pixels, size[::-1])
 
 
 def _dataset(cfg: Config, split: str) -> dict:

@@ -4,11 +4,12 @@ what draws is imported when a hook draws."""
 from .atomic_backend import AtomicLocalBackend
 from .distributed import MobileODEDistributedDataParallel
 from .progress import ProgressBarHook
+from .quantised import QuantisationAwareHook
 from .reseed import ReseedHook
 from .run_report import RunReportHook
 from .validation import UnfinishedValidationHook
 
 __all__ = [
-    'AtomicLocalBackend', 'MobileODEDistributedDataParallel', 'ProgressBarHook', 'ReseedHook', 'RunReportHook',
-    'UnfinishedValidationHook'
+    'AtomicLocalBackend', 'MobileODEDistributedDataParallel', 'ProgressBarHook', 'QuantisationAwareHook',
+    'ReseedHook', 'RunReportHook', 'UnfinishedValidationHook'
 ]

@@ -30,7 +30,8 @@ from .runner import (
 
 def train(config: str | Path, work_dir: str | Path | None = None, resume: bool | str | Path = False, amp: bool = False,
           auto_scale_lr: bool = False, load_backbone: str | Path | None = None, cfg_options: dict | None = None,
-          launcher: str = 'none', trust: bool = False) -> Runner:
+          launcher: str = 'none', trust: bool = False,
+          int8_from: str | Path | None = None) -> Runner:
     """Train what a config describes: a detector, a segmentor, a classifier.
 
     Everything that can be checked is checked before the Runner is built. A work dir that holds checkpoints of
@@ -51,6 +52,7 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
         cfg_options: Dotted config keys and values that replace the file's.
         launcher: ``'none'``, or who started the processes: ``'pytorch'``, ``'slurm'``, ``'mpi'``.
         trust: Read checkpoints, also those that the config names, that can run code when they are read.
+        int8_from: Trained weights that learn to bear eight bits: see :func:`learn_eight_bits`.
 
     Returns:
         The Runner, its training done.
@@ -63,6 +65,8 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
         cfg = ready_config(config, 'train', work_dir, cfg_options, launcher)
         if load_backbone:
             start_from_backbone(cfg, load_backbone, trust)
+        if int8_from:
+            learn_eight_bits(cfg, int8_from)
         if amp:
             use_amp(cfg)
         if auto_scale_lr:
@@ -103,6 +107,23 @@ def start_from_backbone(cfg: Config, path: str | Path, trust: bool) -> None:
         cfg.model.backbone.init_cfg.prefix = prefix
     if cfg.model.get('pretrained'):  # mmseg's older way to say the same
         cfg.model.pretrained = None
+
+
+def learn_eight_bits(cfg: Config, path: str | Path) -> None:
+    """Make the training two epochs from these weights with maps and weights rounded as in int8.
+
+    The learning rate begins at a tenth of the config's and falls to nothing.
+
+    Raises:
+        InputError: The config does not train by epochs.
+    """
+    if 'max_epochs' not in cfg.train_cfg:
+        raise InputError(f'--int8-from: {cfg.filename} does not train by epochs (train_cfg.max_epochs)')
+    cfg.load_from = str(path) if '://' in str(path) else os.path.abspath(os.path.expanduser(path))
+    cfg.train_cfg.update(max_epochs=2, val_interval=2)
+    cfg.optim_wrapper.optimizer.lr *= 0.1
+    cfg.param_scheduler = [dict(type='CosineAnnealingLR', T_max=2, end=2, convert_to_iter_based=True)]
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='QuantisationAwareHook')]
 
 
 def use_amp(cfg: Config) -> None:

@@ -389,6 +389,7 @@ def test_suppression_becomes_onnxs_own_operator(tmp_path):
     ('detection', ['--out', 'a.pt'], ['a.pt', '.onnx']),
     ('segmentation', [], ['--size', '--dynamic size']),
     ('classification', ['--int8', '--format', 'torchscript', '--out', 'a.pt'], ['--int8', 'onnx']),
+    ('classification', ['--int8', 'fast'], ['--int8 fast', 'speed, size']),
 ])
 def test_what_cannot_be_made_is_refused(place, tmp_path, monkeypatch, capsys, task, arguments, words):
     monkeypatch.chdir(tmp_path)
@@ -428,7 +429,7 @@ def test_eight_bits_are_calibrated_measured_and_run(place, tmp_path, monkeypatch
     monkeypatch.setenv('MOBILEODE_DATA', str(tmp_path))
     config, options = config_of('classification')
     out = tmp_path / 'new' / 'a.onnx'
-    exported = export(config, place / 'classification.pth', out, int8=True, cfg_options=options)
+    exported = export(config, place / 'classification.pth', out, int8='speed', cfg_options=options)
     small = out.with_suffix('.int8.onnx')
     assert sorted(os.listdir(out.parent)) == ['a.int8.onnx', 'a.onnx']
     before, after = (line for line in exported.lines if 'bytes' in line)
@@ -446,5 +447,5 @@ def test_eight_bits_are_calibrated_measured_and_run(place, tmp_path, monkeypatch
 def test_eight_bits_without_data_are_refused_before_anything_is_written(place, tmp_path):
     config, options = config_of('classification')
     with pytest.raises(InputError, match='--int8 is calibrated on the training data'):
-        export(config, place / 'classification.pth', tmp_path / 'a.onnx', int8=True, cfg_options=options)
+        export(config, place / 'classification.pth', tmp_path / 'a.onnx', int8='speed', cfg_options=options)
     assert not os.listdir(tmp_path)

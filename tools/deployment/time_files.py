@@ -1,7 +1,7 @@
-"""Time networks and the ONNX files made of them: ``mobileode bench-files`` under the name of a tool."""
+"""Measure trained networks in every runtime: ``mobileode bench`` under the name of a tool."""
 import sys
 
 from mobileode_mm.cli import main
 
 if __name__ == '__main__':
-    sys.exit(main(['bench-files', *sys.argv[1:]]))
+    sys.exit(main(['bench', *sys.argv[1:]]))

@@ -15,7 +15,7 @@ from mobileode_mm.ode import ChannelwiseODESolver
 
 
 def main(arguments):
-    return cli.main(['bench', *arguments])
+    return cli.main(['bench-torch', *arguments])
 
 
 CONFIGS = Path(__file__).parents[3] / 'configs'

@@ -7,6 +7,7 @@ pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from benchmarks.speed.operators import markdown, time_operators  # noqa: E402
+from mobileode_mm.cli import main  # noqa: E402
 
 
 def write(path, convolutions):
@@ -36,3 +37,11 @@ def test_sums_and_ratios():
     text = markdown({'a': {'Conv': (3, 6.), 'Clip': (1, 0.5)}, 'b': {'Conv': (2, 5.)}})
     assert '| `Conv` | 3: 6.00 | 2: 5.00 |\n| `Clip` | 1: 0.50 | – |' in text
     assert '| all | 4: 6.50 | 2: 5.00 |\n| over the last | 1.30 | 1.00 |' in text
+
+
+def test_files_are_taken_as_they_are(tmp_path, capsys):
+    files = [str(write(tmp_path / f'{name}.onnx', count)) for name, count in (('two', 2), ('one', 1))]
+    assert main(['bench-operators', *files, '--calls', '1']) == 0
+    assert '| operator | two | one |' in capsys.readouterr().out
+    assert main(['bench-operators', str(tmp_path / 'none.onnx')]) == 2
+    assert 'none.onnx' in capsys.readouterr().err

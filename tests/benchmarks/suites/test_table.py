@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.suites.page import html_page, pareto_front
+from benchmarks.charts import pareto_front
+from benchmarks.suites.page import html_page
 from benchmarks.suites.suite import Network, Suite
 from benchmarks.suites.table import latency_note, markdown, summarize
 
@@ -23,7 +24,8 @@ def make_content(latency=True):
                  reason='' if status == 'done' else f'why {status}', commit='abc')
             for name, outcomes in results.items() for seed, (status, value) in enumerate(outcomes)]
     latency = dict(rounds=30, device='cpu', threads=1, machine='a machine', times=[
-        dict(task='detection', backbone=name, milliseconds=time) for name, time in (('<A>', 4.), ('B|b', 8.))]
+        dict(task='detection', backbone=name, milliseconds=time, onnx_milliseconds=in_file)
+        for name, time, in_file in (('<A>', 4., 3.), ('B|b', 8., None if latency == 'in PyTorch' else 5.))]
     ) if latency else None
     costs = [dict(parameters=1_500_000, macs=20_000_000), dict(parameters=2_500_000, macs=10_000_000)]
     return dict(suite=suite.name, description=suite.description, seeds=[0, 1, 2], processes=1, command='python x',
@@ -45,8 +47,9 @@ def test_markdown_drops_no_run():
     assert '| detection | <A> | AP 33.0 ± 3.6 | 3 of 3 | 1.50 | 20.0 | 192×128 |' in text
     assert '| detection | B/b | AP 50.0, diverged: seed 1, failed: seed 2 | 1 of 3 | 2.50 | 10.0 | 192×128 |' in text
     assert '- detection, B|b, seed 1 diverged: why diverged' in text
-    assert '| detection | B/b | 8.0 |' in text and 'a machine' in text and 'Commit abc.' in text
+    assert '| detection | B/b | 8.0 | 5.0 |' in text and 'a machine' in text and 'Commit abc.' in text
     assert 'latency' not in markdown(make_content(latency=False))
+    assert '| detection | B/b | 8.0 | – |' in markdown(make_content(latency='in PyTorch'))
 
 
 @pytest.mark.parametrize('others, threads, message, disturbed', [
@@ -76,7 +79,8 @@ def test_page_is_one_file_with_charts():
     page.feed(text)
     assert page.svgs == 1 and not page.outside
     assert '<A>' in page.cells and 'AP 33.0 ± 3.6' in page.cells
-    assert len(re.findall('id="pareto"', text)) == 3, 'parameters, multiply-adds, latency'
+    assert len(re.findall('id="pareto"', text)) == 4, 'parameters, multiply-adds, latency, onnxruntime'
+    assert len(re.findall('id="pareto"', html_page(make_content(latency='in PyTorch')))) == 3
     assert html_page(make_content()) == text
     assert len(re.findall('id="pareto"', html_page(make_content(latency=False)))) == 2
 
