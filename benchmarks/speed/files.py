@@ -103,7 +103,8 @@ def _variants(entry: Entry, threads: int, trust: bool,
     size = json.loads(metadata['size'])
     if size is None:
         raise InputError(f'{path} takes images of any size; to time it against others, export it with a fixed one')
-    inferencer = Inferencer(entry.config, entry.checkpoint, 'cpu', trust, deploy=False)
+    inferencer = Inferencer(entry.config, entry.checkpoint, 'cpu', trust, deploy=False,
+                            steps=json.loads(metadata.get('steps', 'null')))
     if (inferencer.task, list(inferencer.classes)) != (metadata['task'], json.loads(metadata['classes'])):
         raise InputError(f'{path} is not of {entry.config}: the task or the classes differ')
     kind = next(kind for kind in tasks.TASKS[inferencer.task] if json.loads(metadata['outputs']) == [*kind.outputs])

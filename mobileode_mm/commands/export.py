@@ -1,7 +1,7 @@
 """``mobileode export``."""
 import argparse
 
-from .options import add_reading_options
+from .options import add_reading_options, add_steps
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--custom-ops', action='store_true',
                         help='also write FILE with the suffixes .ops.onnx and .ops.so: the network with our kernel as '
                         "one node a solver, and the kernel for onnxruntime on this machine's processor")
+    add_steps(parser)
     add_reading_options(parser)
 
 
@@ -30,6 +31,6 @@ def run(args: argparse.Namespace) -> None:
     from ..deploy import parity
     from ..deploy.exporting import export
     exported = export(args.config, args.checkpoint, args.out, args.format, args.with_nms, args.dynamic, args.size,
-                      args.int8, args.trust_checkpoint, args.cfg_options, args.custom_ops)
+                      args.int8, args.trust_checkpoint, args.cfg_options, args.custom_ops, args.steps)
     print(parity.table(exported.rows), *exported.lines, sep='\n')
     print(f'{exported.path}: {exported.path.stat().st_size:,} bytes')

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..backbones import Deployable, switch_to_files
+from ..backbones import Deployable, anytime_backbones, switch_to_files
 from ..errors import InputError
 from ..inference.inferencer import Inferencer
 from ..runs.checks import check_new, check_writable, config_scope
@@ -42,7 +42,8 @@ class Exported(NamedTuple):
 
 def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_format: str = 'onnx',
            with_nms: bool = False, dynamic: str = 'none', size: Sequence[int] | None = None, int8: bool = False,
-           trust: bool = False, cfg_options: dict | None = None, custom_ops: bool = False) -> Exported:
+           trust: bool = False, cfg_options: dict | None = None, custom_ops: bool = False,
+           steps: int | Sequence[int] | None = None) -> Exported:
     """Write a trained network with its pre- and post-processing into a file.
 
     The input is a batch of images (B, H, W, 3), uint8, RGB. Before the file gets its name it is checked, run, and
@@ -62,6 +63,7 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
         cfg_options: Dotted config keys and values that replace the file's.
         custom_ops: ONNX alone: also write ``<out>.ops.onnx``, in which each solver is one node of ours, and the library
             that has it for onnxruntime on this machine, ``<out>.ops.so``.
+        steps: Of the solvers of a network with ``anytime``: one number, or one for each stage with solvers.
 
     Raises:
         InputError: Something given cannot be used, or the file does not compute what the network does.
@@ -69,7 +71,7 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     _check_arguments(file_format, with_nms, dynamic, size)
     needed(file_format, int8, custom_ops)
     targets = _targets(Path(out).expanduser(), file_format, int8, custom_ops)
-    inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options, deploy=False)
+    inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options, deploy=False, steps=steps)
     kind = _task(inferencer.task, with_nms, int8)
     steps = preparation(inferencer.cfg)
     if dynamic in ('none', 'batch'):
@@ -188,6 +190,8 @@ def _metadata(inferencer: Inferencer, task: networks.Task, steps: list[dict], si
         input='batch, height, width, 3; uint8; RGB', prepare=json.dumps(steps), dynamic=dynamic,
         size=json.dumps(size), normalisation=json.dumps(task.normalise.in_rgb()), precision='float32',
         version=f'mobileode_mm {__version__}')
+    for backbone in anytime_backbones(inferencer.model):
+        values['steps'] = json.dumps(backbone.num_steps)
     if inferencer.metainfo.get('palette'):
         values['palette'] = json.dumps([list(map(int, colour)) for colour in inferencer.metainfo['palette']])
     return values
