@@ -13,7 +13,7 @@ import torch
 
 from mobileode_mm.deploy import parity, tasks
 from mobileode_mm.deploy.exporting import deployed_copy
-from mobileode_mm.deploy.formats import Run, load, needed, onnx_metadata
+from mobileode_mm.deploy.formats import load, needed, onnx_metadata, run_of
 from mobileode_mm.deploy.inputs import samples
 from mobileode_mm.engine.compiling import fault_of_compiler
 from mobileode_mm.errors import InputError
@@ -112,7 +112,7 @@ def _variants(entry: Entry, threads: int, trust: bool,
     image = np.ascontiguousarray(images[0][None])
     reference = kind(inferencer.model, inferencer.takes_rgb).eval()
     deployed = kind(deployed_copy(inferencer.model, tuple(size)), inferencer.takes_rgb).eval()
-    runs = {'eager': _of_module(reference), 'deploy form': _of_module(deployed), 'onnx': load(path, 'onnx', threads)}
+    runs = {'eager': run_of(reference), 'deploy form': run_of(deployed), 'onnx': load(path, 'onnx', threads)}
     sizes = dict.fromkeys((*runs, 'compiled')) | {'onnx': path.stat().st_size}
     own, library = path.with_suffix('.ops.onnx'), path.with_suffix('.ops.so')
     if own.is_file() and library.is_file():
@@ -131,7 +131,7 @@ def _variants(entry: Entry, threads: int, trust: bool,
             check(name)
         # After the files, which may be wrong: asking for a compiler compiles.
         if 'compiled' in kinds and fault_of_compiler(torch.device('cpu')) is None:
-            runs['compiled'] = _of_module(torch.compile(deployed, fullgraph=True, dynamic=False))
+            runs['compiled'] = run_of(torch.compile(deployed, fullgraph=True, dynamic=False))
             check('compiled')
     small = path.with_suffix('.int8.onnx')
     if 'onnx int8' in kinds and small.is_file():
@@ -148,14 +148,6 @@ def _metadata(path: Path) -> dict[str, str]:
         raise InputError(f'{path} was not made by tools/deployment/export.py: its metadata lack task, classes, outputs '
                          'or size')
     return metadata
-
-
-def _of_module(module: Callable) -> Run:
-    def run(image):
-        with torch.no_grad():
-            return [output.numpy() for output in module(torch.from_numpy(image))]
-
-    return run
 
 
 def as_markdown(result: dict) -> str:

@@ -126,7 +126,8 @@ class _Comparison:
                                    and state[name].dim() == 2)]
         unmatched = {*self.missing, *self.different}
         self.resampled = [name for name in grids
-                          if name not in unmatched and state[name].shape != self.wanted[name].shape]
+                          if name in self.wanted and name not in unmatched
+                          and state[name].shape != self.wanted[name].shape]
         self.state = state
 
     def summary(self) -> str:

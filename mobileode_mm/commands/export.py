@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='also write FILE with the suffixes .ops.onnx and .ops.so: the network with our kernel as '
                         "one node a solver, and the kernel for onnxruntime on this machine's processor")
     add_steps(parser)
+    parser.add_argument('--max-drop', type=float, metavar='POINTS',
+                        help='of a network with anytime, in ONNX: find the fastest steps, stage by stage, that lose at '
+                        'most so many points of the metric on the validation data, and write these')
     add_reading_options(parser)
 
 
@@ -31,6 +34,7 @@ def run(args: argparse.Namespace) -> None:
     from ..deploy import parity
     from ..deploy.exporting import export
     exported = export(args.config, args.checkpoint, args.out, args.format, args.with_nms, args.dynamic, args.size,
-                      args.int8, args.trust_checkpoint, args.cfg_options, args.custom_ops, args.steps)
+                      args.int8, args.trust_checkpoint, args.cfg_options, args.custom_ops, args.steps,
+                      args.max_drop)
     print(parity.table(exported.rows), *exported.lines, sep='\n')
     print(f'{exported.path}: {exported.path.stat().st_size:,} bytes')

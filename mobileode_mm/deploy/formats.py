@@ -85,6 +85,15 @@ def write(task: Task, example: Tensor, dynamic: str, file_format: str, path: Pat
     onnx.save(model, str(path))
 
 
+def run_of(task: Callable) -> Run:
+    """The same function of a task as a module, in PyTorch."""
+    def run(image):
+        with torch.no_grad():
+            return [output.numpy() for output in task(torch.from_numpy(image))]
+
+    return run
+
+
 def load(path: Path, file_format: str, threads: int = 0, library: Path | None = None) -> Run:
     """A function from a batch (B, H, W, 3), uint8, RGB, to the file's outputs.
 
@@ -105,13 +114,7 @@ def load(path: Path, file_format: str, threads: int = 0, library: Path | None = 
         return lambda image: session.run(None, {'image': image})
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # torch's own, on the buffers of a file that it reads
-        loaded = torch.jit.load(path) if file_format == 'torchscript' else torch.export.load(path).module()
-
-    def run(image):
-        with torch.no_grad():
-            return [output.numpy() for output in loaded(torch.from_numpy(image))]
-
-    return run
+        return run_of(torch.jit.load(path) if file_format == 'torchscript' else torch.export.load(path).module())
 
 
 def onnx_metadata(path: Path) -> dict[str, str]:

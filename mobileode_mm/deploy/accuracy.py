@@ -1,0 +1,61 @@
+"""How good a file, or whatever else computes a whole task, is on data of its config."""
+
+import cv2
+import numpy as np
+import torch
+from mmengine.evaluator import Evaluator
+
+from ..inference.inferencer import Inferencer
+from ..runs.checks import config_scope
+from .formats import Run, quiet
+from .inputs import Images
+
+
+def accuracy(inferencer: Inferencer, run: Run, images: Images, size: tuple[int, int] | None,
+             split: str) -> dict[str, float]:
+    """Metrics of a file on data of a config, by the config's own evaluator.
+
+    Args:
+        inferencer: The network's.
+        run: The file.
+        images: The data.
+        size: Height and width that the file takes; None takes any.
+        split: ``'val'`` or ``'test'``: whose evaluator.
+    """
+    cfg = inferencer.cfg
+    with config_scope(cfg), quiet():
+        evaluator = Evaluator(cfg[f'{split}_evaluator'])
+        evaluator.dataset_meta = images.dataset.metainfo
+        for index in range(len(images)):
+            pixels, sample = images[index]
+            _FILL[inferencer.task](sample, run(sized(pixels, size)[None]), pixels.shape)
+            evaluator.process(data_samples=[sample], data_batch=None)
+        return evaluator.evaluate(len(images))
+
+
+def _fill_classification(sample, outputs: list[np.ndarray], _) -> None:
+    scores = torch.from_numpy(outputs[0][0])
+    sample.set_pred_score(scores).set_pred_label(scores.argmax())
+
+
+def _fill_segmentation(sample, outputs: list[np.ndarray], _) -> None:
+    from mmengine.structures import PixelData
+    height, width = sample.ori_shape
+    mask = cv2.resize(outputs[0][0], (width, height), interpolation=cv2.INTER_NEAREST)
+    sample.pred_sem_seg = PixelData(data=torch.from_numpy(mask)[None].long())
+
+
+def _fill_detection(sample, outputs: list[np.ndarray], shape: tuple[int, ...]) -> None:
+    from mmengine.structures import InstanceData
+    boxes, scores, labels = (torch.from_numpy(output[0]) for output in outputs)
+    kept = scores > 0
+    scale = torch.tensor(sample.scale_factor).repeat(2)
+    sample.pred_instances = InstanceData(bboxes=boxes[kept] / scale, scores=scores[kept], labels=labels[kept])
+
+
+_FILL = dict(classification=_fill_classification, segmentation=_fill_segmentation, detection=_fill_detection)
+
+
+def sized(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """Stretched, where the file takes one size that is not the test pipeline's."""
+    return pixels if size is None or pixels.shape[:2] == tuple(size) else cv2.resize(pixels, size[::-1])
