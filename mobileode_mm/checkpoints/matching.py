@@ -137,8 +137,17 @@ class _Comparison:
 
     def notes(self, path: str | Path) -> list[str]:
         """What is no difference, but worth knowing."""
-        return [f'{path} is of a network for one number of steps: the statistics of {len(self.filled)} norms for other '
-                'numbers begin with its own'] if self.filled else []
+        notes = []
+        if self.filled:
+            notes.append(f'{path} is of a network for one number of steps: the statistics of {len(self.filled)} norms '
+                         'for other numbers begin with its own')
+        idle = {re.search(r'\.statistics\.(\d+)\.num_batches_tracked$', name) for name, value in self.state.items()
+                if name.endswith('num_batches_tracked') and not value.any()}
+        numbers = sorted({match[1] for match in idle if match})
+        if numbers:
+            notes.append(f'{path}: no iteration of its training took {", ".join(numbers)} steps; was it without '
+                         'AnytimeHook?')
+        return notes
 
     def whole(self) -> tuple[int, int]:
         """Number of matching entries, and of entries."""

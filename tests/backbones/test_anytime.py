@@ -108,6 +108,12 @@ def test_its_own_checkpoint_goes_round_whatever_is_taken():
     network = anytime()
     network.set_steps(1)
     state, other = network.state_dict(), build(anytime=dict(steps=NUMBERS, take=2), input_size=64)
+    # Whose training was without the hook.
+    note, = check_checkpoint(other, state, 'own.pth', 'test')
+    assert note == 'own.pth: no iteration of its training took 1, 2 steps; was it without AnytimeHook?'
+    network.train()(torch.randn(2, 3, 32, 32))
+    network.set_steps(2)
+    network(torch.randn(2, 3, 32, 32))
     # Grids are resampled, those of all numbers.
     assert check_checkpoint(other, state, 'own.pth', 'test') == []
     other.load_state_dict(state)
