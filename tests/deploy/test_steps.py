@@ -2,7 +2,6 @@
 import json
 
 import pytest
-import torch
 from mmengine.registry import DefaultScope
 
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
@@ -14,42 +13,13 @@ from mobileode_mm.backbones import anytime_backbones  # noqa: E402
 from mobileode_mm.cli import main  # noqa: E402
 from mobileode_mm.deploy.formats import onnx_metadata  # noqa: E402
 from mobileode_mm.deploy.steps import search  # noqa: E402
-from mobileode_mm.runs.checks import build_model, config_scope  # noqa: E402
-from mobileode_mm.runs.config import load_config  # noqa: E402
-
-CONFIG = '''
-_base_ = 'classification.py'
-custom_imports = dict(imports=['mobileode_mm', 'mobileode_mm.classification'])
-model = dict(
-    type='FittedClassifier',
-    backbone=dict(_delete_=True, type='mobileode_mm.MobileODEV1', widen_factor=0.125, input_size=64{more}),
-    head=dict(in_channels=9))
-train_dataloader = val_dataloader = test_dataloader = dict(num_workers=0, persistent_workers=False)
-'''
-FILES = {'any.py': ', num_steps=2, anytime=dict(steps=(1, 2))', 'plain.py': ', num_steps=2'}
-
-
-@pytest.fixture(scope='module')
-def place(shared_place):
-    """A folder with a config of each kind and their checkpoints; nothing was trained."""
-    for name, more in FILES.items():
-        (shared_place / name).write_text(CONFIG.format(more=more))
-        cfg = load_config(shared_place / name)
-        with config_scope(cfg):
-            torch.manual_seed(0)
-            model = build_model(cfg)
-        for key, value in model.state_dict().items():
-            if key.endswith('running_mean'):
-                torch.nn.init.normal_(value, std=0.1)
-        torch.save(dict(state_dict=model.state_dict()), shared_place / f'{name}.pth')
-    return shared_place
 
 
 @pytest.fixture(autouse=True)
-def here(place, monkeypatch):
-    monkeypatch.chdir(place)
+def here(anytime_place, monkeypatch):
+    monkeypatch.chdir(anytime_place)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        yield place
+        yield anytime_place
 
 
 def transitions(model):

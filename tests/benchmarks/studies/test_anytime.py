@@ -1,26 +1,14 @@
 """The table of anytime checkpoints, from what a suite leaves."""
 import json
+import shutil
 
 import pytest
-import torch
 
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
 pytest.importorskip('onnxscript', reason='the extra "deploy" is not installed')
 
 from benchmarks.studies.anytime import markdown, measure  # noqa: E402
 from mobileode_mm.errors import InputError  # noqa: E402
-from mobileode_mm.runs.checks import build_model, config_scope  # noqa: E402
-from mobileode_mm.runs.config import load_config  # noqa: E402
-
-CONFIG = '''
-_base_ = 'classification.py'
-custom_imports = dict(imports=['mobileode_mm', 'mobileode_mm.classification'])
-model = dict(
-    type='FittedClassifier',
-    backbone=dict(_delete_=True, type='mobileode_mm.MobileODEV1', widen_factor=0.125, input_size=64, num_steps=2,
-                  anytime=dict(steps=(1, 2))),
-    head=dict(in_channels=9))
-'''
 
 
 def run_of(backbone, folder, top1, status='done'):
@@ -46,19 +34,15 @@ def test_a_folder_without_a_suite(tmp_path):
 
 
 @pytest.mark.slow
-def test_every_number_of_a_trained_network(shared_place, monkeypatch):
-    monkeypatch.chdir(shared_place)
-    (shared_place / 'steps.py').write_text(CONFIG)
-    cfg = load_config('steps.py')
-    with config_scope(cfg):
-        model = build_model(cfg)
-    folder = shared_place / 'suite/runs/anytime'
+def test_every_number_of_a_trained_network(anytime_place, tmp_path, monkeypatch):
+    monkeypatch.chdir(anytime_place)
+    folder = tmp_path / 'runs/anytime'
     folder.mkdir(parents=True)
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(epoch=1, iter=4), message_hub={}), folder / 'epoch_1.pth')
-    (folder / 'settings.json').write_text(json.dumps(dict(config=str(shared_place / 'steps.py'), cfg_options={})))
-    (shared_place / 'suite/results.json').write_text(json.dumps(dict(runs=[
+    shutil.copy('any.py.pth', folder / 'epoch_1.pth')
+    (folder / 'settings.json').write_text(json.dumps(dict(config=str(anytime_place / 'any.py'), cfg_options={})))
+    (tmp_path / 'results.json').write_text(json.dumps(dict(runs=[
         run_of('V1 anytime', 'runs/anytime', 30.), run_of('V1, L = 1', 'runs/one', 20.)])))
-    first, second = measure(shared_place / 'suite')
+    first, second = measure(tmp_path)
     assert (first['steps'], first['alone'], second['steps'], second['alone']) == (1, [20.], 2, [])
     assert all(row['metric'] == 'accuracy/top1' and 0 <= row['anytime'][0] <= 100 for row in (first, second))
     assert min(first['torch'], first['onnx'], second['torch'], second['onnx']) > 0
