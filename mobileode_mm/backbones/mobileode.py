@@ -80,7 +80,9 @@ class SolverModule(DeployableBlock, BaseModule):
 
     def switch_to_deploy(self, map_sizes: dict[nn.Module, tuple[int, int]]) -> None:
         norm = getattr(self, self.norm_name)
-        for one, statistics in ((self.solver.norm, self.solver.norm.statistics), (norm, self.statistics)):
+        inner = self.solver.norm
+        # A norm that was put in the place of the solver's own has none.
+        for one, statistics in ((inner, getattr(inner, 'statistics', None)), (norm, self.statistics)):
             if statistics is not None:
                 statistics.settle(one)
         self.statistics = None
@@ -132,7 +134,6 @@ class MobileODE(StagedBackbone):
     def __init__(self,
                  widen_factor: float = 1.0,
                  num_steps: int | Sequence[int] = 3,
-                 anytime: dict | None = None,
                  expand_ratio: int | None = None,
                  out_indices: Sequence[int] = (5, ),
                  frozen_stages: int = -1,
@@ -150,7 +151,8 @@ class MobileODE(StagedBackbone):
                  conv_cfg: dict | None = None,
                  norm_cfg: dict = dict(type='BN', requires_grad=True),
                  act_cfg: dict = dict(type='ReLU'),
-                 init_cfg: dict | list | None = None):
+                 init_cfg: dict | list | None = None,
+                 anytime: dict | None = None):
         super().__init__(out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         if widen_factor <= 0:
             raise ValueError(f'widen_factor={widen_factor} must be positive; the usual ones: 0.5, 1.0, 1.5')
@@ -189,6 +191,7 @@ class MobileODE(StagedBackbone):
         self.build(multiple_of_8(self.stem_channels * widen_factor), strides, dilations, make_stage, closing,
                    act_cfg=act_cfg, **conv)
         self.with_solver = tuple(f'stage{index + 1}' for index in with_solver)
+        self.num_steps = tuple(steps.values())
         if self.anytime is not None:
             self.set_steps(self.anytime.take)
 
@@ -238,10 +241,6 @@ class MobileODEV1(MobileODE):
     Args:
         widen_factor: Scales the sides of the square widths, so that every width stays a perfect square.
         num_steps: Steps of each solver: one number, or one for each of stages 2 to 5.
-        anytime: Train for several numbers of steps, of which :meth:`set_steps` chooses one after it (docs/anytime.md).
-            A dict of ``steps``, the numbers, of which the largest is ``num_steps``; ``take``, the one that is taken
-            outside of training, or one for each of stages 2 to 5 (default: the largest); and ``distill``, whether in
-            training fewer steps also follow the features of the largest number (default: False).
         expand_ratio: Expansion inside the residual blocks, a perfect square; default 1 (V2: 4).
         out_indices: Stages that are returned; 0 is the stem.
         frozen_stages: Freeze stage 0 up to this one; -1 freezes none.
@@ -266,6 +265,10 @@ class MobileODEV1(MobileODE):
         conv_cfg, norm_cfg, act_cfg: As in ConvModule; ``act_cfg`` serves the stem and the separable blocks (the
             release: ReLU for CIFAR, SiLU at 256 px). Residual blocks always use ReLU6.
         init_cfg: MMEngine's; default Kaiming for convolutions. The solvers keep the release's initial values.
+        anytime: Train for several numbers of steps, of which :meth:`set_steps` chooses one after it (docs/anytime.md).
+            A dict of ``steps``, the numbers, of which the largest is ``num_steps``; ``take``, the one that is taken
+            outside of training, or one for each of stages 2 to 5 (default: the largest); and ``distill``, whether in
+            training fewer steps also follow the features of the largest number (default: False).
 
     Raises:
         ValueError: An argument is out of its range; the message names it, its value and the nearest legal ones.
