@@ -7,7 +7,7 @@ from mmengine.registry import DefaultScope
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
 pytest.importorskip('onnxscript', reason='the extra "deploy" is not installed')
 
-from mobileode_mm.apis import Inferencer  # noqa: E402
+from mobileode_mm.apis import Inferencer, train  # noqa: E402
 from mobileode_mm.apis import test as evaluate  # noqa: E402
 from mobileode_mm.backbones import anytime_backbones  # noqa: E402
 from mobileode_mm.cli import main  # noqa: E402
@@ -78,6 +78,15 @@ def test_the_search_takes_what_saves_most_and_loses_little():
     # The third stage is slower with fewer steps, and is not asked for.
     assert [(trial.steps, trial.is_kept) for trial in trials] == [
         ((4, 4, 4), True), ((2, 4, 4), True), ((1, 4, 4), False), ((2, 2, 4), True), ((2, 1, 4), True)]
+
+
+@pytest.mark.slow
+def test_a_training_takes_all_numbers_by_itself(here):
+    runner = train('any.py', 'trained', cfg_options={'train_cfg.max_epochs': 1})
+    norm = runner.model.backbone.stage4[1].project.solver.norm
+    assert norm.num_batches_tracked == 2 * 2 and norm.statistics['1'].num_batches_tracked == 2
+    path = str(here / 'trained/epoch_1.pth')
+    assert not any('AnytimeHook' in note for note in Inferencer('any.py', path, 'cpu', steps=1).notes)
 
 
 @pytest.mark.slow
