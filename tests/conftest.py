@@ -250,7 +250,7 @@ def anytime_place(shared_place):
         for key, value in model.state_dict().items():
             if key.endswith('running_mean'):
                 torch.nn.init.normal_(value, std=0.1)
-        torch.save(dict(state_dict=model.state_dict()), shared_place / f'{name}.pth')
+        torch.save(dict(state_dict=model.state_dict(), meta=dict(epoch=1, iter=4)), shared_place / f'{name}.pth')
     return shared_place
 
 
