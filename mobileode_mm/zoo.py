@@ -22,6 +22,7 @@ _NETWORKS = {
     'mobilenet_v1': (MobileNetV1, {}),
     'mobilenet_v1_cifar': (MobileNetV1, _CIFAR),
     'mobileode_v1': (MobileODEV1, _LARGE),
+    'mobileode_v1_anytime': (MobileODEV1, dict(_LARGE, anytime=dict(steps=(1, 2, 3)))),
     'mobileode_v1_cifar': (MobileODEV1, dict(_CIFAR, input_size=32)),
     'mobileode_v1_edge': (MobileODEV1, dict(_LARGE, sides=(8, 8, 16, 24, 24), num_steps=1, solver_norm='channel',
                                             act_cfg=dict(type='ReLU'))),

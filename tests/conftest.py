@@ -122,6 +122,17 @@ val_dataloader = test_dataloader = loader(dataset('val', False), False)
 val_evaluator = test_evaluator = dict(type='Accuracy', topk=(1, ))
 '''
 
+# A narrow MobileODE on the classification data.
+ANYTIME = '''
+_base_ = 'classification.py'
+custom_imports = dict(imports=['mobileode_mm', 'mobileode_mm.classification'])
+model = dict(
+    type='FittedClassifier',
+    backbone=dict(_delete_=True, type='mobileode_mm.MobileODEV1', widen_factor=0.125, input_size=64, num_steps=2{more}),
+    head=dict(in_channels=9))
+train_dataloader = val_dataloader = test_dataloader = dict(num_workers=0, persistent_workers=False)
+'''
+
 CONFIGS = {'detection': DETECTION, 'segmentation': SEGMENTATION, 'classification': CLASSIFICATION}
 
 
@@ -220,6 +231,27 @@ def trained(shared_place, run):
         return shared_place / 'work_dirs' / task, log
 
     return train
+
+
+@pytest.fixture(scope='session')
+def anytime_place(shared_place):
+    """A folder with the configs ``any.py``, for one step and two, and ``plain.py``, for two, and with the checkpoints
+    ``any.py.pth`` and ``plain.py.pth`` of networks that nobody has trained."""
+    import torch
+
+    from mobileode_mm.runs.checks import build_model, config_scope
+    from mobileode_mm.runs.config import load_config
+    for name, more in (('any.py', ', anytime=dict(steps=(1, 2))'), ('plain.py', '')):
+        (shared_place / name).write_text(ANYTIME.format(more=more))
+        cfg = load_config(shared_place / name)
+        with config_scope(cfg):
+            torch.manual_seed(0)
+            model = build_model(cfg)
+        for key, value in model.state_dict().items():
+            if key.endswith('running_mean'):
+                torch.nn.init.normal_(value, std=0.1)
+        torch.save(dict(state_dict=model.state_dict(), meta=dict(epoch=1, iter=4)), shared_place / f'{name}.pth')
+    return shared_place
 
 
 @pytest.fixture(scope='session')

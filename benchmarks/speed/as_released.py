@@ -62,8 +62,10 @@ class AsReleasedSolver(nn.Module):
             raise InputError('the released program knows the position norm and Euler steps only; leave ":naive" out')
         released = cls(solver.in_channels, solver.out_channels, solver.num_steps, solver.norm.grid_size)
         released.to(solver.matrices)
-        released.load_state_dict({name: value.flatten() if value.dim() == 2 else value
-                                  for name, value in solver.state_dict().items()})
+        state = dict(solver.state_dict(), matrices=solver.taken(solver.matrices), delta_t=solver.taken(solver.delta_t))
+        state |= {f'norm.{name}': value for name, value in solver.norm.running().named_buffers(recurse=False)}
+        released.load_state_dict({name: value.flatten() if value.dim() == 2 else value for name, value in state.items()
+                                  if not name.startswith('norm.statistics.')})
         return released.train(solver.training)
 
 

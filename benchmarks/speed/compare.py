@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
+from mobileode_mm.commands.options import add_steps
 from mobileode_mm.errors import InputError
 
 from ..machine import describe_machine
@@ -147,7 +148,7 @@ def _cases(args: argparse.Namespace, settings: Settings) -> tuple[list[Case], li
         return cases, list(args.names)
     from .models import default_configs, model_cases, model_name
     configs = args.configs or default_configs(args.subject)
-    return model_cases(settings, args.subject, configs, size), [model_name(config) for config in configs]
+    return model_cases(settings, args.subject, configs, size, args.steps), [model_name(config) for config in configs]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -188,6 +189,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         model = subjects.add_parser(name, parents=[common], help=f'whole {name}s by config')
         model.add_argument('configs', nargs='*', metavar='CONFIG', help='config files; FILE:naive for the solver as '
                            'released, FILE:BACKEND for another backend of it (default: MobileODE V1 and MobileNetV2)')
+        add_steps(model)
     for name in ('backbone', 'detector', 'segmentor'):
         subjects.choices[name].add_argument('--shape', metavar='HxW', help='size of the images')
 

@@ -9,7 +9,7 @@ import torch
 
 from mobileode_mm.deploy import export, parity, tasks
 from mobileode_mm.deploy.exporting import deployed_copy
-from mobileode_mm.deploy.formats import FORMATS, Run, load, quiet
+from mobileode_mm.deploy.formats import FORMATS, Run, load, quiet, run_of
 from mobileode_mm.deploy.inputs import Images, fixed_size, preparation, samples, tiles_of
 from mobileode_mm.engine.compiling import fault_of_compiler
 from mobileode_mm.errors import InputError
@@ -20,8 +20,6 @@ from mobileode_mm.runs.checks import config_scope
 MODULES = ('eager', 'deploy', 'compiled')
 #: Files that are made of the ONNX file: with our kernel, in int8 for speed and for size, in half precision.
 FROM_ONNX = ('onnx-kernel', 'onnx-int8', 'onnx-int8-size', 'onnx-fp16')
-#: Those that need torch's compiler.
-_COMPILED = ('compiled', 'aotinductor')
 KINDS = (*MODULES, 'onnx', *FROM_ONNX, *(name for name in FORMATS if name != 'onnx'))
 
 
@@ -108,16 +106,16 @@ def make(network: Network, kinds: Sequence[str], folder: Path, size: Sequence[in
         variants.append(Variant(network.name, name, start, batches[0], complete,
                                 (lambda run: run) if complete else behind, how_far, files))
 
-    fault = fault_of_compiler(torch.device('cpu')) if {*_COMPILED} & {*kinds} else None
+    fault = fault_of_compiler(torch.device('cpu')) if 'compiled' in kinds else None
     if fault is not None:
-        notes += [f'{network.name}, {name}: {fault}' for name in _COMPILED if name in kinds]
-        kinds = [name for name in kinds if name not in _COMPILED]
+        notes.append(f'{network.name}, compiled: {fault}')
+        kinds = [name for name in kinds if name != 'compiled']
     with config_scope(inferencer.cfg):
         for name in [name for name in MODULES if name in kinds]:
             module = dict(eager=reference).get(name, deployed)
             if name == 'compiled':
                 module = torch.compile(deployed, fullgraph=True, dynamic=False)
-            run = _of_module(module)
+            run = run_of(module)
             rows = parity.compare(reference, deployed, run, batches)
             if not all(row.good for row in rows):
                 raise InputError(f'{network.name}, {name}, does not compute what the network computes\n'
@@ -191,14 +189,6 @@ def _suppression(reference: tasks.Task, image: np.ndarray) -> Callable[[Run], Ru
         return both
 
     return behind
-
-
-def _of_module(module: Callable) -> Run:
-    def run(image):
-        with torch.no_grad():
-            return [output.numpy() for output in module(torch.from_numpy(image))]
-
-    return run
 
 
 def _on_torch_threads(run: Run) -> Callable[[int], Run]:

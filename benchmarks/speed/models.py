@@ -83,7 +83,7 @@ class ModelWorkload(ModuleWorkload):
 
 
 def model_cases(settings: Settings, task: str, configs: Sequence[str],
-                size: tuple[int, int] | None = None) -> list[Case]:
+                size: tuple[int, int] | None = None, steps: int | Sequence[int] | None = None) -> list[Case]:
     """Whole models, from the configs.
 
     Args:
@@ -91,6 +91,7 @@ def model_cases(settings: Settings, task: str, configs: Sequence[str],
         task: ``detector`` or ``segmentor``.
         configs: Config files; ``FILE:naive`` has the solvers as released, ``FILE:BACKEND`` another backend of them.
         size: Height and width of the images; default 320×320 for detectors, 512×512 for segmentors.
+        steps: Of the solvers of those networks that have a choice; as for ``use_steps``.
 
     Raises:
         InputError: A config cannot be read or is of another task, a batch is too small to train on, or a CUDA graph is
@@ -102,7 +103,9 @@ def model_cases(settings: Settings, task: str, configs: Sequence[str],
         raise InputError('these models pool to one position, whose batch norm needs two values: train with --batch 2 '
                          'or more')
     size = size or ((320, 320) if task == 'detector' else (512, 512))
-    loaded = {config: _load(config, task, size) for config in configs}
+    loaded = {config: _load(config, task, size, steps) for config in configs}
+    if steps is not None and not any(cfg.model.backbone.get('anytime') for cfg in loaded.values()):
+        raise InputError('--steps: none of these networks leaves a choice; those with anytime=dict(steps=...) do')
     build = functools.partial(_model_variants, settings, task, loaded, size)
     return [Case('network', f'{size[0]}×{size[1]} px', None, build)]
 
@@ -118,8 +121,8 @@ def model_name(config: str) -> str:
     return Path(path).stem + (f':{changed}' if changed else '')
 
 
-def _load(name: str, task: str, size: tuple[int, int]):
-    from mobileode_mm.runs.config import load_config
+def _load(name: str, task: str, size: tuple[int, int], steps: int | Sequence[int] | None):
+    from mobileode_mm.runs.config import load_config, use_steps
     path, _, changed = name.partition(':')
     if changed not in ('', NAIVE, *ORDERS):
         raise InputError(f'{name}: after a config only ":{NAIVE}" can stand, or a backend: {", ".join(ORDERS)}')
@@ -127,6 +130,8 @@ def _load(name: str, task: str, size: tuple[int, int]):
     if cfg.get('default_scope') != SCOPES[task]:
         raise InputError(f'{path} is no config of a {task}: its default_scope is {cfg.get("default_scope")!r}, not '
                          f'{SCOPES[task]!r}')
+    if 'anytime' in cfg.model.backbone:
+        use_steps(cfg, steps)
     if 'input_size' in cfg.model.backbone:
         cfg.model.backbone.input_size = size
     if changed in ORDERS:

@@ -190,7 +190,8 @@ def calibrate_norms(module: nn.Module, run: Callable[[], object]) -> None:
         module: The network, left in training mode.
         run: One forward pass of it.
     """
-    norms = [norm for norm in module.modules() if getattr(norm, 'running_mean', None) is not None]
+    norms = [norm for norm in module.modules() if getattr(norm, 'running_mean', None) is not None
+             and hasattr(norm, 'momentum')]
     momenta = [norm.momentum for norm in norms]
     module.train()
     with torch.no_grad():

@@ -1,5 +1,6 @@
 """Backbones, registered in MMEngine's root registry so that every toolbox finds them by bare name."""
 
+from .anytime import anytime_backbones, set_steps
 from .base import StagedBackbone
 from .cos_conv import COSConv, SolverConv, replacement
 from .deployed import Deployable, switch_to_files
@@ -10,5 +11,6 @@ from .utils import feature_channels
 
 __all__ = [
     'COSConv', 'Deployable', 'MobileNetV1', 'MobileODEV1', 'MobileODEV2', 'MobileViTODE', 'ODEResidualBlock',
-    'SolverConv', 'StagedBackbone', 'feature_channels', 'replacement', 'switch_to_files'
+    'SolverConv', 'StagedBackbone', 'anytime_backbones', 'feature_channels', 'replacement', 'set_steps',
+    'switch_to_files'
 ]

@@ -9,6 +9,7 @@ from torch import nn
 
 from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver, ExportedODESolver, KernelODESolver
 
+from .anytime import set_steps
 from .cos_conv import fold_norms
 from .fused import fuse_activations
 
@@ -57,6 +58,10 @@ class Deployable(nn.Module):
         fuse_activations(self)
         self.requires_grad_(False)
         self.deploy = True
+
+    def set_steps(self, steps: int | Sequence[int]) -> None:
+        """Choose how many steps the solvers take: :func:`mobileode_mm.backbones.set_steps`."""
+        set_steps(self, steps)
 
     def fold(self, input_size: int | Sequence[int] | None) -> None:
         """Make constant what a network has beside its convolutions: of those parts that are no Deployable, the solvers.

@@ -8,10 +8,13 @@ from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule, build_norm_layer
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver, square_side
+from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver, StepStatistics, square_side
 
+from ..errors import InputError
+from .anytime import Anytime
 from .base import StagedBackbone, multiple_of_8, per_stage
 from .deployed import DeployableBlock
 
@@ -23,29 +26,66 @@ class SolverModule(DeployableBlock, BaseModule):
         in_channels, out_channels: Perfect squares.
         solver: The other keywords of :class:`ChannelwiseODESolver`.
         norm_cfg: Norm of the output channels.
+        numbers: Numbers of steps, beside the solver's, that :meth:`set_steps` may choose: both norms keep running
+            statistics for each.
 
     Attributes:
         fused: Whether norm, activation and residual are the solver's own, in the deploy form.
     """
 
     fused = False
+    statistics: StepStatistics | None
 
-    def __init__(self, in_channels: int, out_channels: int, solver: dict, norm_cfg: dict):
+    def __init__(self, in_channels: int, out_channels: int, solver: dict, norm_cfg: dict, numbers: Sequence[int] = ()):
         super().__init__()
         self.solver = ChannelwiseODESolver(in_channels, out_channels, **solver)
         self.norm_name, layer = build_norm_layer(norm_cfg, out_channels)
         self.add_module(self.norm_name, layer)
         self.act = nn.ReLU6(inplace=True)
+        self.register_module('statistics', None)
+        if numbers:
+            self.solver.norm.keep_statistics(numbers)
+            if getattr(layer, 'running_mean', None) is not None:
+                self.statistics = StepStatistics(layer, numbers)
+
+    def set_steps(self, number: int) -> None:
+        """Take so many steps, one of ``numbers`` or the solver's own.
+
+        Raises:
+            RuntimeError: The solver's norm of channels was replaced by a synchronised one, which has no statistics for
+                other numbers of steps.
+        """
+        inner = getattr(self.solver.norm, 'statistics', None)
+        if inner is None:
+            raise RuntimeError("anytime with solver_norm='channel' cannot train with synchronised norms: take "
+                               "solver_norm='position', or norm_cfg=dict(type='BN') in the whole network")
+        self.solver.num_steps = number
+        inner.take(number)
+        if self.statistics is not None:
+            self.statistics.take(number)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """(B, in_channels, H, W) to (B, out_channels, H, W), plus the residual of that shape where one is given."""
         if self.fused:
             return self.solver(x, residual)
-        y = self.act(getattr(self, self.norm_name)(self.solver(x)))
+        y, norm = self.solver(x), getattr(self, self.norm_name)
+        taken = None if self.statistics is None else self.statistics.taken
+        y = self.act(norm(y) if taken is None else functional_call(norm, dict(taken.named_buffers()), (y, )))
         return y if residual is None else residual + y
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+        if self.statistics is not None:
+            self.statistics.fill(state_dict, f'{prefix}statistics.', f'{prefix}{self.norm_name}.')
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def switch_to_deploy(self, map_sizes: dict[nn.Module, tuple[int, int]]) -> None:
         norm = getattr(self, self.norm_name)
+        inner = self.solver.norm
+        # A norm that was put in the place of the solver's own has none.
+        for one, statistics in ((inner, getattr(inner, 'statistics', None)), (norm, self.statistics)):
+            if statistics is not None:
+                statistics.settle(one)
+        self.statistics = None
         # Whatever else norm_cfg names stays a module after the solver.
         self.fused = isinstance(norm, _BatchNorm) and norm.track_running_stats and norm.affine
         self.solver = DeployedODESolver(self.solver, map_sizes.get(self.solver), norm if self.fused else None)
@@ -62,18 +102,20 @@ class ODEResidualBlock(BaseModule):
         dilation: Of the depthwise convolution.
         solver: Keywords of both solvers (:class:`ChannelwiseODESolver`); default its own.
         conv_cfg, norm_cfg: As in ConvModule.
+        numbers: As for :class:`SolverModule`.
     """
 
     def __init__(self, channels: int, expand_ratio: int = 1, dilation: int = 1, solver: dict | None = None,
-                 conv_cfg: dict | None = None, norm_cfg: dict = dict(type='BN')):
+                 conv_cfg: dict | None = None, norm_cfg: dict = dict(type='BN'), numbers: Sequence[int] = ()):
         super().__init__()
         square_side('expand_ratio', expand_ratio)
         hidden = channels * expand_ratio
         solver = {} if solver is None else solver
-        self.expand = SolverModule(channels, hidden, solver, norm_cfg) if expand_ratio != 1 else nn.Identity()
+        self.expand = (nn.Identity() if expand_ratio == 1 else
+                       SolverModule(channels, hidden, solver, norm_cfg, numbers))
         self.depthwise = ConvModule(hidden, hidden, 3, padding=dilation, dilation=dilation, groups=hidden,
                                     conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=None)
-        self.project = SolverModule(hidden, channels, solver, norm_cfg)
+        self.project = SolverModule(hidden, channels, solver, norm_cfg, numbers)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.project(self.depthwise(self.expand(x)), x)
@@ -109,7 +151,8 @@ class MobileODE(StagedBackbone):
                  conv_cfg: dict | None = None,
                  norm_cfg: dict = dict(type='BN', requires_grad=True),
                  act_cfg: dict = dict(type='ReLU'),
-                 init_cfg: dict | list | None = None):
+                 init_cfg: dict | list | None = None,
+                 anytime: dict | None = None):
         super().__init__(out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         if widen_factor <= 0:
             raise ValueError(f'widen_factor={widen_factor} must be positive; the usual ones: 0.5, 1.0, 1.5')
@@ -118,6 +161,7 @@ class MobileODE(StagedBackbone):
         strides, dilations = self.stage_layout(strides, dilations)
         with_solver = [index for index, (_, blocks, _) in enumerate(self.arch_settings) if blocks]
         steps = dict(zip(with_solver, per_stage('num_steps', num_steps, len(with_solver), 'each stage with solvers')))
+        self.anytime = None if anytime is None else Anytime.of(anytime, steps.values())
         size = per_stage('input_size', input_size, 2, 'height and width')
         squares = [side for side, _, _ in self.arch_settings if side]
         sides = per_stage('sides', squares if sides is None else sides, len(squares), 'each stage after the stem')
@@ -137,7 +181,8 @@ class MobileODE(StagedBackbone):
             if index not in steps:
                 return [entry, *self.blocks_without_solver(index, width, dilation, act_cfg=act_cfg, **conv)], width
             here = dict(solver_cfg, num_steps=steps[index], grid_size=grids[index + 1])
-            return [entry, *(ODEResidualBlock(width, expand_ratio, dilation, here, **conv)
+            numbers = () if self.anytime is None else self.anytime.steps[:-1]
+            return [entry, *(ODEResidualBlock(width, expand_ratio, dilation, here, **conv, numbers=numbers)
                              for _ in range(self.arch_settings[index][1]))], width
 
         # Detectors and segmentors do not read it, and unused parameters stop a training in several processes.
@@ -145,6 +190,32 @@ class MobileODE(StagedBackbone):
         closing = multiple_of_8(self.closing_channels * widen_factor) if closes else None
         self.build(multiple_of_8(self.stem_channels * widen_factor), strides, dilations, make_stage, closing,
                    act_cfg=act_cfg, **conv)
+        self.with_solver = tuple(f'stage{index + 1}' for index in with_solver)
+        self.num_steps = tuple(steps.values())
+        if self.anytime is not None:
+            self.set_steps(self.anytime.take)
+
+    def set_steps(self, steps: int | Sequence[int]) -> None:
+        """Choose how many steps the solvers take from now on; weights and statistics stay as they are.
+
+        Args:
+            steps: One number for all, or one for each stage with solvers: of those that ``anytime`` names.
+
+        Raises:
+            InputError: The network was not trained for this choice.
+            RuntimeError: It has its deploy form, which has one number alone.
+        """
+        if self.deploy:
+            raise RuntimeError(f'this {type(self).__name__} was switched to its deploy form, which has one number of '
+                               'steps alone: call set_steps before switch_to_deploy')
+        if self.anytime is None:
+            raise InputError(f'this {type(self).__name__} has one number of steps: there is no '
+                             'anytime=dict(steps=...) in its config')
+        self.num_steps = self.anytime.chosen(steps, len(self.with_solver))
+        for name, number in zip(self.with_solver, self.num_steps):
+            for module in getattr(self, name).modules():
+                if isinstance(module, SolverModule):
+                    module.set_steps(number)
 
     def stage_width(self, index: int, sides: Sequence[int], widen_factor: float) -> int:
         """Channels of the stage of a row of ``arch_settings``, by the sides of the square widths."""
@@ -194,6 +265,10 @@ class MobileODEV1(MobileODE):
         conv_cfg, norm_cfg, act_cfg: As in ConvModule; ``act_cfg`` serves the stem and the separable blocks (the
             release: ReLU for CIFAR, SiLU at 256 px). Residual blocks always use ReLU6.
         init_cfg: MMEngine's; default Kaiming for convolutions. The solvers keep the release's initial values.
+        anytime: Train for several numbers of steps, of which :meth:`set_steps` chooses one after it (docs/anytime.md).
+            A dict of ``steps``, the numbers, of which the largest is ``num_steps``; ``take``, the one that is taken
+            outside of training, or one for each of stages 2 to 5 (default: the largest); and ``distill``, whether in
+            training fewer steps also follow the features of the largest number (default: False).
 
     Raises:
         ValueError: An argument is out of its range; the message names it, its value and the nearest legal ones.

@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ..errors import InputError, listed
-from ..ode import PositionNorm
+from ..ode import PositionNorm, StepStatistics
 from .reading import read_checkpoint, state_dict_of
 
 #: Share of a part's entries that must match.
@@ -32,10 +32,11 @@ def check_checkpoint(model: nn.Module, checkpoint: dict, path: str | Path, purpo
             not.
     """
     state = {re.sub(r'^module\.', '', name): value for name, value in state_dict_of(checkpoint).items()}
-    comparison = _Comparison(model, state, resample=purpose not in ('resume', 'publish'))
+    comparison = _Comparison(model, state, purpose not in ('resume', 'publish'), purpose == 'finetune')
     problems = comparison.describe()
     fault = not_numbers(checkpoint)
     notes = [f'{path}: {fault}'] if fault else []
+    notes += comparison.notes(path)
     if not problems:
         return notes
     if purpose in ('resume', 'publish'):
@@ -82,7 +83,7 @@ def check_pretrained(model: nn.Module, trust: bool = False) -> list[str]:
             if prefix:
                 prefix = f'{prefix.rstrip(".")}.'
                 state = {key[len(prefix):]: value for key, value in state.items() if key.startswith(prefix)}
-            comparison = _Comparison(module, state, resample=True)
+            comparison = _Comparison(module, state, resample=True, fill=True)
             problems = comparison.describe()
             matched, total = comparison.whole()
             if matched < ENOUGH * total:
@@ -91,17 +92,30 @@ def check_pretrained(model: nn.Module, trust: bool = False) -> list[str]:
                     f'{path} is a checkpoint of another network: {matched} of {total} entries of '
                     f'{name or "the network"} match{after}', *problems]))
             notes += [f'{path} into {name or "the network"}: {comparison.summary()}', *problems]
+            notes += comparison.notes(path)
     return notes
 
 
 class _Comparison:
-    """Entries of a network beside those of a state dict, without the counters of batch norms."""
+    """Entries of a network beside those of a state dict, without the counters of batch norms.
 
-    def __init__(self, model: nn.Module, state: dict[str, Tensor], resample: bool):
+    Args:
+        model: The network.
+        state: The state dict's entries.
+        resample: Whether grids of another size match.
+        fill: Whether a state dict without statistics for other numbers of steps matches, from which a training of a
+            network that has some can begin.
+    """
+
+    def __init__(self, model: nn.Module, state: dict[str, Tensor], resample: bool, fill: bool):
         grids = {f'{name}.{grid}'.lstrip('.') for name, module in model.named_modules()
-                 if isinstance(module, PositionNorm) for grid in PositionNorm.GRIDS}
+                 if isinstance(module, PositionNorm) for grid in module.grids()}
+        self.filled = tuple(f'{name}.' for name, module in model.named_modules()
+                            if fill and isinstance(module, StepStatistics)
+                            and not any(key.startswith(f'{name}.') for key in state))
         self.wanted = {name: value for name, value in model.state_dict().items()
-                       if isinstance(value, Tensor) and not name.endswith('num_batches_tracked')}
+                       if isinstance(value, Tensor) and not name.endswith('num_batches_tracked')
+                       and not name.startswith(self.filled)}
         known = model.state_dict().keys()
         self.missing = [name for name in self.wanted if name not in state]
         self.unexpected = [name for name in state
@@ -112,13 +126,28 @@ class _Comparison:
                                    and state[name].dim() == 2)]
         unmatched = {*self.missing, *self.different}
         self.resampled = [name for name in grids
-                          if name not in unmatched and state[name].shape != self.wanted[name].shape]
+                          if name in self.wanted and name not in unmatched
+                          and state[name].shape != self.wanted[name].shape]
         self.state = state
 
     def summary(self) -> str:
         """How many entries are loaded, resampled, missing, unexpected."""
         return (f'{self.whole()[0]} loaded, {len(self.resampled)} of them resampled, {len(self.missing)} missing, '
                 f'{len(self.unexpected)} unexpected, {len(self.different)} of another shape')
+
+    def notes(self, path: str | Path) -> list[str]:
+        """What is no difference, but worth knowing."""
+        notes = []
+        if self.filled:
+            notes.append(f'{path} is of a network for one number of steps: the statistics of {len(self.filled)} norms '
+                         'for other numbers begin with its own')
+        idle = {re.search(r'\.statistics\.(\d+)\.num_batches_tracked$', name) for name, value in self.state.items()
+                if name.endswith('num_batches_tracked') and not value.any()}
+        numbers = sorted({match[1] for match in idle if match})
+        if numbers:
+            notes.append(f'{path}: no iteration of its training took {", ".join(numbers)} steps; was it without '
+                         'AnytimeHook?')
+        return notes
 
     def whole(self) -> tuple[int, int]:
         """Number of matching entries, and of entries."""

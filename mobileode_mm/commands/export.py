@@ -2,7 +2,7 @@
 import argparse
 import shlex
 
-from .options import add_reading_options
+from .options import add_reading_options, add_steps
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "one node a solver, and the kernel for onnxruntime on this machine's processor")
     parser.add_argument('--web-runtime', metavar='PACKAGE',
                         help='for --format web without a network: the npm package onnxruntime-web, its .tgz or folder')
+    add_steps(parser)
+    parser.add_argument('--max-drop', type=float, metavar='POINTS',
+                        help='of a network with anytime, in ONNX: find the fastest steps, stage by stage, that lose at '
+                        'most so many points of the metric on the validation data, and write these')
     add_reading_options(parser)
 
 
@@ -39,7 +43,8 @@ def run(args: argparse.Namespace) -> None:
     from ..deploy.exporting import export
     from ..deploy.formats import FORMATS
     exported = export(args.config, args.checkpoint, args.out, args.format, args.with_nms, args.dynamic, args.size,
-                      args.int8, args.trust_checkpoint, args.cfg_options, args.custom_ops, args.web_runtime)
+                      args.int8, args.trust_checkpoint, args.cfg_options, args.custom_ops, args.web_runtime,
+                      args.steps, args.max_drop)
     print(parity.table(exported.rows), *exported.lines, sep='\n')
     if args.format == 'web':
         size = sum(path.stat().st_size for path in exported.path.rglob('*') if path.is_file())

@@ -2,7 +2,7 @@
 import argparse
 import sys
 
-from .options import add_no_deploy, add_reading_options
+from .options import add_no_deploy, add_reading_options, add_steps
 
 #: Exit status where some of the inputs could not be read.
 SKIPPED = 1
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', help='cpu, cuda, cuda:1 ... (default: the GPU where there is one)')
     parser.add_argument('--score-thr', type=float, default=0.3, metavar='SCORE',
                         help='leave out boxes under this score (default: 0.3)')
+    add_steps(parser)
     add_no_deploy(parser)
     add_reading_options(parser)
 
@@ -29,6 +30,6 @@ def run(args: argparse.Namespace) -> int:
     """Predict; returns the exit status: 1 where some inputs could not be read."""
     from ..inference.infer import infer
     summary = infer(args.config, args.checkpoint, args.inputs, args.out, args.batch_size, args.device, args.score_thr,
-                    args.trust_checkpoint, args.cfg_options, args.deploy)
+                    args.trust_checkpoint, args.cfg_options, args.deploy, args.steps)
     print(f'{summary.frames} images, {len(summary.skipped)} inputs skipped: {summary.result}', file=sys.stderr)
     return SKIPPED if summary.skipped else 0

@@ -53,6 +53,23 @@ def add_no_deploy(parser: argparse.ArgumentParser) -> None:
                         help='run the network as it was trained, not in its deploy form')
 
 
+def add_steps(parser: argparse.ArgumentParser) -> None:
+    """Add ``--steps``, which is read as a number or a tuple of numbers."""
+    parser.add_argument('--steps', type=steps, metavar='K[,K...]',
+                        help="steps of the solvers, of those that a network with anytime was trained for: one number, "
+                        "or one for each stage with solvers (default: the config's anytime.take, else the largest)")
+
+
+def steps(text: str) -> int | tuple[int, ...]:
+    """The value of ``--steps``."""
+    try:
+        numbers = tuple(map(int, text.split(',')))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r}: a whole number is wanted, or several with commas between them'
+                                         ) from None
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
 def add_launcher_options(parser: argparse.ArgumentParser) -> None:
     """Add the flags of runs on several processes: ``--launcher``, and ``--local_rank`` of older launchers."""
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',

@@ -2,7 +2,7 @@
 import argparse
 
 from ..errors import BAD_INPUT
-from .options import add_launcher_options, add_no_deploy, add_reading_options, use_local_rank
+from .options import add_launcher_options, add_no_deploy, add_reading_options, add_steps, use_local_rank
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--tta', action='store_true',
                         help='average over several views of each image: tta_pipeline and tta_model of the config, else '
                         'with and without a flip')
+    add_steps(parser)
     add_no_deploy(parser)
     add_reading_options(parser)
     add_launcher_options(parser)
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     use_local_rank(args)
     try:
         test(args.config, args.checkpoint, args.work_dir, args.out, args.show, args.show_dir, args.wait_time,
-             args.cfg_options, args.launcher, args.trust_checkpoint, args.deploy, args.tta)
+             args.cfg_options, args.launcher, args.trust_checkpoint, args.deploy, args.tta, args.steps)
     except ReportedElsewhere:
         return BAD_INPUT
     return 0

@@ -1,4 +1,4 @@
-"""Accuracy of files on the test data, by the config's own metrics."""
+"""How good a file, or whatever else computes a whole task, is on data of its config, by the config's own metrics."""
 
 import cv2
 import numpy as np
@@ -12,19 +12,20 @@ from .inputs import Images, sized
 
 
 def accuracy(inferencer: Inferencer, run: Run, images: Images, size: tuple[int, int] | None,
-             limit: int | None = None) -> dict[str, float]:
-    """Metrics of a file on the test data, by the config's own evaluator.
+             limit: int | None = None, split: str = 'test') -> dict[str, float]:
+    """Metrics of a file on data of a config, by the config's own evaluator.
 
     Args:
         inferencer: The network's.
         run: The file.
-        images: Of the test data.
+        images: The data.
         size: Height and width that the file takes; None takes any.
         limit: Measure on that many images, spread evenly over the set.
+        split: ``'val'`` or ``'test'``: whose evaluator.
     """
     cfg = inferencer.cfg
     with config_scope(cfg), quiet():
-        evaluator = Evaluator(cfg.test_evaluator)
+        evaluator = Evaluator(cfg[f'{split}_evaluator'])
         evaluator.dataset_meta = images.dataset.metainfo
         seen: list = []
         indices = images.spaced(limit or len(images))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..backbones import Deployable, switch_to_files
+from ..backbones import Deployable, anytime_backbones, switch_to_files
 from ..errors import InputError
 from ..inference.inferencer import Inferencer
 from ..runs.checks import check_new, check_writable, config_scope
@@ -22,6 +22,7 @@ from . import tasks as networks
 from .formats import FORMATS, check_able, load, needed, write
 from .inputs import Images, fixed_size, preparation, samples, tiles_of
 from .onnx_ops import build_library
+from .steps import choose_steps
 
 _SAMPLES = 4
 _AIMS = ('speed', 'size')
@@ -45,7 +46,8 @@ class Exported(NamedTuple):
 def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_format: str = 'onnx',
            with_nms: bool = False, dynamic: str = 'none', size: Sequence[int] | None = None, int8: str | None = None,
            trust: bool = False, cfg_options: dict | None = None, custom_ops: bool = False,
-           web_runtime: str | Path | None = None) -> Exported:
+           web_runtime: str | Path | None = None, steps: int | Sequence[int] | None = None,
+           max_drop: float | None = None) -> Exported:
     """Write a trained network with its pre- and post-processing into a file.
 
     The input is a batch of images (B, H, W, 3), uint8, RGB. Before the file gets its name it is checked, run, and
@@ -70,6 +72,9 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
             that has it for onnxruntime on this machine, ``<out>.ops.so``.
         web_runtime: For ``'web'``: the npm package onnxruntime-web, as its archive or unpacked; by default npm fetches
             it.
+        steps: Of the solvers of a network with ``anytime``: one number, or one for each stage with solvers.
+        max_drop: ONNX alone, in the place of ``steps``: the fastest that lose at most so many points of the metric on
+            the validation data (:func:`choose_steps`).
 
     Raises:
         InputError: Something given cannot be used, or the file does not compute what the network does.
@@ -82,12 +87,14 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     elif web_runtime is not None:
         raise InputError('--web-runtime is for --format web')
     _check_arguments(file_format, with_nms, dynamic, size, int8)
+    _check_max_drop(max_drop, 'web' if web else file_format, steps)
     needed(file_format, bool(int8), custom_ops)
     targets = _targets(Path(out).expanduser(), file_format, bool(int8), custom_ops, web)
     runtime = browser.runtime_files(web_runtime) if web else {}
-    inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options, deploy=False)
-    kind = _task(inferencer.task, with_nms or web and inferencer.task == 'detection', bool(int8))
-    steps = preparation(inferencer.cfg)
+    inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options, deploy=False, steps=steps)
+    kind = _task(inferencer.task, with_nms or web and inferencer.task == 'detection',
+                 '--int8' if int8 else '' if max_drop is None else '--max-drop')
+    prepare = preparation(inferencer.cfg)
     tiles = tiles_of(inferencer.cfg, size, dynamic, bool(int8))
     if tiles and web:
         raise InputError(f'{inferencer.cfg.filename} sees images in tiles (model.test_cfg.tile), which the page of '
@@ -95,13 +102,16 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     if tiles:
         size = (tiles['size'], ) * 2
     elif dynamic in ('none', 'batch'):
-        steps, size = fixed_size(steps, size, inferencer.cfg.model.backbone.get('input_size'))
+        prepare, size = fixed_size(prepare, size, inferencer.cfg.model.backbone.get('input_size'))
     data = _data(inferencer) if int8 else None
-    reference = kind(inferencer.model, inferencer.takes_rgb).eval()
-    deployed = kind(file_copy(inferencer.model, size), inferencer.takes_rgb).eval()
-    metadata = _metadata(inferencer, deployed, steps, size, dynamic, tiles)
     images, origin = samples(inferencer, _SAMPLES, size)
     lines = [*inferencer.notes, f'compared on {len(images)} {origin}']
+    if max_drop is not None:
+        lines += choose_steps(inferencer, lambda: kind(file_copy(inferencer.model, size), inferencer.takes_rgb).eval(),
+                              _example(size, dynamic), dynamic, images[0][None], size, max_drop)
+    reference = kind(inferencer.model, inferencer.takes_rgb).eval()
+    deployed = kind(file_copy(inferencer.model, size), inferencer.takes_rgb).eval()
+    metadata = _metadata(inferencer, deployed, prepare, size, dynamic, tiles)
 
     targets[0].parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=targets[0].parent) as folder, config_scope(inferencer.cfg):
@@ -145,6 +155,17 @@ def _check_arguments(file_format: str, with_nms: bool, dynamic: str, size: Seque
         raise InputError(f'--size fixes what --dynamic {dynamic} leaves free; give one of the two')
 
 
+def _check_max_drop(max_drop: float | None, file_format: str, steps: int | Sequence[int] | None) -> None:
+    if max_drop is None:
+        return
+    if not max_drop >= 0:
+        raise InputError(f'--max-drop {max_drop:g}: a number of points of 0 or more is wanted')
+    if steps is not None:
+        raise InputError('--max-drop looks for steps and --steps names them; give one of the two')
+    if file_format != 'onnx':
+        raise InputError('--max-drop measures in onnxruntime: it is for --format onnx')
+
+
 def _check_rows(rows: list[parity.Row], target: Path) -> None:
     if not all(row.good for row in rows):
         raise InputError(f'{target} is not written: it does not compute what the network computes\n'
@@ -169,10 +190,11 @@ def _targets(out: Path, file_format: str, int8: bool, custom_ops: bool, web: boo
     return targets
 
 
-def _task(task: str, with_nms: bool, int8: bool) -> type[networks.Task]:
+def _task(task: str, with_nms: bool, measuring: str) -> type[networks.Task]:
+    """What becomes of the network; ``measuring`` is the flag that has its metric measured, if any."""
     if task == 'detection':
-        if int8 and not with_nms:
-            raise InputError('--int8 of a detector needs --with-nms: its metric is one of suppressed boxes')
+        if measuring and not with_nms:
+            raise InputError(f'{measuring} of a detector needs --with-nms: its metric is one of suppressed boxes')
         return networks.SuppressingDetector if with_nms else networks.Detector
     if with_nms:
         raise InputError(f'--with-nms is for detectors; the config is one of {task}')
@@ -225,6 +247,8 @@ def _metadata(inferencer: Inferencer, task: networks.Task, steps: list[dict], si
         input='batch, height, width, 3; uint8; RGB', prepare=json.dumps(steps), dynamic=dynamic,
         size=json.dumps(size), normalisation=json.dumps(task.normalise.in_rgb()), precision='float32',
         version=f'mobileode_mm {__version__}')
+    for backbone in anytime_backbones(inferencer.model):
+        values['steps'] = json.dumps(backbone.num_steps)
     if inferencer.metainfo.get('palette'):
         values['palette'] = json.dumps([list(map(int, colour)) for colour in inferencer.metainfo['palette']])
     if tiles:

@@ -1,6 +1,7 @@
 """What a Runner takes beyond the model: hooks, whole checkpoints, several processes. Importing it registers them;
 what draws is imported when a hook draws."""
 
+from .anytime import AnytimeHook
 from .atomic_backend import AtomicLocalBackend
 from .distributed import MobileODEDistributedDataParallel
 from .progress import ProgressBarHook
@@ -10,6 +11,6 @@ from .run_report import RunReportHook
 from .validation import UnfinishedValidationHook
 
 __all__ = [
-    'AtomicLocalBackend', 'MobileODEDistributedDataParallel', 'ProgressBarHook', 'QuantisationAwareHook',
+    'AnytimeHook', 'AtomicLocalBackend', 'MobileODEDistributedDataParallel', 'ProgressBarHook', 'QuantisationAwareHook',
     'ReseedHook', 'RunReportHook', 'UnfinishedValidationHook'
 ]

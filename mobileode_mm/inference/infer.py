@@ -31,7 +31,8 @@ class Summary(NamedTuple):
 
 def infer(config: str | Path, checkpoint: str | Path, inputs: Sequence[str | os.PathLike | int],
           out: str | Path = 'predictions', batch_size: int = 1, device: str | None = None, score_thr: float = 0.3,
-          trust: bool = False, cfg_options: dict | None = None, deploy: bool = True) -> Summary:
+          trust: bool = False, cfg_options: dict | None = None, deploy: bool = True,
+          steps: int | Sequence[int] | None = None) -> Summary:
     """Predict on images and videos, and write what is found into a folder.
 
     Args:
@@ -45,7 +46,7 @@ def infer(config: str | Path, checkpoint: str | Path, inputs: Sequence[str | os.
         score_thr: Boxes under this score are left out.
         trust: Read a checkpoint that can run code when it is read.
         cfg_options: Dotted config keys and values that replace the file's.
-        deploy: As for :class:`Inferencer`.
+        deploy, steps: As for :class:`Inferencer`.
 
     Raises:
         InputError: Something given cannot be used. An image that cannot be read is no error: it is named, left
@@ -61,7 +62,7 @@ def infer(config: str | Path, checkpoint: str | Path, inputs: Sequence[str | os.
     skipped = {}
     with ExitStack() as stack:
         sources = find_sources(inputs, stack)
-        inferencer = Inferencer(config, checkpoint, device, trust, cfg_options, deploy)
+        inferencer = Inferencer(config, checkpoint, device, trust, cfg_options, deploy, steps)
         console = Console(stderr=True)
         for note in inferencer.notes:
             console.print(note, markup=False, highlight=False, soft_wrap=True)

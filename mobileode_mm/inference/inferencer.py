@@ -24,7 +24,7 @@ from ..data.images import read_image
 from ..data.json_file import read_json
 from ..errors import InputError
 from ..runs.checks import build_model, config_errors, config_scope, head_classes
-from ..runs.config import leaf_datasets, load_config, type_name
+from ..runs.config import leaf_datasets, load_config, type_name, use_steps
 
 TASKS = {'mmdet': 'detection', 'mmseg': 'segmentation', 'mmpretrain': 'classification'}
 #: COCO's category ids run from 1 to 90 and leave these out.
@@ -81,6 +81,7 @@ class Inferencer:
         cfg_options: Dotted config keys and values that replace the file's.
         deploy: Give a network that has a deploy form that form: the same predictions, but for rounding, in less time.
             Without it the network stays as it was trained, its solvers as they are.
+        steps: Of the solvers of a network with ``anytime``: one number, or one for each stage with solvers.
 
     Attributes:
         cfg: The config.
@@ -101,8 +102,10 @@ class Inferencer:
     """
 
     def __init__(self, config: str | Path, checkpoint: str | Path, device: str | torch.device | None = None,
-                 trust: bool = False, cfg_options: dict | None = None, deploy: bool = True):
+                 trust: bool = False, cfg_options: dict | None = None, deploy: bool = True,
+                 steps: int | Sequence[int] | None = None):
         self.cfg = cfg = load_config(config, cfg_options)
+        use_steps(cfg, steps)
         self.scope = cfg.get('default_scope')
         if self.scope not in TASKS or cfg.get('model') is None:
             raise InputError(f'{config} is no config of a detector, segmentor or classifier: its default_scope is '

@@ -11,10 +11,11 @@ from .position_norm import PositionNorm, resample_grid
 from .resize import RESIZE_MODES, resize_matrix
 from .solver_norm import fold_norm
 from .solvers import SOLVERS
+from .statistics import StepStatistics
 from .tracing import is_exporting, is_watched
 
 __all__ = [
     'RESIZE_MODES', 'SOLVERS', 'ChannelNorm', 'ChannelwiseODESolver', 'DeployedODESolver', 'ExportedODESolver',
-    'KernelODESolver', 'PositionNorm', 'cos_naive', 'fold_norm', 'global_moments', 'is_distributed', 'is_exporting',
-    'is_watched', 'resample_grid', 'resize_matrix', 'square_side'
+    'KernelODESolver', 'PositionNorm', 'StepStatistics', 'cos_naive', 'fold_norm', 'global_moments', 'is_distributed',
+    'is_exporting', 'is_watched', 'resample_grid', 'resize_matrix', 'square_side'
 ]

@@ -16,20 +16,13 @@ class ChannelNorm(SolverNorm, nn.BatchNorm1d):
     kind = 'channel'
     shares_statistics = False
 
-    def forward(self, y: Tensor) -> Tensor:
-        """Normalise ``y`` of shape (B, H, W, C) or (N, C); same shape and dtype out."""
-        return super().forward(y.flatten(0, -2)).view_as(y)
-
     def fixed(self, y: Tensor) -> Tensor:
-        """``y`` of shape (B, H, W, C) normalised by the running statistics."""
-        out = F.batch_norm(y.flatten(0, -2), self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        running = self.running()
+        out = F.batch_norm(y.flatten(0, -2), running.running_mean, running.running_var, self.weight, self.bias,
+                           eps=self.eps)
         return out.view_as(y)
 
     def normalise(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``y`` of shape (B, H, W, C) by its own statistics, their mean and unbiased variance, (C,) each.
-
-        The running statistics stay as they are.
-        """
         mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
         # With momentum 1 the buffers handed in come back as this batch's.
         out = F.batch_norm(y.flatten(0, -2), mean, var, self.weight, self.bias, training=True, momentum=1.0,
@@ -38,12 +31,14 @@ class ChannelNorm(SolverNorm, nn.BatchNorm1d):
 
     def values(self, size: tuple[int, int], dtype: torch.dtype) -> NormValues:
         """Weight, bias, running mean and running variance as ``dtype``, (C,) each, for a map of any ``size``."""
-        return (self.weight.to(dtype), self.bias.to(dtype), self.running_mean.to(dtype),
-                self.running_var.to(dtype))
+        running = self.running()
+        return (self.weight.to(dtype), self.bias.to(dtype), running.running_mean.to(dtype),
+                running.running_var.to(dtype))
 
     @torch.no_grad()
     def track(self, mean: Tensor, var: Tensor) -> None:
         """Let the mean and the unbiased variance of a batch, (C,) each, into the running ones."""
-        self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_(var.to(self.running_var.dtype), self.momentum)
+        running = self.running()
+        running.num_batches_tracked.add_(1)
+        running.running_mean.lerp_(mean.to(running.running_mean.dtype), self.momentum)
+        running.running_var.lerp_(var.to(running.running_var.dtype), self.momentum)

@@ -51,6 +51,10 @@ class ChannelwiseODESolver(Dispatched):
         learnable_step: False fixes δ, as a buffer: 1/L, unless a checkpoint brings others.
         resize_mode: Name in :data:`RESIZE_MODES`, ``'bilinear'`` as released: how p×p becomes q×q.
 
+    Attributes:
+        num_steps: L. A smaller number takes the first steps alone, each of max(1/L, δ_l) with that L; the norm then
+            needs the statistics of so many steps (:meth:`SolverNorm.keep_statistics`).
+
     Raises:
         ValueError: An argument is out of its range; the message names it, its value and the nearest legal ones.
         ImportError: ``backend='triton'`` where Triton is not installed.
@@ -103,9 +107,13 @@ class ChannelwiseODESolver(Dispatched):
         operators.steps(self, x, self.norm.fixed, states)
         return torch.stack([as_channels(state) for state in states])
 
+    def taken(self, values: Tensor) -> Tensor:
+        """Of ``matrices`` or ``delta_t`` those of the steps that are taken: the first ``num_steps``."""
+        return values if len(values) == self.num_steps else values[:self.num_steps]
+
     def step_lengths(self) -> Tensor:
         """Δt_1..Δt_L: max(1/L, δ_l), (L,)."""
-        return self.delta_t.clamp(min=1 / self.num_steps)
+        return self.taken(self.delta_t).clamp(min=1 / self.num_steps)
 
     @property
     def owns_norm(self) -> bool:

@@ -48,8 +48,8 @@ class DeployedODESolver(Dispatched):
         self.by_channel = not isinstance(solver.norm, PositionNorm)
         self.map_size = None if self.by_channel else map_size
         self.eps = solver.norm.eps
-        self.register_buffer('transitions', solver.identity + solver.matrices.detach())
-        self.register_buffer('step_lengths', solver.delta_t.detach().clamp(min=1 / solver.num_steps))
+        self.register_buffer('transitions', solver.identity + solver.taken(solver.matrices).detach())
+        self.register_buffer('step_lengths', solver.step_lengths().detach())
         self.register_buffer('resize', solver.resize, persistent=False)
         weight, bias, mean, variance = norm_values(solver.norm)
         if self.map_size is not None:

@@ -42,7 +42,6 @@ class PositionNorm(SolverNorm, nn.Module):
     """
 
     kind = 'position'
-    GRIDS = ('weight', 'bias', 'running_mean', 'running_var')
 
     def __init__(self, grid_size: Sequence[int], eps: float = 1e-5, momentum: float = 0.1):
         super().__init__()
@@ -59,24 +58,11 @@ class PositionNorm(SolverNorm, nn.Module):
         self.register_buffer('running_var', torch.ones(grid_size))
         self.register_buffer('num_batches_tracked', torch.tensor(0, dtype=torch.long))
 
-    def forward(self, y: Tensor) -> Tensor:
-        """Normalise ``y`` of shape (B, H, W, C), float32 or float64; same shape and dtype out."""
-        if not self.training:
-            return self.fixed(y)
-        out, mean, var = self.normalise(y)
-        self.track(mean, var)
-        return out
-
     def fixed(self, y: Tensor) -> Tensor:
-        """``y`` of shape (B, H, W, C) normalised by the running statistics."""
         weight, bias, mean, var = self.values(tuple(y.shape[1:3]), y.dtype)
         return _affine(y, mean, var, weight, bias, self.eps)
 
     def normalise(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``y`` of shape (B, H, W, C) by its own statistics, their mean and unbiased variance, (H, W) each.
-
-        The running statistics stay as they are.
-        """
         size = tuple(y.shape[1:3])
         weight, bias, _, _ = self.values(size, y.dtype)
         if self.shares_statistics:
@@ -96,7 +82,8 @@ class PositionNorm(SolverNorm, nn.Module):
 
     def values(self, size: tuple[int, int], dtype: torch.dtype) -> NormValues:
         """Weight, bias, running mean and running variance, resampled to ``size`` and as ``dtype``."""
-        weight, bias, mean, variance = self.weight, self.bias, self.running_mean, self.running_var
+        running = self.running()
+        weight, bias, mean, variance = self.weight, self.bias, running.running_mean, running.running_var
         # Number by number: what torch.compile makes of a comparison of tuples is felt in every call.
         height, width = self.grid_size
         if size[0] != height or size[1] != width:
@@ -106,12 +93,17 @@ class PositionNorm(SolverNorm, nn.Module):
     @torch.no_grad()
     def track(self, mean: Tensor, var: Tensor) -> None:
         """Let the mean and the unbiased variance of a batch, (H, W) each, into the running ones."""
-        self.num_batches_tracked.add_(1)
-        for running, batch in ((self.running_mean, mean), (self.running_var, var)):
-            running.lerp_(resample_grid(batch, self.grid_size).to(running.dtype), self.momentum)
+        running = self.running()
+        running.num_batches_tracked.add_(1)
+        for values, batch in ((running.running_mean, mean), (running.running_var, var)):
+            values.lerp_(resample_grid(batch, self.grid_size).to(values.dtype), self.momentum)
+
+    def grids(self) -> list[str]:
+        """Names of the entries of its state dict that are grids."""
+        return [name for name, value in self.state_dict().items() if value.dim() == 2]
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
-        for name in self.GRIDS:
+        for name in self.grids():
             value = state_dict.get(prefix + name)
             if value is not None:
                 state_dict[prefix + name] = self.fit_grid(value)

@@ -1,6 +1,7 @@
 """Reading a config: messages that name the fault, and data roots that follow the user."""
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -53,6 +54,30 @@ def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
         raise InputError(f'--cfg-options does not fit the config {path}: {error}') from error
     _move(cfg, _from_checkout(cfg))
     return cfg
+
+
+def use_steps(cfg: Config, steps: int | Sequence[int] | None) -> None:
+    """Let the backbone of a network with ``anytime`` take so many steps outside of training.
+
+    Args:
+        cfg: The network's config.
+        steps: One number, or one for each stage with solvers; None leaves what the config says.
+
+    Raises:
+        InputError: The network was not trained for it. That numbers are too few or too many is said where the network
+            is built.
+    """
+    if steps is None:
+        return
+    anytime = ((cfg.get('model') or {}).get('backbone') or {}).get('anytime')
+    if not anytime:
+        raise InputError(f'--steps: the backbone of {cfg.filename} has one number of steps; only networks that '
+                         'are trained with anytime=dict(steps=...) leave a choice')
+    given = [steps] if isinstance(steps, int) else list(steps)
+    if not {*given} <= {*anytime['steps']}:
+        raise InputError(f'--steps {",".join(map(str, given))}: the network of {cfg.filename} was trained for '
+                         f'{", ".join(map(str, anytime["steps"]))}')
+    anytime['take'] = steps if isinstance(steps, int) else tuple(steps)
 
 
 def checkout_root() -> Path | None:

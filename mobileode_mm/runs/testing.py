@@ -12,6 +12,7 @@ from ..checkpoints.reading import restricted_loading
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import InputError
 from .checks import Checked, check_new, check_run, check_writable
+from .config import use_steps
 from .processes import once_per_machine, one_voice, process_group
 from .runner import (
     InferenceForm,
@@ -30,7 +31,7 @@ from .tta import use_tta
 def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None = None, out: str | Path | None = None,
          show: bool = False, show_dir: str | Path | None = None, wait_time: float = 2, cfg_options: dict | None = None,
          launcher: str = 'none', trust: bool = False, deploy: bool = True,
-         tta: bool = False) -> dict[str, float]:
+         tta: bool = False, steps: int | Sequence[int] | None = None) -> dict[str, float]:
     """Evaluate a checkpoint on the test data of a config.
 
     Args:
@@ -47,6 +48,7 @@ def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None
         deploy: Test the deploy form where the network has one: the same predictions, but for rounding, in less time.
         tta: Average the predictions over several views of each image: ``tta_pipeline`` and ``tta_model`` of the config,
             else with and without a flip.
+        steps: Of the solvers of a network with ``anytime``: one number, or one for each stage with solvers.
 
     Returns:
         The metrics by name.
@@ -56,6 +58,7 @@ def test(config: str | Path, checkpoint: str | Path, work_dir: str | Path | None
     """
     with one_voice():
         cfg = ready_config(config, 'test', work_dir, cfg_options, launcher)
+        use_steps(cfg, steps)
         cfg.load_from, cfg.resume = str(checkpoint), False
         hooks: list[Hook] = [InferenceForm(deploy)]
         notes = []

@@ -75,6 +75,8 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
     make_resumable(cfg)
     write_whole_checkpoints(cfg)
     add_hooks(cfg, 'ProgressBarHook', 'UnfinishedValidationHook', 'RunReportHook')
+    if (cfg.model.get('backbone') or {}).get('anytime'):
+        add_hooks(cfg, 'AnytimeHook')
     splits = ('train', 'val') if cfg.get('val_dataloader') is not None else ('train', )
 
     with process_group(cfg), restricted_loading(trust), annotations_as_checked(cfg), disk_faults():

@@ -9,7 +9,7 @@ from torch import Tensor
 from ...errors import InputError
 from ..onnx_ops import require_compiler
 from ..tasks import Task
-from .common import DYNAMIC, Format, Run, quiet
+from .common import DYNAMIC, Format, Run, quiet, run_of
 from .executorch import ExecuTorch
 from .litert import LiteRT
 from .ncnn import Ncnn
@@ -18,7 +18,7 @@ from .openvino import OpenVINO
 from .pytorch import ExportedProgram, TorchScript
 
 __all__ = ['DYNAMIC', 'FORMATS', 'OPSET', 'Format', 'Run', 'check_able', 'format_of', 'load', 'needed',
-           'onnx_metadata', 'quiet', 'require', 'write']
+           'onnx_metadata', 'quiet', 'require', 'run_of', 'write']
 
 FORMATS: dict[str, Format] = {
     'onnx': Onnx(),

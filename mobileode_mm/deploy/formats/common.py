@@ -91,6 +91,15 @@ def program(task: nn.Module, example: Tensor, dynamic: str) -> torch.export.Expo
     return torch.export.export(task, (example, ), dynamic_shapes=shapes)
 
 
+def run_of(module: Callable) -> Run:
+    """The same function of a task as a module, in PyTorch."""
+    def run(image):
+        with torch.no_grad():
+            return [output.numpy() for output in module(torch.from_numpy(image))]
+
+    return run
+
+
 def recorded(module: nn.Module, example: Tensor) -> torch.jit.ScriptModule:
     """A module as what it calls on an example."""
     with warnings.catch_warnings():

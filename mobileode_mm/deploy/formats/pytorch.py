@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..tasks import Task
-from .common import Format, Run, program, recorded
+from .common import Format, Run, program, recorded, run_of
 
 #: Under which name the metadata are in the file.
 META = 'metadata.json'
@@ -30,12 +30,7 @@ class PyTorchs(Format):
         module = self.read(path, {})
         if threads:
             torch.set_num_threads(threads)
-
-        def run(image):
-            with torch.no_grad():
-                return [output.numpy() for output in module(torch.from_numpy(image))]
-
-        return run
+        return run_of(module)
 
     def metadata(self, path: Path) -> dict[str, str]:
         """See :class:`Format`."""

@@ -41,10 +41,10 @@ def solve(layer: nn.Module, x: Tensor, residual: Tensor | None = None) -> Tensor
     norm = layer.norm
     values = norm.values(x.shape[2:], x.dtype)
     if not (norm.training or torch.is_grad_enabled()):
-        return cpu_operators.cos_eval(x_resized, layer.matrices, layer.delta_t, *values, norm.eps,
-                                       1 / layer.num_steps)
+        return cpu_operators.cos_eval(x_resized, layer.taken(layer.matrices), layer.taken(layer.delta_t), *values,
+                                      norm.eps, 1 / layer.num_steps)
     weight, bias, mean, variance = values
-    arguments = x_resized, layer.matrices, layer.step_lengths(), weight, bias, norm.eps
+    arguments = x_resized, layer.taken(layer.matrices), layer.step_lengths(), weight, bias, norm.eps
     if not norm.training:
         return cpu_operators.cos_train(*arguments, mean, variance)[0]
     y, means, variances = cpu_operators.cos_train(*arguments)

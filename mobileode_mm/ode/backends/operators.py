@@ -50,7 +50,7 @@ def steps(layer: nn.Module, x: Tensor, norm: Callable[[Tensor], Tensor], states:
     start = y = _at_least_float32(as_matrices(x, layer.side_in, layer.resize))
     step_lengths = layer.step_lengths().to(y.dtype)
     solver = SOLVERS[layer.solver]
-    for matrix, step_length in zip(layer.identity + layer.matrices, step_lengths):
+    for matrix, step_length in zip(layer.identity + layer.taken(layer.matrices), step_lengths):
         def target(state, matrix=matrix):
             """σ(y + yK) of the state (B, H, W, q, q), ``matrix`` being I + K."""
             z = _at_least_float32(state.to(x.dtype) @ matrix).flatten(3)

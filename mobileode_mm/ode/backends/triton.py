@@ -48,13 +48,13 @@ def solve(layer: nn.Module, x: Tensor, residual: Tensor | None = None) -> Tensor
     """What ``layer(x)`` returns; lets the batch into the running statistics in training."""
     norm, size, dtype = layer.norm, tuple(x.shape[2:]), x.dtype
     count = values_per_statistic(layer, x)
-    x = x.to(_stored(x))
+    x, matrices = x.to(_stored(x)), layer.taken(layer.matrices)
     if not norm.training:
         scale, shift = norm.folded(size, torch.float32)
-        y = triton_operators.cos_infer(x, layer.matrices, layer.step_lengths(), scale, shift, norm.kind)
+        y = triton_operators.cos_infer(x, matrices, layer.step_lengths(), scale, shift, norm.kind)
         return y.to(dtype)
     weight, bias, _, _ = norm.values(size, torch.float32)
-    y, means, variances = triton_operators.cos_train(x, layer.matrices, layer.step_lengths(), weight, bias, norm.eps,
+    y, means, variances = triton_operators.cos_train(x, matrices, layer.step_lengths(), weight, bias, norm.eps,
                                                      norm.kind)
     norm.track_steps(means, variances, count)
     return y.to(dtype)
