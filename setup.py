@@ -43,6 +43,7 @@ class Build(build_py):
         try:
             compiler['compile_levels'](folder)
         except compiler['NativeUnavailable'] as error:
+            shutil.rmtree(folder, ignore_errors=True)
             if wanted:
                 sys.exit(f'{VARIABLE}=1, but {error}')
             print(f'a wheel without kernels, which are compiled at their first use: {error}', file=sys.stderr)

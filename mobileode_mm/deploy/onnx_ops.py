@@ -28,8 +28,8 @@ def build_library(out: Path) -> None:
     Raises:
         InputError: The compiler fails.
     """
-    command = [*find_compiler(), *FLAGS, *NATIVE, f'-I{SOURCES}', '-shared', str(_OPERATOR), str(SOURCES / 'inference.cpp'), '-o',
-               str(out)]
+    sources = [str(_OPERATOR), str(SOURCES / 'inference.cpp')]
+    command = [*find_compiler(), *FLAGS, *NATIVE, f'-I{SOURCES}', '-shared', *sources, '-o', str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f'{out.name} cannot be compiled: {done.stderr.strip()[:500]}')

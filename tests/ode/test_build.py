@@ -55,8 +55,8 @@ def test_is_compiled_once_and_the_log_says_so(tmp_path, make_compiler, caplog):
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
-@pytest.mark.parametrize('damage', [lambda whole: whole[:len(whole) // 2], lambda whole: bytes(len(whole)), lambda _: b''],
-                         ids=['cut', 'zeros', 'empty'])
+@pytest.mark.parametrize('damage', [lambda whole: whole[:len(whole) // 2], lambda whole: bytes(len(whole)),
+                                    lambda _: b''], ids=['cut', 'zeros', 'empty'])
 def test_a_damaged_library_is_compiled_anew(tmp_path, make_compiler, caplog, damage):
     compiler = make_compiler()
     path = build.compiled_library(compiler, tmp_path / 'kept')
@@ -189,6 +189,11 @@ def test_what_the_doctor_says(tmp_path, make_compiler, monkeypatch):
     assert build.describe() == f'compiled for this processor, in {tmp_path / "mobileode_mm"}'
     path.write_bytes(b'')
     assert build.describe().startswith('not compiled yet')
-    monkeypatch.setenv(build.VARIABLE, 'fast')
-    with pytest.raises(ValueError, match='MOBILEODE_KERNELS=fast is unknown; legal: compile, or nothing'):
-        build.describe()
+
+
+def test_a_library_of_ones_own(tmp_path, monkeypatch):
+    """Which a checker of memory instruments, for one."""
+    monkeypatch.setenv(build.VARIABLE, str(tmp_path / 'none.so'))
+    assert build.describe() == f'{tmp_path / "none.so"}, which MOBILEODE_KERNELS names'
+    with pytest.raises(ValueError, match='MOBILEODE_KERNELS=.*none.so is neither "compile" nor a library: '):
+        build.load_library.__wrapped__()

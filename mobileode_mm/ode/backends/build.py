@@ -34,7 +34,7 @@ from .compiler import (
     library_name,
 )
 
-#: ``compile`` leaves the wheel's libraries aside, for one that is compiled for this very processor.
+#: ``compile`` leaves the wheel's libraries aside, for one compiled for this very processor; else the path of a library.
 VARIABLE = 'MOBILEODE_KERNELS'
 
 logger = logging.getLogger('mobileode_mm')
@@ -52,8 +52,14 @@ def load_library() -> ctypes.CDLL:
 
     Raises:
         NativeUnavailable: The wheel brought none for this machine, and none can be compiled, or loaded.
-        ValueError: The environment asks for something unknown.
+        ValueError: The environment asks for something that is no library.
     """
+    asked = _asked()
+    if asked not in ('', 'compile'):
+        try:
+            return ctypes.CDLL(asked)
+        except OSError as error:
+            raise ValueError(f'{VARIABLE}={asked} is neither "compile" nor a library: {error}') from error
     _, path = find_prebuilt()
     if path is not None:
         try:
@@ -70,16 +76,10 @@ def load_library() -> ctypes.CDLL:
 
 
 def find_prebuilt() -> tuple[str, Path | None]:
-    """The instruction set of this processor among those of a wheel, and the library for it, None where none came along.
-
-    Raises:
-        ValueError: The environment asks for something unknown.
-    """
-    asked = os.environ.get(VARIABLE, '')
-    if asked not in ('', 'compile'):
-        raise ValueError(f'{VARIABLE}={asked} is unknown; legal: compile, or nothing')
+    """The instruction set of this processor among those of a wheel, and the library for it; None where none is to be
+    used, or came along."""
     levels = LEVELS.get(platform.machine())
-    if asked or levels is None:
+    if _asked() or levels is None:
         return '', None
     capability = torch.backends.cpu.get_cpu_capability()
     level = capability if capability in levels else list(levels)[-1]
@@ -120,6 +120,8 @@ def compiled_library(compiler: list[str], folder: Path, timeout: float = TIMEOUT
 
 def describe() -> str:
     """Which kernels serve this machine, in words; nothing is compiled."""
+    if _asked() not in ('', 'compile'):
+        return f'{_asked()}, which {VARIABLE} names'
     level, path = find_prebuilt()
     if path is not None and is_whole(path):
         return f'prebuilt, {level}'
@@ -147,6 +149,10 @@ def _is_available() -> bool:
         warnings.warn(f'MobileODE: solvers run uncompiled on this CPU: {error}', stacklevel=2)
         return False
     return True
+
+
+def _asked() -> str:
+    return os.environ.get(VARIABLE, '')
 
 
 def _key(compiler: list[str]) -> str:

@@ -94,7 +94,7 @@ def compile_library(library: Path, compiler: list[str], flags: Sequence[str], ti
 
 
 def compile_levels(folder: Path) -> None:
-    """Compile a library for each instruction set of this machine's processor into a folder, which is made.
+    """Compile a library for each instruction set of this machine's kind of processor into a folder, which is made.
 
     One library of all would be smaller, but not safe: the linker keeps one copy of a template of the standard library
     that several of them use, and it may be one with instructions that the processor does not have.
@@ -106,13 +106,9 @@ def compile_levels(folder: Path) -> None:
     if levels is None:
         raise NativeUnavailable(f'the instruction sets of {platform.machine()} are not known')
     compiler = find_compiler()
-    try:
-        folder.mkdir(parents=True)
-        for level, flags in levels.items():
-            compile_library(folder / library_name(level), compiler, flags)
-    except NativeUnavailable:
-        shutil.rmtree(folder)
-        raise
+    folder.mkdir(parents=True, exist_ok=True)
+    for level, flags in levels.items():
+        compile_library(folder / library_name(level), compiler, flags)
 
 
 def run_all(commands: list[list[str]], until: float) -> None:
@@ -146,7 +142,8 @@ def run_all(commands: list[list[str]], until: float) -> None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-            process.stderr.close()
+            if process.stderr is not None:
+                process.stderr.close()
 
 
 def library_name(what: str) -> str:

@@ -141,7 +141,7 @@ def cos_deployed(x: Tensor, transitions: Tensor, step_lengths: Tensor, scale: Te
     checks.norm('scale', scale, 'shift', shift)
     if (after_scale is None) != (after_shift is None):
         checks.refuse('after_scale and after_shift come together or not at all')
-    if after_scale is None:
+    if after_scale is None or after_shift is None:
         if residual is not None:
             checks.refuse('residual comes with after_scale and after_shift alone')
         after: list[Tensor | None] = [None, None, None]
@@ -164,7 +164,7 @@ def cos_train(x: Tensor, matrices: Tensor, step_lengths: Tensor, weight: Tensor,
     checks.norm('weight', weight, 'bias', bias)
     if (mean is None) != (variance is None):
         checks.refuse('mean and variance come together or not at all')
-    if mean is not None:
+    if mean is not None and variance is not None:
         checks.shape('mean', mean, weight.shape)
         checks.shape('variance', variance, weight.shape)
         y = _eval(checks, (matrices, step_lengths, weight, bias, mean, variance), eps, 0)
