@@ -40,6 +40,8 @@ LEVELS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 #: Seconds after which a compiler is stopped.
 TIMEOUT = 600
+#: The same where wheels are made, which may be in an emulator.
+EMULATED_TIMEOUT = 6 * 3600
 
 
 class NativeUnavailable(RuntimeError):
@@ -108,7 +110,7 @@ def compile_levels(folder: Path) -> None:
     compiler = find_compiler()
     folder.mkdir(parents=True, exist_ok=True)
     for level, flags in levels.items():
-        compile_library(folder / library_name(level), compiler, flags)
+        compile_library(folder / library_name(level), compiler, flags, EMULATED_TIMEOUT)
 
 
 def run_all(commands: list[list[str]], until: float) -> None:
