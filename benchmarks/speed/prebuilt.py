@@ -112,7 +112,7 @@ def main() -> None:
     loaded = libraries(args.libraries)
     rows = [row for mode in ('infer', 'train') for row in measure(mode, loaded, args.rounds)]
     others = [name for name in loaded if name != 'native']
-    print(f'{describe_machine(torch.device("cpu"))}; float32, batch 1, L = {STEPS}, {args.rounds} rounds; ms, medians\n')
+    print(f'{describe_machine(torch.device("cpu"))}; float32, batch 1, L = {STEPS}, {args.rounds} rounds; ms\n')
     print(table(['kernels', *loaded, *(f'{name} ÷ native' for name in others)], rows))
 
 

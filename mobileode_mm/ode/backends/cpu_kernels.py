@@ -37,7 +37,7 @@ class Checks:
         self.name = name
         self.x = x
         self.dtype = x.dtype
-        if x.device.type != 'cpu':
+        if not x.is_cpu:
             self.refuse(f'x is on {x.device}, must be on the CPU')
         if x.dtype not in (torch.float32, torch.float64):
             self.refuse(f'x is {_type(x)}, must be Float or Double')
@@ -57,7 +57,7 @@ class Checks:
         """Of x's type, where the kernels are."""
         if tensor.dtype is not self.dtype:
             self.refuse(f'{argument} is {_type(tensor)}, must be {_type(self.x)}, as x')
-        if tensor.device.type != 'cpu':
+        if not tensor.is_cpu:
             self.refuse(f'{argument} is on {tensor.device}, must be on the CPU, as x')
 
     def shape(self, argument: str, tensor: Tensor, sizes: Iterable[int]) -> None:
