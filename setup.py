@@ -57,6 +57,8 @@ class Wheel(bdist_wheel):
     def run(self):
         self.run_command('build')
         self.root_is_pure = not self.get_finalized_command('build_py').has_kernels
+        # By this the installation that the wheel is made of takes the folder for what belongs to a platform.
+        self.distribution.has_ext_modules = lambda: not self.root_is_pure
         super().run()
 
     def get_tag(self):

@@ -46,7 +46,9 @@ def test_is_for_every_python_of_this_platform(tmp_path):
     platform = sysconfig.get_platform().replace('-', '_').replace('.', '_')
     assert wheel.name.endswith(f'-py3-none-{platform}.whl')
     with zipfile.ZipFile(wheel) as archive:
-        names = {Path(name).name for name in archive.namelist() if '/prebuilt/' in name}
+        inside = 'mobileode_mm/ode/backends/prebuilt/'
+        names = {name.removeprefix(inside) for name in archive.namelist() if name.startswith(inside)}
+        assert not [name for name in archive.namelist() if '.data/' in name]
         assert 'Root-Is-Purelib: false' in archive.read(next(
             name for name in archive.namelist() if name.endswith('/WHEEL'))).decode()
     libraries = {f'kernels_{level}.so' for level in LEVELS[os.uname().machine]}
