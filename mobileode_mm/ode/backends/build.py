@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -73,7 +74,7 @@ def load_library() -> Path:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-                _compile(compiler, Path(folder) / path.name)
+                compile_library(compiler, Path(folder) / path.name)
                 os.replace(Path(folder) / path.name, path)
         torch.ops.load_library(path)
     except OSError as error:
@@ -81,21 +82,25 @@ def load_library() -> Path:
     return path
 
 
-def _compile(compiler: str, library: Path) -> None:
-    """All files at once, then one library of them."""
+def compile_library(compiler: str, library: Path, flags: Sequence[str] = FLAGS) -> None:
+    """Make the library of all files, which are compiled at once.
+
+    Raises:
+        NativeUnavailable: The compiler fails; the message has its first words.
+    """
     logger.info('compiling the solver kernels with %s, once for this machine (about half a minute)', compiler)
     start = time.monotonic()
     objects, running = [], {}
     for source in sorted(SOURCES.glob('*.cpp')):
         objects.append(str(library.with_name(f'{source.name}.o')))
-        flags = (*FLAGS, *TORCH_FLAGS) if source.name == OPERATORS else FLAGS
-        running[source.name] = subprocess.Popen([compiler, *flags, '-c', str(source), '-o', objects[-1]],
+        extra = TORCH_FLAGS if source.name == OPERATORS else ()
+        running[source.name] = subprocess.Popen([compiler, *flags, *extra, '-c', str(source), '-o', objects[-1]],
                                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     faults = {name: process.communicate()[1].strip() for name, process in running.items()}
     for name, process in running.items():
         if process.returncode:
             raise NativeUnavailable(f'{compiler} cannot compile {name}: {faults[name][:500]}')
-    done = subprocess.run([compiler, *FLAGS, '-shared', *objects, *LINKED, '-o', str(library)],
+    done = subprocess.run([compiler, *flags, '-shared', *objects, *LINKED, '-o', str(library)],
                           capture_output=True, text=True, check=False)
     if done.returncode:
         raise NativeUnavailable(f'{compiler} cannot link {library.name}: {done.stderr.strip()[:500]}')

@@ -22,7 +22,9 @@ using at::Tensor;
 typedef std::optional<Tensor> Optional;
 
 // Multiply-adds under which one thread does all: starting others takes longer.
-constexpr int64_t LEAST_WORK_PER_THREAD = 200000;
+#ifndef LEAST_WORK_PER_THREAD
+#define LEAST_WORK_PER_THREAD 200000
+#endif
 
 // The checks of one call. Messages begin with the operator's name and name the argument.
 class Checks {
