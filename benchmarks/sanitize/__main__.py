@@ -23,8 +23,14 @@ MARK = 'sanitize'
 KEPT = 40
 
 
-def run_part(part: Part, work_dir: Path, seed: int, every: int) -> dict:
+def run_part(part: Part, work_dir: Path, name: str, seed: int, every: int) -> dict:
     """Build, run, and look at what is left.
+
+    Args:
+        part: One of :data:`.builds.PARTS`.
+        work_dir: Of all parts; each has a folder there, of its name, and each library.
+        name: Of the part.
+        seed, every: Which cases.
 
     Returns:
         ``cases`` that were run, those with ``two_threads``, the largest ``sides`` in and out, ``seconds`` without the
@@ -35,25 +41,26 @@ def run_part(part: Part, work_dir: Path, seed: int, every: int) -> dict:
                commit=commit(), cases=0, two_threads=0, sides=[0, 0], seconds=0, fault=None, absent=part.absent())
     if row['absent']:
         return row
-    work_dir.mkdir(parents=True, exist_ok=True)
-    for name in ('case.txt', 'done.json'):
-        (work_dir / name).unlink(missing_ok=True)
+    folder = work_dir.resolve() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    case, done_file = folder / 'case.txt', folder / 'done.json'
+    case.unlink(missing_ok=True)
+    done_file.unlink(missing_ok=True)
     try:
-        library = part.library(work_dir)
+        library = part.library(work_dir.resolve() / 'libraries')
     except NativeUnavailable as error:
         raise InputError(f'{part.title}: {error}') from error
     begun = time.monotonic()
-    command = [sys.executable, '-X', 'faulthandler', '-m', 'benchmarks.sanitize.cases', str(library.resolve()),
-               str(work_dir.resolve()), '--seed', str(seed), '--every', str(every * part.every)]
-    done = subprocess.run(command, env=training.with_paths(part.environment(work_dir)), capture_output=True, text=True,
+    command = [sys.executable, '-X', 'faulthandler', '-m', 'benchmarks.sanitize.cases', str(library), str(folder),
+               '--seed', str(seed), '--every', str(every * part.every)]
+    done = subprocess.run(command, env=training.with_paths(part.environment(folder)), capture_output=True, text=True,
                           errors='replace', check=False)
     row['seconds'] = round(time.monotonic() - begun)
-    if done.returncode or not (work_dir / 'done.json').is_file():
-        case = work_dir / 'case.txt'
+    if done.returncode or not done_file.is_file():
         row['fault'] = '\n'.join([f'status {done.returncode} in {case.read_text() if case.is_file() else "the start"}',
                                   *done.stderr.splitlines()[:KEPT]])
         return row
-    found = read_json(work_dir / 'done.json')
+    found = read_json(done_file)
     wrong = found.pop('wrong')
     return {**row, **found, 'fault': f'wrong: {wrong[:5]}' if wrong else None}
 
@@ -94,7 +101,7 @@ def _main(args: argparse.Namespace) -> int:
     out = args.work_dir / 'sanitize.json'
     same = dict(seed=args.seed, every=args.every, machine=describe_machine())
     for name in args.parts:
-        row = run_part(PARTS[name], args.work_dir / name, args.seed, args.every)
+        row = run_part(PARTS[name], args.work_dir, name, args.seed, args.every)
         content = read_json(out) if out.is_file() else {}  # which another process may have written meanwhile
         if {name: content.get(name) for name in same} != same:
             content = dict(same, parts={})

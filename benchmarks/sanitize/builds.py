@@ -27,7 +27,7 @@ class Part:
 
     Attributes:
         title: What checks it.
-        compiler, flags: Of the library.
+        compiler, flags: Of the library; parts that have them and the processor alike share it.
         processor: Key of :data:`PROCESSORS`.
         environment: Variables of the process, made of the folder of this part.
         every: Which of the cases are run: all, or every n-th.
@@ -57,15 +57,16 @@ class Part:
         return None
 
     def library(self, folder: Path) -> Path:
-        """The library in the folder, built where the sources are newer.
+        """The library, in a folder of its own below this one, built where the sources are newer.
 
         Raises:
             NativeUnavailable: The compiler fails.
         """
         name = '_'.join([self.compiler, self.processor, *self.flags])
-        path = folder / f'{"".join(c if c.isalnum() else "_" for c in name)}.so'
+        path = folder / ''.join(c if c.isalnum() else '_' for c in name) / 'kernels.so'
         newest = max(source.stat().st_mtime for source in build.SOURCES.iterdir())
         if not path.is_file() or path.stat().st_mtime < newest:
+            path.parent.mkdir(parents=True, exist_ok=True)
             unfinished = path.with_suffix('.unfinished')
             build.compile_library(self.compiler, unfinished, (*_COMMON, *self.flags, f'-march={self.processor}'))
             unfinished.replace(path)

@@ -103,7 +103,7 @@ def test_a_cut(part, tmp_path, monkeypatch):
     assert right in vectors
     (sources / 'vectors.h').write_text(vectors.replace(right, right.replace('i < count', 'i <= count')))
     monkeypatch.setattr(build, 'SOURCES', sources)
-    row = run_part(PARTS[part], tmp_path / 'faulty', 0, 100)
+    row = run_part(PARTS[part], tmp_path / 'faulty', part, 0, 100)
     assert 'Case(' in row['fault'] and ('heap-buffer-overflow' in row['fault'] or 'status -' in row['fault'])
 
 
