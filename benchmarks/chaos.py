@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import commit, describe_machine
-from benchmarks.output import table, put_into_page, write_json
+from benchmarks.output import put_into_page, table, write_json
 from mobileode_mm.analysis.scalars import BOOKKEEPING
 from mobileode_mm.checkpoints.reading import read_checkpoint
 from mobileode_mm.cli import exit_status

@@ -21,7 +21,7 @@ from mobileode_mm.ode.backends import triton_blocks, triton_kernels, triton_oper
 from mobileode_mm.ode.backends.triton_blocks import padded
 
 from .. import ROOT
-from ..output import table, put_into_page
+from ..output import put_into_page, table
 
 #: Shared memory that a block can have, bytes, by architecture (CUDA's and ROCm's programming guides).
 SHARED_MEMORY = {'sm_75': 65536, 'sm_80': 166912, 'sm_86': 101376, 'sm_90': 232448, 'sm_100': 232448, 'sm_120': 101376,

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.machine import commit, describe_machine
-from benchmarks.output import table, put_into_page, write_json
+from benchmarks.output import put_into_page, table, write_json
 from benchmarks.sanitize import training
 from benchmarks.sanitize.builds import PARTS, Part
 from mobileode_mm.cli import exit_status
