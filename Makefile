@@ -13,7 +13,7 @@ $(INSTALLED): setup.py pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
 	$(PYTHON) -m pip install -c constraints.txt -e '.[openmmlab,demo,test,dev]'
 	$(PYTHON) -m pip install -c constraints.txt --force-reinstall --no-deps opencv-python-headless
-	$(PYTHON) -m mobileode_mm.doctor
+	$(PYTHON) -m mobileode_mm.doctor --compile-kernels
 	touch $@
 
 $(DATA)/mini: | install

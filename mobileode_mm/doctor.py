@@ -247,7 +247,20 @@ def solver_on_gpu() -> str:
     return gpus.describe()
 
 
-def describe() -> list[tuple[str, str]]:
+def kernels(compiles: bool) -> str:
+    """Which kernels compute the solver on a CPU; ``compiles`` lets them be compiled where they are not yet."""
+    if import_error('torch'):
+        return 'unknown: torch cannot be imported'
+    if error := import_error('mobileode_mm.ode.backends.build'):
+        return f'unknown: the solver does not import ({error})'
+    from mobileode_mm.ode.backends import build
+    if compiles:
+        # Why they cannot be compiled is a warning, and training goes without them.
+        build.is_available()
+    return build.describe()
+
+
+def describe(compiles: bool) -> list[tuple[str, str]]:
     """What is installed, as rows of a table."""
     rows = [('mobileode_mm', __version__), ('python', f'{platform.python_version()} ({sys.executable})')]
     rows += [(name, version_of(name) or 'not installed') for name in ('torch', 'torchvision', 'numpy')]
@@ -269,14 +282,25 @@ def describe() -> list[tuple[str, str]]:
         'none': 'none: mmcv cannot be imported',
     }[mmcv_ops.ops_in_use()]))
     rows.append(('device', device()))
+    rows.append(('kernels', kernels(compiles)))
     rows.append(('solver on GPU', solver_on_gpu()))
     return rows
 
 
-def report() -> int:
-    """Print what is installed and what is wrong with it. Returns 1 if training could not start, else 0."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument('--compile-kernels', action='store_true',
+                        help='compile the CPU kernels now where they are not yet, rather than at their first use')
+
+
+def report(compiles: bool = False) -> int:
+    """Print what is installed and what is wrong with it. Returns 1 if training could not start, else 0.
+
+    Args:
+        compiles: Whether the CPU kernels are compiled where they are not yet.
+    """
     problems = examine()
-    for name, value in describe():
+    for name, value in describe(compiles):
         print(f'{name:<14}{value}')
     for problem in problems:
         print(f'\nwrong: {problem.what}\n  fix it with: {problem.command}')
@@ -287,5 +311,6 @@ def report() -> int:
 
 if __name__ == '__main__':
     # Not by way of the one command line, which an older Python cannot read.
-    argparse.ArgumentParser('python -m mobileode_mm.doctor', description=__doc__.splitlines()[0]).parse_args()
-    sys.exit(report())
+    parser = argparse.ArgumentParser('python -m mobileode_mm.doctor', description=__doc__.splitlines()[0])
+    add_arguments(parser)
+    sys.exit(report(parser.parse_args().compile_kernels))

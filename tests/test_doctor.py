@@ -39,7 +39,7 @@ def test_this_environment_can_train():
     status, report = run_doctor()
     assert status == 0, report
     assert report.endswith('Training can start.\n')
-    for name in ('python', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmcv ops', 'device'):
+    for name in ('python', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmcv ops', 'device', 'kernels'):
         assert re.search(rf'^{name}  ', report, re.MULTILINE), name
     assert re.search(r"^solver on GPU (torch's operators: |sm_|gfx)", report, re.MULTILINE)
 

@@ -16,7 +16,8 @@ from benchmarks.sanitize.builds import PARTS, Part
 from mobileode_mm.cli import exit_status
 from mobileode_mm.data.json_file import read_json
 from mobileode_mm.errors import InputError
-from mobileode_mm.ode.backends.build import NativeUnavailable
+from mobileode_mm.ode.backends.build import VARIABLE
+from mobileode_mm.ode.backends.compiler import NativeUnavailable
 
 MARK = 'sanitize'
 #: Lines of a report that are kept.
@@ -51,10 +52,10 @@ def run_part(part: Part, work_dir: Path, name: str, seed: int, every: int) -> di
     except NativeUnavailable as error:
         raise InputError(f'{part.title}: {error}') from error
     begun = time.monotonic()
-    command = [sys.executable, '-X', 'faulthandler', '-m', 'benchmarks.sanitize.cases', str(library), str(folder),
+    command = [sys.executable, '-X', 'faulthandler', '-m', 'benchmarks.sanitize.cases', str(folder),
                '--seed', str(seed), '--every', str(every * part.every)]
-    done = subprocess.run(command, env=training.with_paths(part.environment(folder)), capture_output=True, text=True,
-                          errors='replace', check=False)
+    done = subprocess.run(command, env=training.with_paths({**part.environment(folder), VARIABLE: str(library)}),
+                          capture_output=True, text=True, errors='replace', check=False)
     row['seconds'] = round(time.monotonic() - begun)
     if done.returncode or not done_file.is_file():
         row['fault'] = '\n'.join([f'status {done.returncode} in {case.read_text() if case.is_file() else "the start"}',

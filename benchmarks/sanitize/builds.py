@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.sanitize import guard
-from mobileode_mm.ode.backends import build
+from mobileode_mm.ode.backends import compiler
 
+#: Seconds that compiling may take.
+TIMEOUT = 3600
 #: Processors of which GCC's -march has a name: the flags that /proc/cpuinfo has to list.
 PROCESSORS = {
     'x86-64': (),
     'x86-64-v3': ('avx2', 'fma', 'bmi2', 'f16c', 'movbe'),
     'x86-64-v4': ('avx512f', 'avx512bw', 'avx512cd', 'avx512dq', 'avx512vl'),
 }
-# Small calls are shared by the threads too.
-_COMMON = ('-std=c++17', '-fopenmp', '-fPIC', '-fvisibility=hidden', f'-DLARGEST_SIDE={build.LARGEST_SIDE}',
-           '-DLEAST_WORK_PER_THREAD=1', '-g1')
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,10 @@ class Part:
         """
         name = '_'.join([self.compiler, self.processor, *self.flags])
         path = folder / ''.join(c if c.isalnum() else '_' for c in name) / 'kernels.so'
-        newest = max(source.stat().st_mtime for source in build.SOURCES.iterdir())
+        newest = max(source.stat().st_mtime for source in compiler.SOURCES.iterdir())
         if not path.is_file() or path.stat().st_mtime < newest:
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix('.unfinished')
-            build.compile_library(self.compiler, unfinished, (*_COMMON, *self.flags, f'-march={self.processor}'))
-            unfinished.replace(path)
+            compiler.compile_library(path, [self.compiler], (*self.flags, '-g1', f'-march={self.processor}'), TIMEOUT)
         return path
 
 
@@ -82,10 +79,10 @@ def _printed(*command: str) -> str:
 
 def _archer() -> Path | None:
     """The library of clang's OpenMP that says to ThreadSanitizer which threads wait for which."""
-    compiler = shutil.which('clang++')
-    if compiler is None:
+    found = shutil.which('clang++')
+    if found is None:
         return None
-    path = Path(os.path.realpath(compiler)).parents[1] / 'lib' / 'libarcher.so'
+    path = Path(os.path.realpath(found)).parents[1] / 'lib' / 'libarcher.so'
     return path if path.is_file() else None
 
 

@@ -1,7 +1,7 @@
 """Calls of the CPU operators, compared with the plain solver: what a checked process does.
 
-``python -m benchmarks.sanitize.cases LIBRARY FOLDER`` loads a library of the kernels and goes through all cases, or
-every n-th (``--every``). Each is named in the folder before it begins, so that the one that ends the process is known.
+``python -m benchmarks.sanitize.cases FOLDER`` goes through all cases, or every n-th (``--every``), with the library
+that the environment names. Each is named in the folder before it begins: the one that ends the process is known then.
 """
 import argparse
 import functools
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.output import write_json
 from mobileode_mm.ode import ChannelwiseODESolver, cos_naive
-from mobileode_mm.ode.backends import cpu_operators
+from mobileode_mm.ode.backends import cpu_kernels, cpu_operators
 from mobileode_mm.zoo import create_model, list_models
 
 #: Height and width; the last gives each of two threads several of the short sums of the channel norm.
@@ -166,12 +166,11 @@ class _Reference:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument('library', type=Path)
     parser.add_argument('folder', type=Path)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--every', type=int, default=1)
     args = parser.parse_args()
-    torch.ops.load_library(args.library)
+    cpu_kernels.LEAST_WORK_PER_THREAD = 1  # small calls are shared by the threads too
     done = dict(cases=0, two_threads=0, sides=[0, 0], wrong=[])
     for case in list(cases(args.seed))[::args.every]:
         (args.folder / 'case.txt').write_text(str(case))

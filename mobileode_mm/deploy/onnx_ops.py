@@ -4,7 +4,8 @@ import subprocess
 from pathlib import Path
 
 from ..errors import InputError
-from ..ode.backends.build import FLAGS, SOURCES, NativeUnavailable, find_compiler, load_library
+from ..ode.backends.build import load_library
+from ..ode.backends.compiler import FLAGS, NATIVE, SOURCES, NativeUnavailable, find_compiler
 
 _OPERATOR = Path(__file__).with_name('ort') / 'operator.cpp'
 
@@ -12,6 +13,7 @@ _OPERATOR = Path(__file__).with_name('ort') / 'operator.cpp'
 def require_compiler() -> None:
     """InputError where neither PyTorch's kernels nor the library can be compiled."""
     try:
+        find_compiler()
         load_library()
     except NativeUnavailable as error:
         raise InputError(f'--custom-ops compiles the kernels: {error}') from error
@@ -26,8 +28,8 @@ def build_library(out: Path) -> None:
     Raises:
         InputError: The compiler fails.
     """
-    command = [find_compiler(), *FLAGS, f'-I{SOURCES}', '-shared', str(_OPERATOR), str(SOURCES / 'inference.cpp'), '-o',
-               str(out)]
+    sources = [str(_OPERATOR), str(SOURCES / 'inference.cpp')]
+    command = [*find_compiler(), *FLAGS, *NATIVE, f'-I{SOURCES}', '-shared', *sources, '-o', str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f'{out.name} cannot be compiled: {done.stderr.strip()[:500]}')

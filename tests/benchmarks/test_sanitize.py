@@ -12,7 +12,7 @@ from benchmarks.sanitize import guard, training
 from benchmarks.sanitize.__main__ import MARK, main, markdown, run_part
 from benchmarks.sanitize.builds import PARTS
 from benchmarks.sanitize.cases import BATCHES, Case, cases, check, sides_of_networks
-from mobileode_mm.ode.backends import build, cpu_operators
+from mobileode_mm.ode.backends import compiler, cpu_operators
 
 on_linux = pytest.mark.skipif(platform.libc_ver()[0] != 'glibc' or not shutil.which('cc'),
                               reason='guard pages need Linux, glibc and a C compiler')
@@ -97,12 +97,12 @@ def test_a_cut(part, tmp_path, monkeypatch):
     row = json.loads((tmp_path / 'sound/sanitize.json').read_text())['parts'][part]
     assert row['cases'] > 10 and row['two_threads'] > 0 and row['fault'] is None
     sources = tmp_path / 'csrc'
-    shutil.copytree(build.SOURCES, sources)
+    shutil.copytree(compiler.SOURCES, sources)
     vectors = (sources / 'vectors.h').read_text()
     right = 'for (int i = 0; i < count; ++i) at[i] = value[i];'
     assert right in vectors
     (sources / 'vectors.h').write_text(vectors.replace(right, right.replace('i < count', 'i <= count')))
-    monkeypatch.setattr(build, 'SOURCES', sources)
+    monkeypatch.setattr(compiler, 'SOURCES', sources)
     row = run_part(PARTS[part], tmp_path / 'faulty', part, 0, 100)
     assert 'Case(' in row['fault'] and ('heap-buffer-overflow' in row['fault'] or 'status -' in row['fault'])
 

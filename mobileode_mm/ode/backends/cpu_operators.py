@@ -6,21 +6,23 @@ what is kept between the passes does not grow with the number of steps. The chan
 positions, takes a pass over the map for each step; its backward pass holds the map's states while it runs.
 
 Here stand the operators' schemas, what they return for fake tensors, their gradients and what the FLOP counter counts
-of them. csrc/operators.cpp checks the arguments and calls the kernels, :mod:`.build` compiles them; the formulas are
-in docs/kernels.md. An operator can be called after :func:`is_available` has returned True.
+of them. :mod:`.cpu_kernels` checks the arguments and calls the kernels, :mod:`.build` finds or compiles them; the
+formulas are in docs/kernels.md.
 
 Every tensor is float32 or float64, as x is, and on the CPU; any strides are served. A map is returned in channels_last
 memory. A norm's values are (H, W) where it is a position norm, (q²,) where it is a channel norm.
 
 Raises:
-    RuntimeError: By an operator: an argument does not fit; the message names it.
+    RuntimeError: By an operator: an argument does not fit, the message names it; or there are no kernels here.
 """
 
 import torch
 from torch import Tensor
 
 from ..flops import teach_flop_counter
-from .build import LARGEST_SIDE, is_available
+from . import cpu_kernels
+from .build import is_available
+from .compiler import LARGEST_SIDE
 
 __all__ = ['LARGEST_SIDE', 'cos_deployed', 'cos_eval', 'cos_train', 'cos_train_backward', 'is_available']
 
@@ -36,6 +38,8 @@ for _schema in (
     'float eps, Tensor mean, Tensor variance) -> (Tensor, Tensor, Tensor, Tensor, Tensor)',
 ):
     _LIBRARY.define(_schema, tags=torch.Tag.pt2_compliant_tag)
+    _name = _schema.partition('(')[0]
+    _LIBRARY.impl(_name, getattr(cpu_kernels, _name), 'CPU')
 
 #: The solver as a trained layer has it, with a norm of fixed statistics; no gradients.
 #:
@@ -87,7 +91,7 @@ cos_train_backward = torch.ops.mobileode.cos_train_backward.default
 
 
 def _check_devices(x: Tensor, *others: Tensor | float | None) -> None:
-    """C++ checks what is on CPUs alone: a call with a tensor of another device does not reach it."""
+    """The kernels check what is on CPUs alone: a call with a tensor of another device does not reach them."""
     for other in others:
         if isinstance(other, Tensor) and other.device != x.device:
             raise RuntimeError(f'a tensor is on {other.device}, must be on {x.device}, as x')

@@ -1,4 +1,4 @@
-// What the kernels compute, and of what: the boundary between them and the operators.
+// What the kernels compute, and of what: the boundary between them and what calls them.
 //
 // Tensors are dense: a map x or y is (batch, positions, side * side), a position's matrix by rows. The names and the
 // formulas are those of docs/kernels.md; cos_naive in naive.py is the forward pass written plainly.

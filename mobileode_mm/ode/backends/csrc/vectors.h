@@ -22,12 +22,15 @@
 
 namespace mobileode {
 
-// As wide as the registers: a compiler that has to split a vector makes slow code of it. ACCUMULATORS are the sums that
-// a block of rows keeps in registers; 24 of the 32 would fit there too, and are slower at q = 24.
-#ifdef __AVX512F__
+// As wide as the registers: a compiler that has to split a vector makes slow code of it (32 bytes with SSE2: ten times as
+// slow and more). ACCUMULATORS are the sums that a block of rows keeps in registers; 24 of AVX-512's 32 would fit there
+// too, and are slower at q = 24.
+#if defined(__AVX512F__)
 constexpr int VECTOR_BYTES = 64, ACCUMULATORS = 16;
-#else
+#elif defined(__AVX__)
 constexpr int VECTOR_BYTES = 32, ACCUMULATORS = 12;
+#else  // SSE2, NEON
+constexpr int VECTOR_BYTES = 16, ACCUMULATORS = 12;
 #endif
 
 template <typename T> struct Vector {
