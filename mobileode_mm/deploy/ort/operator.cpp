@@ -23,7 +23,7 @@ using ort::Status;
 constexpr size_t INPUTS = 8;
 constexpr const char *NAMES[INPUTS] = {"x",     "transitions", "step_lengths", "scale",
                                        "shift", "after_scale", "after_shift",  "residual"};
-// Multiply-adds under which one thread does all, as in operators.cpp.
+// Multiply-adds under which one thread does all, as in cpu_kernels.py.
 constexpr int64_t LEAST_WORK_PER_THREAD = 200000;
 
 struct Tensor {
