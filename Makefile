@@ -3,7 +3,7 @@ PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 DATA := $(or $(MOBILEODE_DATA),data)
 
-.PHONY: install install-litert install-executorch demo demo-classify demo-trees test test-slow fuzz lint docs clean
+.PHONY: install install-litert install-executorch demo demo-classify demo-trees test test-slow fuzz sanitize sanitize-training lint docs clean
 
 install: $(INSTALLED)
 
@@ -62,6 +62,14 @@ test-slow: install
 FUZZ := 4000
 fuzz: install
 	OMP_NUM_THREADS=1 $(PYTHON) tests/checkpoints/fuzzing.py --count $(FUZZ)
+
+# The CPU kernels under sanitizers and guard pages, compared with the plain solver too; minutes for each part.
+sanitize: install
+	$(PYTHON) -m benchmarks.sanitize
+
+# A training of 3,000 iterations under guard pages, hours on two cores; given again, it goes on.
+sanitize-training: install $(DATA)/mini
+	$(PYTHON) -m benchmarks.sanitize.training
 
 lint: install
 	$(PYTHON) -m ruff check .

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.machine import describe_machine
-from benchmarks.output import table, write_json
+from benchmarks.machine import commit, describe_machine
+from benchmarks.output import put_into_page, table, write_json
 from mobileode_mm.analysis.scalars import BOOKKEEPING
 from mobileode_mm.checkpoints.reading import read_checkpoint
 from mobileode_mm.cli import exit_status
@@ -37,7 +37,8 @@ EACH_ITERATION = {'default_hooks.logger.interval': 1, 'log_processor': dict(type
 PHASES = ('start-up', 'epoch', 'checkpoint', 'validation', 'best checkpoint', 'report')
 #: Seconds that the other processes of a killed one have to end.
 PATIENCE = 20
-BEGIN, END = '<!-- chaos: begin -->', '<!-- chaos: end -->'
+#: Of the table's place on the page.
+MARK = 'chaos'
 
 
 class Chaos:
@@ -245,15 +246,10 @@ def run(config: str | Path, options: dict, folder: Path, out: Path, moments: int
             trainings[processes] = Chaos(config, options, folder, processes)
         kind = 'epoch' if processes == 2 else PHASES[number % len(PHASES)]
         trial = trainings[processes].trial(kind, random.Random(f'{seed}-{number}'), rank=processes - 1)
-        content['trials'][str(number)] = dict(trial, commit=_commit())
+        content['trials'][str(number)] = dict(trial, commit=commit())
         print(json.dumps(trial), flush=True)
         write_json(out, content)
     return content
-
-
-def _commit() -> str | None:
-    done = subprocess.run(['git', 'rev-parse', '--short=12', 'HEAD'], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip() or None
 
 
 def markdown(content: dict) -> str:
@@ -274,15 +270,6 @@ def markdown(content: dict) -> str:
         f'the trials {commits}; {content["machine"]}.', '', table(
             ('', 'killed in', 'after, s', 'iterations logged', 'values, metrics, weights', 'files lost', 'left over',
              'processes left'), [cells(number, trial) for number, trial in trials.items()])])
-
-
-def write_page(page: Path, text: str) -> None:
-    """Put a text between the marks of a page."""
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise InputError(f'{page} has no lines {BEGIN} and {END}')
-    page.write_text(f'{before}{BEGIN}\n{text}\n{END}{after}')
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -310,7 +297,7 @@ def _main(args: argparse.Namespace) -> int:
     text = markdown(content)
     print(text)
     if args.page:
-        write_page(args.page, text)
+        put_into_page(args.page, MARK, text)
     good = [trial['exact'] and not trial['lost'] and not trial['processes_left']
             for trial in content['trials'].values()]
     return 0 if all(good) and len(good) == args.moments + 1 else 1

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import subprocess
 import time
 from pathlib import Path
 
@@ -32,6 +33,13 @@ def describe_machine(device: torch.device | None = None) -> str:
                                                   for names in installed(toolbox) for name in names)]
     return (f'{", ".join(hardware)}, {torch.get_num_threads()} threads of {usable_cores()} cores, Python '
             f'{platform.python_version()}, {", ".join(versions)}')
+
+
+def commit() -> str | None:
+    """The first digits of the checkout's commit."""
+    done = subprocess.run(['git', 'rev-parse', '--short=12', 'HEAD'], cwd=Path(__file__).parent, capture_output=True,
+                          text=True, check=False)
+    return done.stdout.strip() or None
 
 
 def seconds_of_others(stat: Path = Path('/proc/stat')) -> float | None:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -17,13 +16,12 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from mobileode_mm.doctor import version_of
-from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
 from mobileode_mm.errors import exit_status
 from mobileode_mm.ode.backends import triton_blocks, triton_kernels, triton_operators
 from mobileode_mm.ode.backends.triton_blocks import padded
 
 from .. import ROOT
-from ..output import table
+from ..output import put_into_page, table
 
 #: Shared memory that a block can have, bytes, by architecture (CUDA's and ROCm's programming guides).
 SHARED_MEMORY = {'sm_75': 65536, 'sm_80': 166912, 'sm_86': 101376, 'sm_90': 232448, 'sm_100': 232448, 'sm_120': 101376,
@@ -48,7 +46,8 @@ WITHOUT = {('sm_75', 'bfloat16')}
 _STORED = ('x', 'y', 'x_grad', 'y_grad')
 _INTEGERS = ('batch', 'area', 'num_steps', 'spacing', 'slots', 'total', 'step', 'total_rows')
 _NUMBERS = ('eps', 'count')
-_BEGIN, _END = '<!-- compiled kernels: begin -->', '<!-- compiled kernels: end -->'
+#: Of the tables' place on the page.
+MARK = 'compiled kernels'
 
 
 class Use(NamedTuple):
@@ -136,14 +135,6 @@ def measure(architectures: list[str], types: list[str], jobs: int) -> str:
     return '\n\n'.join(parts)
 
 
-def write_docs(page: Path, text: str) -> None:
-    """Put the tables between their marks on a page, which keeps what else stands there."""
-    before, begin, rest = page.read_text(encoding='utf-8').partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    assert begin and end, f'{page} has no place for the table: {_BEGIN} and {_END}'
-    AtomicLocalBackend().put_text(f'{before}{_BEGIN}\n{text}\n{_END}{after}', page)
-
-
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -160,7 +151,7 @@ def main(argv: list[str] | None = None) -> int:
                 f'shared memory a block.\n\n{measure(args.architectures, args.types, args.jobs)}')
         print(text)
         if args.docs:
-            write_docs(ROOT / 'docs' / 'gpu.md', text)
+            put_into_page(ROOT / 'docs' / 'gpu.md', MARK, text)
 
     return exit_status(work)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.chaos import BEGIN, END, PHASES, Chaos, main, markdown, what_is_left, write_page
+from benchmarks.chaos import MARK, PHASES, Chaos, main, markdown, what_is_left
+from benchmarks.output import put_into_page
 from mobileode_mm.errors import InputError
 
 
@@ -50,13 +51,13 @@ def test_the_page_has_the_trials(tmp_path):
     assert text.startswith('1 of 2 exact. `a.py` with `b=1`, seed 0; commits of the trials c; m.')
     assert '| 1 | epoch 2 | 0.50 | 9 | exact | none | none | 0 |' in text
     assert '| 2 | epoch 2, 1 of 2 processes | 0.50 | 9 | differs: weights | curves.png | none | 0 |' in text
-    page = tmp_path / 'page.md'
-    page.write_text(f'before\n{BEGIN}\nold\n{END}\nafter\n')
-    write_page(page, text)
-    assert page.read_text() == f'before\n{BEGIN}\n{text}\n{END}\nafter\n'
+    page, begin, end = tmp_path / 'page.md', f'<!-- {MARK}: begin -->', f'<!-- {MARK}: end -->'
+    page.write_text(f'before\n{begin}\nold\n{end}\nafter\n')
+    put_into_page(page, MARK, text)
+    assert page.read_text() == f'before\n{begin}\n{text}\n{end}\nafter\n'
     page.write_text('no marks')
     with pytest.raises(InputError, match='has no lines'):
-        write_page(page, text)
+        put_into_page(page, MARK, text)
 
 
 def test_a_training_that_fails_is_named(tmp_path, capsys):

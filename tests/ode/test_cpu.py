@@ -1,5 +1,6 @@
 """The compiled CPU path against torch's operators and the plain reference: outputs and every gradient."""
 
+import pickle
 import subprocess
 import sys
 
@@ -274,3 +275,10 @@ print([str(w.message) for w in caught if 'MobileODE' in str(w.message)])
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True,
                           env={'PATH': str(tmp_path), 'XDG_CACHE_HOME': str(tmp_path), 'HOME': str(tmp_path)})
     assert done.stdout.count('no C++ compiler (c++, g++, clang++) is installed') == 1
+
+
+def test_an_unpickled_layer_asks_the_backends_anew():
+    """It may come from a machine that has others."""
+    layer = ChannelwiseODESolver(9, 9)
+    layer.candidates, layer.never = ('operators', ), 'cpu: not there'
+    assert pickle.loads(pickle.dumps(layer)).backend_for(torch.zeros(1, 9, 2, 2)) == ('cpu', '')

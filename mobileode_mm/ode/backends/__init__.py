@@ -63,6 +63,11 @@ class Dispatched(nn.Module):
             if against:
                 self.never_on_gpu = f'triton: {against}'
 
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        # A pickle may come from another machine, and this process may have loaded no backend yet.
+        self.backend = self._backend
+
     def _asked(self, order: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
         """Which backends may serve this layer, and why the others never do."""
         reasons = {name: load(name).never_serves(self) for name in order}

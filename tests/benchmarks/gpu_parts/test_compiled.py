@@ -6,14 +6,15 @@ pytest.importorskip('triton')
 from benchmarks.gpu_parts.compiled import (  # noqa: E402 (it needs Triton)
     ARCHITECTURES,
     KERNELS,
+    MARK,
     SHARED_MEMORY,
     SIDES,
     TYPES,
     WITHOUT,
     compile_kernel,
     main,
-    write_docs,
 )
+from benchmarks.output import put_into_page  # noqa: E402
 
 #: Bytes that a thread may spill where the kernels are made for the architecture.
 SPILLED = 100
@@ -46,7 +47,7 @@ def test_every_architecture(name, architecture):
 def test_the_table_goes_between_its_marks(tmp_path):
     page = tmp_path / 'gpu.md'
     page.write_text('before\n<!-- compiled kernels: begin -->\nold\n<!-- compiled kernels: end -->\nafter\n')
-    write_docs(page, 'new')
+    put_into_page(page, MARK, 'new')
     assert page.read_text() == 'before\n<!-- compiled kernels: begin -->\nnew\n<!-- compiled kernels: end -->\nafter\n'
 
 

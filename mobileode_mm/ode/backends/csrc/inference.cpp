@@ -1,6 +1,7 @@
 // Inference: all steps of a position while its channels are in the innermost cache. A map is read once, written once.
 
 #include "steps.h"
+#include "threads.h"
 
 #include <cmath>
 
@@ -56,7 +57,7 @@ template <typename T, int NV> struct Inference {
       unpack(epilogue.shift, q, wide_shift.get());
     }
     const Vec *a = vec(wide_scale.get()), *b = vec(wide_shift.get());
-#pragma omp parallel num_threads(shape.threads)
+#pragma omp parallel num_threads(threads_here(shape.threads))
     {
       // Copies of the thread's own stay in registers; what the threads share is read again after every store.
       const Steps<T> steps = all_steps;

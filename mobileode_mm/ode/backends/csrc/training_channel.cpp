@@ -2,6 +2,7 @@
 // it is taken: each step is a pass over the map, between which the states are kept, and its product is taken again.
 
 #include "steps.h"
+#include "threads.h"
 
 #include <cmath>
 
@@ -37,9 +38,10 @@ template <typename T, int NV> class ChannelForward {
 
  public:
   ChannelForward(const Shape &shape, const Solver<T> &solver, const Norm<T> &norm, const T *x, T *y)
-      : p(shape.p), q(shape.q), steps(shape.steps), threads(shape.threads), count(shape.batch * shape.positions),
-        size(size_t(shape.q) * width), norm(norm), step_lengths(solver.step_lengths), x(x), y(y),
-        resampling(shape.p, shape.q), transitions(steps * size), scale(size), shift(size) {
+      : p(shape.p), q(shape.q), steps(shape.steps), threads(threads_here(shape.threads)),
+        count(shape.batch * shape.positions), size(size_t(shape.q) * width), norm(norm),
+        step_lengths(solver.step_lengths), x(x), y(y), resampling(shape.p, shape.q), transitions(steps * size),
+        scale(size), shift(size) {
     R::transitions(shape, solver, transitions.get());
   }
 
@@ -122,11 +124,12 @@ template <typename T, int NV> class ChannelBackward {
  public:
   ChannelBackward(const Shape &shape, const Solver<T> &solver, const Norm<T> &norm,
                   const Statistics<const T> &statistics, const T *x, const T *y_grad)
-      : p(shape.p), q(shape.q), steps(shape.steps), threads(shape.threads), count(shape.batch * shape.positions),
-        size(size_t(shape.q) * width), of_batch(statistics.of_batch), step_lengths(solver.step_lengths), x(x),
-        y_grad(y_grad), resampling(shape.p, shape.q, true), transitions(steps * size), transposed(steps * size),
-        weight(size), bias(size), means(steps * size), rstds(steps * size), mean_grad(size), mean_product(size),
-        states((steps - 1) * count * q * q, false), state_grads(count * q * q, false) {
+      : p(shape.p), q(shape.q), steps(shape.steps), threads(threads_here(shape.threads)),
+        count(shape.batch * shape.positions), size(size_t(shape.q) * width), of_batch(statistics.of_batch),
+        step_lengths(solver.step_lengths), x(x), y_grad(y_grad), resampling(shape.p, shape.q, true),
+        transitions(steps * size), transposed(steps * size), weight(size), bias(size), means(steps * size),
+        rstds(steps * size), mean_grad(size), mean_product(size), states((steps - 1) * count * q * q, false),
+        state_grads(count * q * q, false) {
     R::transitions(shape, solver, transitions.get());
     R::transitions(shape, solver, transposed.get(), true);
     unpack(norm.weight, q, weight.get());

@@ -2,6 +2,7 @@
 // need. The backward pass recomputes a position's trajectory; between the passes nothing of it is kept.
 
 #include "steps.h"
+#include "threads.h"
 
 #include <cmath>
 
@@ -15,7 +16,7 @@ template <typename T, int NV> class PositionTraining {
 
  public:
   PositionTraining(const Shape &shape, const Solver<T> &solver, const Norm<T> &norm, bool with_backward)
-      : p(shape.p), q(shape.q), steps(shape.steps), threads(shape.threads), batch(shape.batch),
+      : p(shape.p), q(shape.q), steps(shape.steps), threads(threads_here(shape.threads)), batch(shape.batch),
         positions(shape.positions), rows(shape.batch * shape.q), size(size_t(shape.q) * width), norm(norm),
         step_lengths(solver.step_lengths), resampling(shape.p, shape.q, with_backward),
         transitions(steps * size), transposed(with_backward ? steps * size : 0) {

@@ -1,0 +1,1 @@
+"""The CPU kernels where a wrong access to memory ends the process: sanitizers, guard pages, and a long training."""
