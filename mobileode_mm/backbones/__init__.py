@@ -6,9 +6,10 @@ from .deployed import Deployable, switch_to_files
 from .mobilenet_v1 import MobileNetV1
 from .mobileode import MobileODEV1, MobileODEV2, ODEResidualBlock
 from .mobilevit_ode import MobileViTODE
+from .timm_features import TimmFeatures
 from .utils import feature_channels
 
 __all__ = [
     'COSConv', 'Deployable', 'MobileNetV1', 'MobileODEV1', 'MobileODEV2', 'MobileViTODE', 'ODEResidualBlock',
-    'SolverConv', 'StagedBackbone', 'feature_channels', 'replacement', 'switch_to_files'
+    'SolverConv', 'StagedBackbone', 'TimmFeatures', 'feature_channels', 'replacement', 'switch_to_files'
 ]
