@@ -104,7 +104,7 @@ def test_openmmlab_is_an_extra_and_never_required(requirements):
 
 
 def test_every_import_is_required(requirements):
-    extras = ('', 'demo', 'deploy', 'sbd')  # benchmarks/ needs no more than these
+    extras = ('', 'demo', 'deploy', 'sbd', 'timm')  # benchmarks/ needs no more than these
     allowed = {canonicalize_name(r.name) for extra in extras for r in requirements[extra]}
     # torch brings Triton with CUDA.
     known = {*PACKAGES, 'benchmarks', *BROUGHT_BY_OPENMMLAB, *sys.stdlib_module_names, 'triton'}
