@@ -1,8 +1,8 @@
 """The tree photographs as the suite ``trees`` reads them; ``python -m benchmarks.tree_parts`` makes them.
 
-Training: the first four fifths of one site's photograph, in the tiles that ``mobileode fit`` cuts. Validation: the rest
-of that photograph. Test: the photographs of other sites. The last two are cut into parts of about 400 px: COCO's AP
-counts a hundred boxes an image, and one photograph has 279 trees.
+Training: the first four fifths of one photograph, in the tiles that ``mobileode fit`` cuts. Validation: the rest of it.
+Test: one photograph from elsewhere in the same park, and two of other sites. Validation and test are cut into parts of
+about 400 px: COCO's AP counts a hundred boxes an image, and one photograph has 279 trees.
 """
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""MobileODE beside the light networks of 2018 to 2025 on the mini data, all from scratch with one recipe, three seeds.
+"""MobileODE beside the light networks of 2017 to 2025 on the mini data, all from scratch with one recipe, three seeds.
 
 The mini suite's tasks with a validation after each epoch. Most peers are timm's (`pip install timm`), without its
 weights. They are of the sizes that their papers start at, which are larger than MobileODE V1; two of half width and

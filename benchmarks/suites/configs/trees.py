@@ -1,4 +1,4 @@
-"""Aerial photographs of trees, tested on other sites than trained on: MobileODE and eight peers, three seeds.
+"""Aerial photographs of trees, tested on others than trained on: MobileODE and eight peers, three seeds.
 
 Classifiers of the mini digits first, from whose backbone the detectors of the same seed start: from scratch the first
 epochs find nothing. Most peers are timm's (`pip install timm`), without its weights. The photographs are made where
