@@ -9,6 +9,7 @@ from torch import nn
 
 from mobileode_mm.backbones import TimmFeatures
 from mobileode_mm.backbones.timm_features import NoSuchMapsError, choose_maps
+from mobileode_mm.backbones.utils import guard_gradients
 from mobileode_mm.classification import FittedClassifier
 from mobileode_mm.errors import InputError
 
@@ -93,3 +94,22 @@ def test_deploy_form_gives_what_was_trained(backbone, timm):
             x = torch.randn(2, 3, size, size)
             torch.testing.assert_close(deployed(x, mode='tensor'), model(x, mode='tensor'), rtol=1e-3, atol=1e-4)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in deployed.modules())
+
+
+def test_few_channels_behind_a_stride_have_right_gradients():
+    """In channels_last oneDNN writes past its workspace there: a crash, or other values than these."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 16, 1, stride=2, bias=False)
+    guard_gradients(conv)
+    x = torch.randn(2, 3, 192, 192)
+    loss = conv(x.contiguous(memory_format=torch.channels_last)).square().sum()
+    loss.backward()
+    # As a matrix over the pixels that the stride leaves.
+    pixels = x[:, :, ::2, ::2].transpose(0, 1).flatten(1)
+    expected = 2 * conv.weight.detach().flatten(1) @ pixels @ pixels.T
+    torch.testing.assert_close(conv.weight.grad.flatten(1), expected, rtol=1e-3, atol=1e-2)
+    assert len(conv._forward_pre_hooks) == 1
+    wide, unstrided = nn.Conv2d(16, 16, 1, stride=2), nn.Conv2d(3, 16, 1)
+    for other in (wide, unstrided):
+        guard_gradients(other)
+        assert not other._forward_pre_hooks
