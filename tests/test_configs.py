@@ -31,7 +31,7 @@ FULL = [name for name in NAMES if not name.endswith('_mini')]
 MINI = [name for name in NAMES if name.endswith('_mini')]
 SSDLITE = [name for name in NAMES if name.startswith('ssdlite_')]
 #: Those on COCO or mini scenes that have the same neck, head and recipe, whatever the backbone.
-ALIKE = [name for name in SSDLITE if not re.search('_(full|busi|faces)', name)]
+ALIKE = [name for name in SSDLITE if not re.search('_(full|busi|faces|trees)', name)]
 #: Further data of the release, and COS in neck and head.
 OTHERS = {f'{task}_{network}_{data}' for network in ('mobileode', 'mobileode_v2') for task, data in (
     ('ssdlite', 'busi'), ('ssdlite', 'faces'), ('deeplabv3', 'ade20k'), ('classify', 'imagenet_r'),
@@ -74,7 +74,7 @@ def test_networks():
 
 def mini_twin(name):
     # Configs that differ in their data share one: an _aug config has more images to train on.
-    return re.sub('_(aug|busi|faces|ade20k|imagenet_r|tiny_imagenet)$', '', name) + '_mini'
+    return re.sub('_(aug|busi|faces|trees|ade20k|imagenet_r|tiny_imagenet)$', '', name) + '_mini'
 
 
 @pytest.mark.parametrize('name', FULL)
@@ -87,6 +87,8 @@ def test_every_config_has_a_mini_twin(name, configs):
         # How fast its statistics follow is a matter of the iterations; all else of its norms is its own.
         own = inspect.signature(MobileNetV3).parameters['norm_cfg'].default
         assert mini.pop('norm_cfg') == {**own, 'momentum': 0.1}
+    if name.endswith('_trees'):  # small objects: the map of stride 8 too
+        assert full.pop('out_indices') == (3, *mini.pop('out_indices'))
     assert full == mini
 
 
@@ -138,7 +140,8 @@ def test_network_and_head_fit(name, configs, models):
     assert 'in_channels' not in cfg.model.neck and 'in_channels' not in cfg.model.bbox_head
     assert 'pretrained' not in cfg.model.backbone and 'init_cfg' not in cfg.model.backbone
     assert model.bbox_head.in_channels == model.neck.out_channels
-    side = cfg.test_pipeline[1]['scale'][0]
+    tile = cfg.model.test_cfg.get('tile')
+    side = tile['size'] if tile else cfg.test_pipeline[1]['scale'][0]
     with torch.no_grad():
         scores, _ = model.eval()(torch.zeros(1, 3, side, side), mode='tensor')
     # Anchor centres lie where the maps' positions lie.

@@ -107,7 +107,7 @@ def test_openmmlab_is_an_extra_and_never_required(requirements):
 
 def test_every_import_is_required(requirements):
     # benchmarks/ needs no more than these
-    extras = ('', 'demo', 'deploy', 'openvino', 'ncnn', 'litert', 'executorch', 'sbd')
+    extras = ('', 'demo', 'deploy', 'openvino', 'ncnn', 'litert', 'executorch', 'sbd', 'timm')
     allowed = {canonicalize_name(r.name) for extra in extras for r in requirements[extra]}
     # torch brings Triton with CUDA.
     known = {*PACKAGES, 'benchmarks', *BROUGHT_BY_OPENMMLAB, *sys.stdlib_module_names, 'triton'}

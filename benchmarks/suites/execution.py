@@ -17,12 +17,13 @@ from mobileode_mm.runs.config import DATA_VARIABLE, short_path
 
 from .. import ROOT
 from ..output import write_json
+from ..tree_parts import ensure_tree_parts
 from .page import html_page
 from .processes import WAIT_SECONDS, Processes, share
 from .run import DONE, FAILED, Run, checksum, commit, worker_command
 from .suite import Suite, load_suite, suite_names
 from .table import markdown, summarize
-from .worker import ANSWER, QUESTION
+from .worker import ANSWER, FORM, QUESTION, RESAMPLED
 
 T = TypeVar('T')
 RESULTS, TABLE, PAGE, LATENCY = 'results.json', 'results.md', 'results.html', 'latency.json'
@@ -68,6 +69,8 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
         waiting = [run for run, result in zip(runs, results) if result is None or result['status'] == FAILED]
         if suite.mini_data and waiting and leads:
             ensure_mini_data()
+        if suite.tree_data and waiting and leads:
+            ensure_tree_parts()
         for run in waiting:
             run.folder.mkdir(parents=True, exist_ok=True)
         question = _question(suite, bool(waiting))
@@ -210,7 +213,7 @@ def _question(suite: Suite, trains: bool) -> dict:
 
 def _measure_latency(folder: Path, question: dict, machine: str, workers: Processes) -> None:
     """Time all networks side by side, unless that was done for the same ones on the same machine."""
-    of = checksum(dict(networks=question['networks'], machine=machine))
+    of = checksum(dict(networks=question['networks'], machine=machine, form=FORM))
     if (folder / LATENCY).is_file() and read_json(folder / LATENCY)['of'] == of:
         return
     print('measuring latency', flush=True)
@@ -220,19 +223,23 @@ def _measure_latency(folder: Path, question: dict, machine: str, workers: Proces
 def _write(folder: Path, suite: Suite, runs: list[Run], results: list[dict | None], facts: dict) -> dict:
     """Write table, page and results; returns what ``results.json`` then holds."""
     latency = read_json(folder / LATENCY) if (folder / LATENCY).is_file() else None
-    entries = []
+    entries, draws = [], {}
     for run, result in zip(runs, results):
         result = result or {}
+        if result.get('status') == DONE and (run.folder / RESAMPLED).is_file():
+            draws[run.network.task, run.network.backbone, run.seed] = read_json(run.folder / RESAMPLED)
         entries.append(dict(
             task=run.network.task, backbone=run.network.backbone, seed=run.seed,
             folder=str(run.folder.relative_to(folder)), config=str(short_path(run.network.config)),
             status=result.get('status', 'not run yet'), reason=result.get('reason', ''), metrics=result.get('metrics'),
-            machine=result.get('machine'), commit=result.get('commit')))
+            curve=result.get('curve'), machine=result.get('machine'), commit=result.get('commit')))
     content = dict(suite=suite.name, description=suite.description, seeds=list(suite.seeds),
                    starts_from={network.task: network.starts_from for network in suite.networks if network.starts_from},
-                   processes=runs[0].processes, runs=entries,
+                   reference=suite.reference, processes=runs[0].processes, runs=entries,
+                   left_out=[dict(task=task, backbone=backbone, reason=reason)
+                             for task, backbone, reason in suite.left_out],
                    **{key: facts[key] for key in ('command', 'machine', 'commit')},
-                   networks=summarize(suite, entries, facts['costs'], latency), latency=latency)
+                   networks=summarize(suite, entries, facts['costs'], latency, draws), latency=latency)
     AtomicLocalBackend().put_text(markdown(content), folder / TABLE)
     AtomicLocalBackend().put_text(html_page(content), folder / PAGE)
     write_json(folder / RESULTS, content)

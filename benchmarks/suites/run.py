@@ -136,12 +136,22 @@ class Run:
     def keep(self, status: str, reason: str, machine: str) -> dict:
         """Write and return the result; ``machine`` is what it ran on."""
         result = dict(status=status, reason=reason, metrics=self._tested() if status == DONE else None,
-                      machine=machine, commit=commit())
+                      curve=self._curve(), machine=machine, commit=commit())
         write_json(self.folder / RESULT, result)
         if status == DONE:  # what a run can go on from is of no more use but for its end
             for path in numbered_checkpoints(self.folder)[1:]:
                 path.unlink()
         return result
+
+    def _curve(self) -> list[dict] | None:
+        """The metrics of each validation, by its ``step``; None where there was one at most."""
+        try:
+            validations = read_scalars(self.folder).val
+        except InputError:  # nothing logged
+            return None
+        curve = [{name: record[name] for name in ('step', *self.network.metrics) if name in record}
+                 for record in validations]
+        return curve if len(curve) > 1 else None
 
     def _weights(self) -> str | None:
         """Checksum of the result beside the weights that the backbone starts from; None where there are none."""

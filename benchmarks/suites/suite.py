@@ -1,20 +1,25 @@
 """Suite files: which networks are trained on which tasks, how, and with which seeds."""
 import ast
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import MODELS
 
+from mobileode_mm.backbones.timm_features import NoSuchMapsError, choose_maps
 from mobileode_mm.errors import InputError, listed
 from mobileode_mm.runs.config import checkout_root, short_path
 
 FOLDER = Path(__file__).parent / 'configs'
 
-_SUITE_KEYS = {'tasks', 'backbones', 'seeds', 'mini_data'}
-_TASK_KEYS = {'configs', 'input_size', 'metrics', 'epochs', 'cfg_options', 'starts_from'}
+_SUITE_KEYS = {'tasks', 'backbones', 'seeds', 'reference', 'mini_data', 'tree_data'}
+_TASK_KEYS = {'configs', 'input_size', 'metrics', 'epochs', 'val_interval', 'cfg_options', 'starts_from'}
 _BACKBONE_KEYS = {'config', 'input_size', 'cfg_options'}
+#: Before the name of a network of timm; the config whose backbone it replaces.
+_TIMM, _REPLACED = 'timm.', 'mobileode'
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,18 @@ class Suite:
         description: The file's docstring.
         networks: Every backbone in every task.
         seeds: One run of each network for each.
-        mini_data: Whether the mini data, which the suite reads, are made where they are absent.
+        mini_data, tree_data: Whether these data, which the suite reads, are made where they are absent.
+        reference: Backbone that the others are compared with.
+        left_out: Task, backbone and reason where a network of timm has no maps for the task.
     """
     name: str
     description: str
     networks: tuple[Network, ...]
     seeds: tuple[int, ...]
     mini_data: bool
+    tree_data: bool = False
+    reference: str | None = None
+    left_out: tuple[tuple[str, str, str], ...] = ()
 
 
 def suite_names() -> dict[str, str]:
@@ -80,9 +90,12 @@ def load_suite(suite: str | Path) -> Suite:
         seeds = [0, 1, 2]
 
     A backbone's ``config`` takes the place of ``{}`` in the task's ``configs``; its ``cfg_options``, and those under
-    the name of a task, come after the task's. ``epochs`` is another length of the training: the learning rate's
-    schedule shrinks or grows with it, and the only validation is at its end. A task that ``starts_from`` another gives
-    each of its networks the backbone that the other's run with the same seed left. Configs are looked for from the
+    the name of a task, come after the task's. ``config='timm.NAME'`` is the config of ``mobileode`` with timm's network
+    in the place of the backbone, with maps of the same strides; a task for which the network has none is left out.
+    ``epochs`` is another length of the training: the learning rate's schedule shrinks or grows with it, and the only
+    validation is at its end, or one comes every ``val_interval`` epochs. A task that ``starts_from`` another gives
+    each of its networks the backbone that the other's run with the same seed left. ``reference`` names the backbone
+    that the others are compared with. Configs are looked for from the
     suite file's folder, from the current folder and in the checkout that the package runs from: in the folder that
     ``configs`` names, then one below it (``configs/peers``).
 
@@ -112,15 +125,30 @@ def load_suite(suite: str | Path) -> Suite:
                f'wanted, of which there {"are " + listed(earlier, 99) if earlier else "is none"}')
     for name, backbone in backbones.items():
         _check_keys(backbone, _BACKBONE_KEYS | set(tasks), {'config'}, path, f'the backbone {name}')
-    networks = tuple(_network(path, *task, *backbone) for task in tasks.items() for backbone in backbones.items())
+    reference = cfg.get('reference')
+    _check(reference is None or reference in backbones, path, f'reference is {reference!r}, which is none of the '
+           f'backbones {listed(backbones, 99)}')
+    made, left_out = [], []
+    for task in tasks.items():
+        for backbone in backbones.items():
+            try:
+                made.append(_network(path, *task, *backbone))
+            except NoSuchMapsError as error:
+                left_out.append((task[0], backbone[0], str(error)))
+    _check(bool(made), path, f'nothing is left of it: {listed((reason for *_, reason in left_out), 99)}')
+    networks = tuple(made)
     _check(len({network.slug for network in networks}) == len(networks), path,
            'two tasks or backbones differ in signs and capitals only')
-    return Suite(path.stem, _description(path), networks, tuple(seeds), cfg.get('mini_data', False))
+    return Suite(path.stem, _description(path), networks, tuple(seeds), cfg.get('mini_data', False),
+                 cfg.get('tree_data', False), reference, tuple(left_out))
 
 
 def _network(path: Path, task: str, settings: dict, backbone: str, how: dict) -> Network:
-    config = _find_config(path, settings['configs'], how['config'], backbone)
-    options = {**_schedule(path, config, settings.get('epochs')), **settings.get('cfg_options', {}),
+    of_timm = how['config'].startswith(_TIMM)
+    config = _find_config(path, settings['configs'], _REPLACED if of_timm else how['config'], backbone)
+    options = {**_schedule(path, config, settings.get('epochs'), settings.get('val_interval')),
+               **settings.get('cfg_options', {}),
+               **(_timm_backbone(config, how['config'].removeprefix(_TIMM)) if of_timm else {}),
                **how.get('cfg_options', {}), **how.get(task, {})}
     size = how.get('input_size', settings['input_size'])
     _check(isinstance(size, (list, tuple)) and len(size) == 2 and all(isinstance(side, int) for side in size), path,
@@ -129,15 +157,37 @@ def _network(path: Path, task: str, settings: dict, backbone: str, how: dict) ->
                    settings.get('starts_from'))
 
 
-def _schedule(path: Path, config: Path, epochs: int | None) -> dict:
+def _timm_backbone(config: Path, name: str) -> dict:
+    """Options that put a network of timm in the place of a config's backbone.
+
+    Raises:
+        InputError: timm is absent or has no such network.
+        NoSuchMapsError: The network has no maps of the strides of those of the config's backbone.
+    """
+    strides = _strides(config)
+    wanted = strides if len(strides) > 1 else None  # a classifier's network is taken whole, whatever its last stride
+    choose_maps(name, wanted)
+    return {'model.backbone': dict(_delete_=True, type='TimmFeatures', name=name, strides=wanted)}
+
+
+@functools.lru_cache(maxsize=16)
+def _strides(config: Path) -> tuple[int, ...]:
+    """Of the maps of a config's backbone, which is one of ours."""
+    return MODELS.build(Config.fromfile(config, import_custom_modules=False).model.backbone).strides
+
+
+def _schedule(path: Path, config: Path, epochs: int | None, val_interval: int | None) -> dict:
     """Options that make the training that many epochs long; those of the learning rate that end with it still do."""
+    every = {} if val_interval is None else {'train_cfg.val_interval': val_interval}
+    _check(val_interval is None or isinstance(val_interval, int) and val_interval > 0, path,
+           f'val_interval is {val_interval!r}: a whole number above 0 is wanted')
     if epochs is None:
-        return {}
+        return every
     _check(isinstance(epochs, int) and epochs > 0, path, f'epochs is {epochs!r}: a whole number above 0 is wanted')
     cfg = Config.fromfile(config, import_custom_modules=False)
     length = cfg.get('train_cfg', {}).get('max_epochs')
     _check(length is not None, path, f'epochs is {epochs}, and {short_path(config)} has no train_cfg.max_epochs')
-    options = {'train_cfg.max_epochs': epochs, 'train_cfg.val_interval': epochs}
+    options = {'train_cfg.max_epochs': epochs, 'train_cfg.val_interval': epochs, **every}
     rate = f'the learning rate of {short_path(config)}'
     for number, scheduler in enumerate(cfg.get('param_scheduler') or []):
         _check('milestones' not in scheduler, path,

@@ -21,6 +21,8 @@ from mmengine.model import revert_sync_batchnorm
 from torch import nn
 
 from mobileode_mm.apis import test, train
+from mobileode_mm.backbones import Deployable
+from mobileode_mm.backbones.timm_features import merge_branches
 from mobileode_mm.checkpoints.matching import check_checkpoint
 from mobileode_mm.checkpoints.resuming import find_resume_checkpoint
 from mobileode_mm.data.json_file import read_json
@@ -35,15 +37,19 @@ from ..complexity import count
 from ..machine import describe_machine, seconds_of_others
 from ..output import write_json
 from ..speed.sampling import clock_of, quartiles, sample_in_turn
+from .resampling import resampling_options
 
 #: Files of a run's folder.
 SETTINGS = 'settings.json'
 TEST = 'test'
 METRICS = 'test/metrics.json'
+RESAMPLED = 'test/resampled.json'
 #: Files of a suite's folder: what a worker is asked, and what it answers.
 QUESTION = '.question.json'
 ANSWER = '.answer.json'
 ROUNDS = 30
+#: In what form networks are timed.
+FORM = 'deploy'
 
 
 def train_run(folder: Path, launcher: str) -> None:
@@ -61,7 +67,8 @@ def test_run(folder: Path, launcher: str) -> None:
     """Evaluate the last checkpoint of a run's folder; None stands for a figure that is not finite."""
     run = read_json(folder / SETTINGS)
     path, _ = find_resume_checkpoint(folder)
-    metrics = test(run['config'], path, folder / TEST, cfg_options=run['cfg_options'], launcher=launcher)
+    options = {**run['cfg_options'], **resampling_options(_load(run), folder / RESAMPLED)}
+    metrics = test(run['config'], path, folder / TEST, cfg_options=options, launcher=launcher)
     # Not LoggerHook's JSON, which all processes of a run write at once.
     if int(os.environ.get('RANK', 0)) == 0:
         write_json(folder / METRICS, {name: float(value) if math.isfinite(value) else None
@@ -85,22 +92,23 @@ def inspect(folder: Path, launcher: str) -> None:
         check_run(cfg, ('train', 'test') if new else (), None, 'finetune')
         checked.add(network['task'])
         with _building(cfg) as model:
-            cost = count(model, (1, 3, *network['input_size']), lambda model, x: model(x, mode='tensor'))
-            costs.append(dict(parameters=cost.parameters, macs=cost.cost.macs))
             task, backbone, base = network['task'], network['backbone'], network['starts_from']
             if base:
                 check_checkpoint(model, states[base, backbone],
                                  f'{task}, {backbone} starts from {base}: what that leaves', 'finetune')
             if task in bases:
                 states[task, backbone] = model.state_dict()
+            merge_branches(model.eval())
+            cost = count(model, (1, 3, *network['input_size']), lambda model, x: model(x, mode='tensor'))
+            costs.append(dict(parameters=cost.parameters, macs=cost.cost.macs))
     write_json(folder / ANSWER, dict(costs=costs, machine=describe_machine()))
 
 
 def latency(folder: Path, launcher: str) -> None:
     """Time one image through every network, those of a task in turn, and measure how busy other programs were.
 
-    In PyTorch without pre- and post-processing; then the ONNX files, from pixels to boxes before suppression, masks or
-    scores, in onnxruntime on one thread, of the networks that can be exported.
+    In PyTorch in deploy form, without pre- and post-processing; then the ONNX files, from pixels to boxes before
+    suppression, masks or scores, in onnxruntime on one thread, of the networks that can be exported.
     """
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     networks = read_json(folder / QUESTION)['networks']
@@ -116,6 +124,8 @@ def latency(folder: Path, launcher: str) -> None:
                     if call:
                         files[network['backbone']] = call
                     model.to(device)
+                    if isinstance(model, Deployable):
+                        model.switch_to_deploy()
                     x = torch.randn(1, 3, *network['input_size'], device=device)
                     steps[network['backbone']] = lambda model=model, x=x: model(x, mode='tensor')
             with torch.inference_mode():
@@ -125,7 +135,7 @@ def latency(folder: Path, launcher: str) -> None:
                            onnx_milliseconds=quartiles(in_files[name])[1] if name in in_files else None)
                       for name in samples]
     others = None if before is None else (seconds_of_others() - before) / (time.perf_counter() - begin)
-    write_json(folder / ANSWER, dict(times=times, rounds=ROUNDS, device=device.type, others=others,
+    write_json(folder / ANSWER, dict(times=times, rounds=ROUNDS, form=FORM, device=device.type, others=others,
                                      cores=os.cpu_count(), threads=torch.get_num_threads(),
                                      machine=describe_machine(device)))
 

@@ -12,6 +12,7 @@ from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver, ExportedOD
 from .anytime import set_steps
 from .cos_conv import fold_norms
 from .fused import fuse_activations
+from .timm_features import fold_timm
 
 
 class DeployableBlock(ABC):
@@ -64,9 +65,11 @@ class Deployable(nn.Module):
         set_steps(self, steps)
 
     def fold(self, input_size: int | Sequence[int] | None) -> None:
-        """Make constant what a network has beside its convolutions: of those parts that are no Deployable, the solvers.
+        """Make constant what a network has beside its convolutions: of those parts that are no Deployable, the solvers
+        and timm's networks.
         """
         deploy_solvers(self, input_size)
+        fold_timm(self)
 
     def train(self, mode: bool = True):
         """As ``nn.Module.train``.

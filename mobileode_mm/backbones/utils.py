@@ -39,6 +39,25 @@ def fast_layout(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.device.type == 'cpu' and not is_exporting() else x
 
 
+#: Of a 1×1 convolution with a stride and fewer channels than this, the least block of oneDNN's kernels for AVX-512, the
+#: gradient of the weights writes past oneDNN's workspace where maps are channels_last (oneDNN 6035): a crash, or wrong
+#: values. Stems of MobileOne have such a convolution.
+_SAFE_CHANNELS = 16
+
+
+def guard_gradients(network: nn.Module) -> None:
+    """Let the strided 1×1 convolutions of few channels in a network train on maps that are not channels_last."""
+    for module in network.modules():
+        if (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and max(module.stride) > 1
+                and module.in_channels < _SAFE_CHANNELS):
+            module.register_forward_pre_hook(_contiguous)
+
+
+def _contiguous(conv: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    x, = inputs
+    return x.contiguous() if conv.training and x.device.type == 'cpu' else x
+
+
 def with_in_channels(name: str, cfg: dict, in_channels: int | Sequence[int], source: nn.Module) -> dict:
     """Copy of a part's config with the widths that follow from the module before it.
 

@@ -4,7 +4,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ..backbones.deployed import Deployable
-from ..backbones.utils import fast_layout, feature_channels, with_in_channels
+from ..backbones.utils import fast_layout, feature_channels, guard_gradients, with_in_channels
 
 
 @MODELS.register_module()
@@ -27,6 +27,7 @@ class FittedClassifier(Deployable, ImageClassifier):
 
     def __init__(self, backbone: dict, neck: dict | None = None, *, head: dict, **kwargs):
         backbone = MODELS.build(backbone)
+        guard_gradients(backbone)
         head = with_in_channels('head', head, feature_channels(backbone)[-1], backbone)
         super().__init__(backbone, neck, head, **kwargs)
 

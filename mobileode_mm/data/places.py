@@ -20,6 +20,8 @@ SOURCES = {
     'BUSI': 'https://scholar.cu.edu.eg/Dataset_BUSI.zip (200 MB), converted as docs/data.md has it',
     'faces': 'http://shuoyang1213.me/WIDERFACE/ or another set of faces, in the format of COCO and the layout of '
              'docs/data.md',
+    'tree photographs': 'https://github.com/weecology/DeepForest (20 MB); python -m benchmarks.tree_parts, in a '
+                        'checkout of this project, fetches and cuts them',
     'CIFAR-10': 'https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz, unpacked',
 }
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..backbones.deployed import Deployable
 from ..backbones.sync_norms import trains_on_one_image
-from ..backbones.utils import fast_layout, feature_channels, with_in_channels
+from ..backbones.utils import fast_layout, feature_channels, guard_gradients, with_in_channels
 from ..errors import InputError
 from . import tiling
 
@@ -45,6 +45,7 @@ class SSDLite(Deployable, SingleStageDetector):
         # SingleStageDetector builds all three parts at once; here each needs the one before it.
         super(SingleStageDetector, self).__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
+        guard_gradients(self.backbone)
         neck = with_in_channels('neck', neck, feature_channels(self.backbone), self.backbone)
         self.neck = MODELS.build(neck)
         bbox_head = with_in_channels('bbox_head', bbox_head, self.neck.out_channels, self.neck)

@@ -20,7 +20,8 @@ SMALL = 24
 _AROUND, _TILES = 5, (192, DETECTION_SIDE)
 #: Share of the boxes that anchors have to reach before a map of stride 8 is left out.
 ENOUGH_REACHED = 0.98
-STRIDES = {True: (8, 16, 32, 64, 320 / 3, 320), False: (16, 32, 64, 320 / 3, 160, 320)}
+#: Stride of the first of SSDLite's maps, and their number: each halves the one before, the last is the mean of all.
+_FINEST, _MAPS = {True: 8, False: 16}, 6
 #: Iterations of a training of the default length, and bounds on its epochs.
 _ITERATIONS, _LEAST_EPOCHS, _MOST_EPOCHS = 1500, 12, 300
 #: Memory of a training step for an image of 320 px, in bytes, V1 with SSDLite, and the share of the free memory to use.
@@ -118,8 +119,7 @@ def fit_head(plan: Plan, images: Sequence[Image]) -> None:
     """Maps and anchors for the boxes of images that are the network's input, but for their size."""
     boxes = np.concatenate([image.boxes * _to_input(image, plan) for image in images])
     size = (plan.side, plan.side)
-    strides = {fine: [stride * plan.side / 320 if stride > 64 else stride for stride in STRIDES[fine]]
-               for fine in (False, True)}
+    strides = {fine: _strides(plan.side, fine) for fine in (False, True)}
     fitted = {fine: anchors.fit(boxes, strides[fine], size) for fine in (False, True)}
     share = {fine: anchors.reached(boxes, fitted[fine], size) for fine in (False, True)}
     plan.fine = share[False] < ENOUGH_REACHED and share[True] > share[False]
@@ -143,6 +143,14 @@ def set_length(plan: Plan, number: int, epochs: int | None, batch: int | None) -
     plan.choose('length', f'{plan.epochs} epochs of {each} iterations', 'asked for' if epochs else
                 f'about {_ITERATIONS} iterations, which {number} images allow in {_LEAST_EPOCHS} to {_MOST_EPOCHS} '
                 'epochs; it ends early where validation gains nothing more')
+
+
+def _strides(side: int, fine: bool) -> list[float]:
+    """Of the maps, for images of ``side`` pixels: from the middle of a position to that of the next."""
+    maps = [side // _FINEST[fine]]
+    while len(maps) < _MAPS - 1:
+        maps.append(-(-maps[-1] // 2))
+    return [side / number for number in (*maps, 1)]
 
 
 def _why(model: str) -> str:

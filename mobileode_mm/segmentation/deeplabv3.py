@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..backbones.deployed import Deployable
 from ..backbones.sync_norms import trains_on_one_image
-from ..backbones.utils import fast_layout, feature_channels, with_in_channels
+from ..backbones.utils import fast_layout, feature_channels, guard_gradients, with_in_channels
 from ..errors import InputError
 
 
@@ -42,6 +42,7 @@ class DeepLabV3(Deployable, EncoderDecoder):
                  init_cfg: dict | list[dict] | None = None):
         super().__init__(backbone, decode_head, auxiliary_head=auxiliary_head, train_cfg=train_cfg, test_cfg=test_cfg,
                          data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        guard_gradients(self.backbone)
 
     # mmseg's constructor calls these two when the backbone is there.
     def _init_decode_head(self, decode_head: dict) -> None:

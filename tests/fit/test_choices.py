@@ -11,6 +11,9 @@ from mobileode_mm.data.formats import Image
 from mobileode_mm.detection import tiling
 from mobileode_mm.fit import anchors, splits, tiles
 from mobileode_mm.fit.plan import fit_head, plan_detection
+from mobileode_mm.fit.writing import config_text
+from mobileode_mm.runs.checks import build_model, config_scope
+from mobileode_mm.runs.config import load_config
 
 
 def boxes_of(sides, size=320, seed=0):
@@ -120,6 +123,23 @@ def test_small_boxes_in_large_images_are_tiled_with_a_fine_map(tmp_path):
     plan = plan_detection([large], ('car', ), 'mobileode_v1', None)
     fit_head(plan, [large])
     assert plan.tiling is None and not plan.fine
+
+
+@pytest.mark.parametrize('side', [192, 224, 320])
+@pytest.mark.parametrize('sides, fine', [([14, 20, 30], True), ([90, 120, 150], False)])
+def test_anchors_stand_where_the_positions_of_the_maps_do(side, sides, fine, tmp_path):
+    image = image_of(tmp_path, 'image', (side, side), boxes_of(sides * 9, side))
+    plan = plan_detection([image], ('tree', ), 'mobileode_v1', side)
+    fit_head(plan, [image])
+    assert plan.fine == fine
+    (tmp_path / 'config.py').write_text(config_text(
+        plan, 'image', dict.fromkeys(('train', 'val', 'test'), tmp_path / 'x.json'), (), 0))
+    cfg = load_config(tmp_path / 'config.py')
+    with config_scope(cfg), torch.no_grad():
+        model = build_model(cfg).eval()
+        maps, _ = model(torch.zeros(1, 3, side, side), mode='tensor')
+    for scores, (stride, _) in zip(maps, model.bbox_head.prior_generator.strides, strict=True):
+        assert scores.shape[-1] * stride == pytest.approx(side, rel=1e-5)
 
 
 @pytest.mark.parametrize('length', [50, 64, 65, 100, 641])

@@ -5,6 +5,7 @@ Runge-Kutta method four times. So Euler is there with twice the steps as well.
 """
 
 _base_ = './ablation_steps.py'
+reference = 'V1, Euler'
 backbones = {
     '_delete_': True,
     'V1, Euler': dict(config='mobileode', cfg_options={'model.backbone.solver': 'euler'}),

@@ -1,6 +1,7 @@
 """Classification on CIFAR-10: the released recipe at 32 px; stock peers see the images enlarged to 128 px."""
 
 seeds = [0, 1, 2]
+reference = 'MobileNetV2'
 tasks = dict(classification=dict(
     configs='configs/classify_{}_cifar10.py', input_size=(32, 32), metrics=['accuracy/top1']))
 backbones = {

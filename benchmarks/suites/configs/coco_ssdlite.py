@@ -1,6 +1,7 @@
 """SSDLite on COCO 2017, 320 px, from scratch: the released recipe with MobileODE and its peers."""
 
 seeds = [0]
+reference = 'MobileNetV2'
 tasks = dict(detection=dict(
     configs='configs/ssdlite_{}.py', input_size=(320, 320), metrics=['coco/bbox_mAP', 'coco/bbox_mAP_50']))
 backbones = {

@@ -1,6 +1,7 @@
 """Classification on ImageNet-1k, 256 px: the released recipe."""
 
 seeds = [0]
+reference = 'MobileNetV2'
 tasks = dict(classification=dict(
     configs='configs/classify_{}.py', input_size=(256, 256), metrics=['accuracy/top1', 'accuracy/top5']))
 backbones = {

@@ -7,6 +7,7 @@ as three epochs. Schedules are shorter, so that all runs fit into two hours on t
 """
 
 mini_data = True
+reference = 'MobileNetV2'
 seeds = [0, 1, 2]
 tasks = dict(
     classification=dict(

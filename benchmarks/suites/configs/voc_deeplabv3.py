@@ -1,6 +1,7 @@
 """DeepLabV3 on Pascal VOC 2012 with SBD, output stride 8, from scratch: the released recipe."""
 
 seeds = [0, 1, 2]
+reference = 'MobileNetV2'
 tasks = dict(segmentation=dict(configs='configs/deeplabv3_{}_aug.py', input_size=(512, 512), metrics=['mIoU']))
 backbones = {
     'MobileODE V1': dict(config='mobileode'),

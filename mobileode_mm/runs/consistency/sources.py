@@ -15,7 +15,8 @@ from ..config import DATA_VARIABLE, checkout_root, leaf_datasets, short_path, ty
 
 #: What the data are whose root has such a folder in its path, as this project's configs name them.
 _SOURCE_BY_FOLDER = {'VOC2012': 'Pascal VOC 2012', 'ADEChallengeData2016': 'ADE20K', 'busi': 'BUSI', 'faces': 'faces',
-                     'imagenet-r': 'ImageNet-R', 'tiny-imagenet-200': 'Tiny-ImageNet'}
+                     'imagenet-r': 'ImageNet-R', 'tiny-imagenet-200': 'Tiny-ImageNet',
+                     'tree_parts': 'tree photographs'}
 
 
 class Documents:

@@ -13,7 +13,8 @@ PATHS = {path.stem: str(path.relative_to(ROOT)) for path in (ROOT / 'configs').r
 FULL = sorted(name for name in PATHS if not name.endswith('_mini'))
 DATASETS = {'data/coco/': 'COCO 2017', 'data/VOCdevkit/VOC2012/': 'Pascal VOC 2012', 'data/imagenet/': 'ImageNet-1k',
             'data/cifar10/': 'CIFAR-10', 'data/imagenet-r/': 'ImageNet-R', 'data/tiny-imagenet-200/': 'Tiny-ImageNet',
-            'data/ade/ADEChallengeData2016/': 'ADE20K', 'data/busi/': 'BUSI', 'data/faces/': 'Faces'}
+            'data/ade/ADEChallengeData2016/': 'ADE20K', 'data/busi/': 'BUSI', 'data/faces/': 'Faces',
+            'data/tree_parts/': 'tree photographs'}
 
 
 @pytest.fixture(scope='module')

@@ -1,5 +1,7 @@
 """Reading suites; those of the project."""
 import re
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from mmengine.config import Config
 from benchmarks.suites import execution, load_suite, suite_names
 from benchmarks.suites.run import Run
 from mobileode_mm import cli
+from mobileode_mm.backbones.timm_features import choose_maps
 from mobileode_mm.checkpoints.matching import check_checkpoint
 from mobileode_mm.errors import InputError
 from mobileode_mm.runs.checks import build_model, config_scope
@@ -18,7 +21,9 @@ def main(arguments):
     return cli.main(['suite', *arguments])
 
 
-SUITES = {name: load_suite(name) for name in suite_names()}
+#: Suites with networks of timm, which cannot be read without it.
+OF_TIMM = ('peers', 'trees')
+SUITES = {name: load_suite(name) for name in suite_names() if name not in OF_TIMM or find_spec('timm')}
 # Backbones that no config of ours has: named in the suite by their type alone.
 FOREIGN = [(name, network) for name, suite in SUITES.items() for network in suite.networks
            if network.backbone.startswith(('RegNet', 'ShuffleNet')) and name != 'voc_deeplabv3']
@@ -38,7 +43,8 @@ def test_shipped_suites():
         for backbone in ('MobileODE V1', 'MobileNetV2')]
 
 
-@pytest.mark.parametrize('name', SUITES)
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=pytest.mark.slow) if name in OF_TIMM else name for name in SUITES])
 def test_options_fit_the_configs_and_every_run_is_another(name, tmp_path):
     suite = SUITES[name]
     runs = [Run(network, seed, tmp_path) for network in suite.networks for seed in suite.seeds]
@@ -55,6 +61,28 @@ def test_backbones_by_name_build(name, network):
     cfg = load_config(network.config, network.cfg_options)
     with config_scope(cfg):
         assert type(build_model(cfg).backbone).__name__ in ('RegNet', 'ShuffleNetV2')
+
+
+@pytest.mark.parametrize('name', OF_TIMM)
+def test_without_timm_its_suites_say_what_to_install(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'timm', None)
+    choose_maps.cache_clear()
+    with pytest.raises(InputError, match='pip install timm'):
+        load_suite(name)
+
+
+def test_peers_of_timm():
+    pytest.importorskip('timm', reason='the extra timm is not installed')
+    peers, trees = SUITES['peers'], SUITES['trees']
+    left_out = {backbone: task for task, backbone, _ in peers.left_out}
+    assert set(left_out.values()) == {'segmentation'} and 'RepViT-M0.9' in left_out and 'MobileOne-S0' not in left_out
+    options = {network.slug: network.cfg_options['model.backbone'] for network in peers.networks + trees.networks
+               if 'model.backbone' in network.cfg_options}
+    assert [options[f'{task}/mobileone_s0'] for task in ('classification', 'detection', 'segmentation', 'trees')] == [
+        dict(_delete_=True, type='TimmFeatures', name='mobileone_s0', strides=strides)
+        for strides in (None, (16, 32), (8, 8), (8, 16, 32))]
+    assert all(suite.reference == 'MobileNetV2' and len(suite.seeds) == 3 for suite in (peers, trees))
+    assert len([network for network in trees.networks if network.task == 'trees']) == 11
 
 
 @pytest.mark.slow
@@ -103,6 +131,8 @@ def test_unknown_suite(capsys):
     ('input_size', 'epochs=0.5, input_size', 'epochs is 0.5: a whole number'),
     ('input_size', "starts_from='shapes', input_size", "colours starts from 'shapes': a task above it .* is none"),
     ('input_size', "starts_from='colours', input_size", "colours starts from 'colours': a task above it"),
+    ('input_size', 'val_interval=0, input_size', 'val_interval is 0: a whole number'),
+    ('seeds = [0]', "seeds = [0]\nreference = 'best'", "reference is 'best', which is none of the backbones good, "),
 ])
 def test_faults_in_a_suite(old, new, message, place):
     path = place / 'suite.py'

@@ -17,7 +17,7 @@ AP = 'coco/bbox_mAP'
 def make_content(latency=True):
     """Of two backbones with three seeds: one is sound, of the other one run diverged and one failed."""
     networks = tuple(Network('detection', name, Path('c.py'), {}, (192, 128), (AP, )) for name in ('<A>', 'B|b'))
-    suite = Suite('some', 'Described.', networks, (0, 1, 2), False)
+    suite = Suite('some', 'Described.', networks, (0, 1, 2), False, reference='B|b')
     results = {'<A>': [('done', .30), ('done', .32), ('done', .37)],
                'B|b': [('done', .5), ('diverged', None), ('failed', None)]}
     runs = [dict(task='detection', backbone=name, seed=seed, status=status, metrics={AP: value}, machine='a machine',
@@ -27,10 +27,13 @@ def make_content(latency=True):
         dict(task='detection', backbone=name, milliseconds=time, onnx_milliseconds=in_file)
         for name, time, in_file in (('<A>', 4., 3.), ('B|b', 8., None if latency == 'in PyTorch' else 5.))]
     ) if latency else None
+    for run in runs:
+        run['curve'] = [dict([('step', step), (AP, run['seed'] / 10 + step / 100)]) for step in (1, 2)]
     costs = [dict(parameters=1_500_000, macs=20_000_000), dict(parameters=2_500_000, macs=10_000_000)]
     return dict(suite=suite.name, description=suite.description, seeds=[0, 1, 2], processes=1, command='python x',
                 machine='a machine', commit='abc', runs=runs, latency=latency, starts_from={'detection': 'colours'},
-                networks=summarize(suite, runs, costs, latency))
+                left_out=[dict(task='segmentation', backbone='<A>', reason='it cannot be dilated')], reference='B|b',
+                networks=summarize(suite, runs, costs, latency, {}))
 
 
 def test_mean_and_spread_over_seeds():
@@ -50,6 +53,9 @@ def test_markdown_drops_no_run():
     assert '| detection | B/b | 8.0 | 5.0 |' in text and 'a machine' in text and 'Commit abc.' in text
     assert 'latency' not in markdown(make_content(latency=False))
     assert '| detection | B/b | 8.0 | – |' in markdown(make_content(latency='in PyTorch'))
+    assert 'Left out: segmentation with <A>: it cannot be dilated.' in text
+    assert '| detection | <A> | AP | 33.0 [24.0, 42.0] | – |  |' in text, 'one seed is shared with B|b'
+    assert '| detection | B/b | AP | ' not in text, 'one run has no interval'
 
 
 @pytest.mark.parametrize('others, threads, message, disturbed', [
@@ -77,7 +83,8 @@ def test_page_is_one_file_with_charts():
     page = Page()
     text = html_page(make_content())
     page.feed(text)
-    assert page.svgs == 1 and not page.outside
+    assert page.svgs == 2 and not page.outside, 'figures against costs, and over the training'
+    assert 'AP of the validation, %' in text
     assert '<A>' in page.cells and 'AP 33.0 ± 3.6' in page.cells
     assert len(re.findall('id="pareto"', text)) == 4, 'parameters, multiply-adds, latency, onnxruntime'
     assert len(re.findall('id="pareto"', html_page(make_content(latency='in PyTorch')))) == 3
