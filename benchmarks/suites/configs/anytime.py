@@ -5,6 +5,7 @@ A run of the first is tested with the largest number; `python -m benchmarks.stud
 
 _base_ = './mini.py'
 tasks = dict(_delete_=True, classification=_base_.tasks.classification, detection=_base_.tasks.detection)
+reference = 'V1, L = 3'
 backbones = {
     '_delete_': True,
     'V1 anytime': dict(config='mobileode_anytime'),
