@@ -141,7 +141,7 @@ def test_the_numbers_of_x86(emulated, p, q, by_channel, dtype):
     calls = [('cos_eval', call, [x, *solver, *norm, *fixed, y]),
              ('cos_deployed', call, [x, solver[0] + torch.eye(q, dtype=dtype), solver[1], *norm, *after, y_grad, y]),
              ('cos_deployed', call, [x, solver[0] + torch.eye(q, dtype=dtype), solver[1], *norm, None, None, None, y]),
-             ('cos_train', call, [x, *solver, *norm, y, *statistics]),
+             ('cos_train', call, [x, *solver, *norm, y, *(value.clone() for value in statistics)]),
              ('cos_train_backward', numbers(x, p, q, steps, by_channel, of_batch=True),
               [y_grad, x, *solver, *norm, *statistics, x.clone(), *(value.clone() for value in (*solver, *norm))])]
     found = emulated(calls)
