@@ -1,5 +1,6 @@
 """``mobileode export``."""
 import argparse
+import shlex
 
 from .options import add_reading_options
 
@@ -10,9 +11,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint of a training, or a published file')
     parser.add_argument('--format', default='onnx',
-                        help='onnx, torchscript, exported-program, aotinductor, openvino, ncnn, litert, executorch '
-                        '(default: onnx)')
-    parser.add_argument('--out', required=True, metavar='FILE', help='the file to write; one that exists is left alone')
+                        help='onnx, torchscript, exported-program, openvino, ncnn, litert, executorch, or '
+                        'web: a folder with a page that runs the network in a browser (default: onnx)')
+    parser.add_argument('--out', required=True, metavar='FILE',
+                        help='the file to write, or the folder of --format web; one that exists is left alone')
     parser.add_argument('--with-nms', action='store_true',
                         help='detectors in ONNX and OpenVINO: the best boxes after suppression, not all of them')
     parser.add_argument('--dynamic', default='none',
@@ -26,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--custom-ops', action='store_true',
                         help='also write FILE with the suffixes .ops.onnx and .ops.so: the network with our kernel as '
                         "one node a solver, and the kernel for onnxruntime on this machine's processor")
+    parser.add_argument('--web-runtime', metavar='PACKAGE',
+                        help='for --format web without a network: the npm package onnxruntime-web, its .tgz or folder')
     add_reading_options(parser)
 
 
@@ -35,7 +39,12 @@ def run(args: argparse.Namespace) -> None:
     from ..deploy.exporting import export
     from ..deploy.formats import FORMATS
     exported = export(args.config, args.checkpoint, args.out, args.format, args.with_nms, args.dynamic, args.size,
-                      args.int8, args.trust_checkpoint, args.cfg_options, args.custom_ops)
+                      args.int8, args.trust_checkpoint, args.cfg_options, args.custom_ops, args.web_runtime)
     print(parity.table(exported.rows), *exported.lines, sep='\n')
+    if args.format == 'web':
+        size = sum(path.stat().st_size for path in exported.path.rglob('*') if path.is_file())
+        print(f'{exported.path}: {size:,} bytes')
+        print(f'python -m http.server --directory {shlex.quote(str(exported.path))} serves it')
+        return
     for path in FORMATS[args.format].files(exported.path):
         print(f'{path}: {path.stat().st_size:,} bytes')

@@ -17,9 +17,9 @@ from ..backbones import Deployable, switch_to_files
 from ..errors import InputError
 from ..inference.inferencer import Inferencer
 from ..runs.checks import check_new, check_writable, config_scope
-from . import parity
+from . import browser, parity
 from . import tasks as networks
-from .formats import FORMATS, check_able, format_of, load, needed, write
+from .formats import FORMATS, check_able, load, needed, write
 from .inputs import Images, fixed_size, preparation, samples, tiles_of
 from .onnx_ops import build_library
 
@@ -44,7 +44,8 @@ class Exported(NamedTuple):
 
 def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_format: str = 'onnx',
            with_nms: bool = False, dynamic: str = 'none', size: Sequence[int] | None = None, int8: str | None = None,
-           trust: bool = False, cfg_options: dict | None = None, custom_ops: bool = False) -> Exported:
+           trust: bool = False, cfg_options: dict | None = None, custom_ops: bool = False,
+           web_runtime: str | Path | None = None) -> Exported:
     """Write a trained network with its pre- and post-processing into a file.
 
     The input is a batch of images (B, H, W, 3), uint8, RGB. Before the file gets its name it is checked, run, and
@@ -53,9 +54,11 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     Args:
         config: Config file of a detector with an SSD head, a segmentor or a classifier.
         checkpoint: Its weights.
-        out: The file, which must not exist.
-        file_format: One of ``mobileode_mm.deploy.formats.FORMATS``.
+        out: The file, or of ``'web'`` the folder, which must not exist.
+        file_format: One of ``mobileode_mm.deploy.formats.FORMATS``, or ``'web'``, a folder with a page that runs an
+            ONNX file in a browser.
         with_nms: For detectors, in formats that can: the best boxes after suppression instead of all of them.
+            ``'web'`` always does so.
         dynamic: What may differ from call to call: ``'none'``, ``'batch'``, ``'size'`` or ``'both'``.
         size: Height and width of the images, where they are fixed; by default the test pipeline's.
         int8: ONNX alone: also write ``<out>.int8.onnx``, quantised and calibrated on the training data, and measure
@@ -65,17 +68,30 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
         cfg_options: Dotted config keys and values that replace the file's.
         custom_ops: ONNX alone: also write ``<out>.ops.onnx``, in which each solver is one node of ours, and the library
             that has it for onnxruntime on this machine, ``<out>.ops.so``.
+        web_runtime: For ``'web'``: the npm package onnxruntime-web, as its archive or unpacked; by default npm fetches
+            it.
 
     Raises:
         InputError: Something given cannot be used, or the file does not compute what the network does.
     """
+    web = file_format == 'web'
+    if web:
+        file_format = 'onnx'  # of the file that the page runs
+        if int8 or custom_ops:
+            raise InputError(f'--{"int8" if int8 else "custom-ops"} is for --format onnx')
+    elif web_runtime is not None:
+        raise InputError('--web-runtime is for --format web')
     _check_arguments(file_format, with_nms, dynamic, size, int8)
     needed(file_format, bool(int8), custom_ops)
-    targets = _targets(Path(out).expanduser(), file_format, bool(int8), custom_ops)
+    targets = _targets(Path(out).expanduser(), file_format, bool(int8), custom_ops, web)
+    runtime = browser.runtime_files(web_runtime) if web else {}
     inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options, deploy=False)
-    kind = _task(inferencer.task, with_nms, bool(int8))
+    kind = _task(inferencer.task, with_nms or web and inferencer.task == 'detection', bool(int8))
     steps = preparation(inferencer.cfg)
     tiles = tiles_of(inferencer.cfg, size, dynamic, bool(int8))
+    if tiles and web:
+        raise InputError(f'{inferencer.cfg.filename} sees images in tiles (model.test_cfg.tile), which the page of '
+                         '--format web cannot; export a file, which `mobileode run` takes')
     if tiles:
         size = (tiles['size'], ) * 2
     elif dynamic in ('none', 'batch'):
@@ -90,8 +106,13 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     targets[0].parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=targets[0].parent) as folder, config_scope(inferencer.cfg):
         made = [Path(folder, target.name) for target in targets]
-        write(deployed, _example(size, dynamic), dynamic, file_format, made[0], metadata)
-        rows = parity.compare(reference, deployed, load(made[0], file_format), _batches(images, dynamic))
+        file = made[0]
+        if web:
+            examples = _examples(inferencer)
+            file = browser.write_folder(made[0], runtime, metadata, examples)
+            lines.append(f'{len(examples)} example images of the test data are copied into examples/')
+        write(deployed, _example(size, dynamic), dynamic, file_format, file, metadata)
+        rows = parity.compare(reference, deployed, load(file, file_format), _batches(images, dynamic))
         _check_rows(rows, targets[0])
         if int8 and data:
             from .int8 import compared, quantise
@@ -130,12 +151,14 @@ def _check_rows(rows: list[parity.Row], target: Path) -> None:
                          f'{parity.table(rows)}')
 
 
-def _targets(out: Path, file_format: str, int8: bool, custom_ops: bool) -> list[Path]:
+def _targets(out: Path, file_format: str, int8: bool, custom_ops: bool, web: bool) -> list[Path]:
     """The files to write, none of which exists."""
-    suffix = FORMATS[file_format].suffix
-    if not out.name.endswith(suffix) or out.name == suffix or format_of(out) != file_format:
-        raise InputError(f'--out {out}: the name of a file of --format {file_format} ends in {suffix}')
-    targets = FORMATS[file_format].files(out)
+    targets = [out]
+    if not web:
+        suffix = FORMATS[file_format].suffix
+        if not out.name.endswith(suffix) or out.name == suffix:
+            raise InputError(f'--out {out}: the name of a file of --format {file_format} ends in {suffix}')
+        targets = FORMATS[file_format].files(out)
     if int8:
         targets.append(out.with_suffix('.int8.onnx'))
     if custom_ops:
@@ -163,6 +186,15 @@ def _data(inferencer: Inferencer) -> tuple[Images, Images]:
     except FileNotFoundError as error:
         raise InputError('--int8 is calibrated on the training data and measured on the test data, which are not all '
                          f'there: {error}') from error
+
+
+def _examples(inferencer: Inferencer) -> list[Path]:
+    """Files of the test data that browsers can show; none where the data are not there."""
+    try:
+        files = Images(inferencer, 'test').files(_SAMPLES)
+    except FileNotFoundError:
+        return []
+    return [file for file in files if file.suffix.lower() in browser.SHOWN]
 
 
 def deployed_copy(model: torch.nn.Module, size: tuple[int, int] | None) -> torch.nn.Module:

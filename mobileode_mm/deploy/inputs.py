@@ -1,6 +1,7 @@
 """Images for an exported network: how they are prepared, of which size, and some to try it on."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -143,6 +144,10 @@ class Images:
         """Pixels of ``count`` images, spread evenly over the set."""
         for index in self.spaced(count):
             yield self[index][0]
+
+    def files(self, count: int) -> list[Path]:
+        """The files of the images that :meth:`spread` gives."""
+        return [Path(self.dataset.get_data_info(place)['img_path']) for place in self.spaced(count)]
 
 
 def samples(inferencer: Inferencer, count: int, size: tuple[int, int] | None) -> tuple[list[np.ndarray], str]:

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from mmengine.structures import InstanceData
 
-from ..detection import tiling
 from ..errors import InputError
 from . import run_onnx
-from .formats import FORMATS, Run, format_of, load, require
+from .formats import FORMATS, Run, format_of, load, quiet, require
 from .tasks import Suppression, best_boxes
 
 
@@ -87,6 +86,8 @@ def _tiled(call: Run, tiles: dict, mean: Sequence[float]) -> Run:
         tiles: As ``tiles_of`` gives them.
         mean: Of R, G and B, which is nothing to the network; it stands where a tile reaches beyond the image.
     """
+    with quiet():  # of a toolbox, which reports on standard output, where the results go
+        from ..detection import tiling
     side, overlap = tiles['size'], tiles['overlap']
 
     def run(image):

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.model import revert_sync_batchnorm
 from PIL import Image
 
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
@@ -19,7 +18,7 @@ pytest.importorskip('onnxscript', reason='the extra "deploy" is not installed')
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 
-from benchmarks.speed.workloads import as_tuple, calibrate_norms  # noqa: E402
+from benchmarks.speed.workloads import as_tuple  # noqa: E402
 from mobileode_mm import MobileViTODE  # noqa: E402
 from mobileode_mm.apis import Inferencer  # noqa: E402
 from mobileode_mm.backbones.mobilevit_ode import MobileViTBlock  # noqa: E402
@@ -29,8 +28,7 @@ from mobileode_mm.deploy import tasks as networks
 from mobileode_mm.deploy.formats import FORMATS, format_of, load, quiet  # noqa: E402
 from mobileode_mm.deploy.nms import onnx_translations, suppress  # noqa: E402
 from mobileode_mm.errors import InputError  # noqa: E402
-from mobileode_mm.runs.checks import build_model, config_scope  # noqa: E402
-from mobileode_mm.runs.config import load_config  # noqa: E402
+from mobileode_mm.runs.checks import config_scope  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 NARROW = {'model.backbone.widen_factor': 0.25}
@@ -48,25 +46,14 @@ def config_of(task):
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory):
+def place(tmp_path_factory, save_untrained, smooth_noise):
     """Checkpoints of untrained networks with the norms of trained ones; no data."""
     folder = tmp_path_factory.mktemp('export')
     for task in TASKS:
         path, options = config_of(task)
-        cfg = load_config(path, options)
-        with config_scope(cfg):
-            torch.manual_seed(0)
-            model = revert_sync_batchnorm(build_model(cfg))
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                torch.nn.init.normal_(parameter, std=0.1)
-        calibrate_norms(model, lambda model=model: model(torch.randn(4, 3, 192, 192), mode='tensor'))
         classes = ('ground', *CLASSES) if task == 'segmentation' else CLASSES
-        torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=classes))),
-                   folder / f'{task}.pth')
-    rng = np.random.default_rng(0)
-    image = Image.fromarray(rng.integers(0, 256, (6, 9, 3), np.uint8)).resize((150, 100), Image.BICUBIC)
-    image.save(folder / 'image.png')
+        save_untrained(path, options, folder / f'{task}.pth', classes)
+    smooth_noise.save(folder / 'image.png')
     (folder / 'text.png').write_text('no image')
     return folder
 
@@ -288,6 +275,18 @@ def check(place, out, capsys, task, file_format):
         assert mask.shape == (100, 150) and sum(found['pixels'].values()) == mask.size
     else:
         assert_same_boxes(found['boxes'], expected)
+
+
+@pytest.mark.slow
+def test_a_run_prints_results_alone(place, tmp_path):
+    """In a process of its own, where the toolboxes are loaded first, and say so."""
+    config, options = config_of('detection')
+    tiled, path = tmp_path / 'tiles.py', tmp_path / 'a.pt'
+    tiled.write_text(f"_base_ = '{config}'\nmodel = dict(test_cfg=dict(tile=dict(size=128, overlap=32)))\n")
+    export(tiled, place / 'detection.pth', path, 'torchscript', cfg_options=options)
+    done = subprocess.run([sys.executable, '-m', 'mobileode_mm', 'run', path, place / 'image.png'], capture_output=True,
+                          text=True)
+    assert done.returncode == 0 and json.loads(done.stdout)['boxes'], done.stderr
 
 
 def assert_same_boxes(found, expected):

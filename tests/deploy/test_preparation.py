@@ -1,7 +1,4 @@
 """What a program does to an image by a file's metadata is what the test pipeline does."""
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -13,16 +10,6 @@ from mobileode_mm.runs.checks import config_scope
 
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
 from mobileode_mm.deploy.inputs import fixed_size, preparation  # noqa: E402
-
-PROGRAM = Path(__file__).parents[2] / 'tools/deployment/run_onnx.py'
-
-
-@pytest.fixture(scope='module')
-def program():
-    spec = importlib.util.spec_from_file_location('run_onnx', PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def config(scope, *steps):
@@ -37,6 +24,7 @@ def config(scope, *steps):
     ('mmdet', [dict(type='Resize', scale=(300, 500), keep_ratio=False)]),
     ('mmseg', [dict(type='Resize', scale=(512, 40), keep_ratio=True)]),
     ('mmseg', [dict(type='Resize', scale=(60, 40), keep_ratio=True)]),
+    ('mmdet', [dict(type='Resize', scale_factor=1.5)]),
     ('mmpretrain', [dict(type='ResizeEdge', scale=37, edge='short'), dict(type='CenterCrop', crop_size=32)]),
     ('mmpretrain', [dict(type='Resize', scale=24)]),
     ('mmpretrain', []),

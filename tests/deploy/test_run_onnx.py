@@ -6,42 +6,16 @@ import sys
 import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-onnx = pytest.importorskip('onnx', reason='the extra "deploy" is not installed')
+pytest.importorskip('onnx', reason='the extra "deploy" is not installed')
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
 
 PROGRAM = Path(__file__).parents[2] / 'tools/deployment/run_onnx.py'
 CLASSES = ['red', 'green', 'blue']
 META = dict(task='classification', classes=json.dumps(CLASSES), prepare='[{"resize": [8, 8]}]')
 SEGMENTS = dict(META, task='segmentation', prepare='[]')
-
-
-def write_model(path, meta, output='scores', divide=False):
-    """A classifier by the mean of each channel, or a segmentor by the red one; ``divide`` has it give NaN."""
-    nodes = [onnx.helper.make_node('Cast', ['image'], ['x'], to=onnx.TensorProto.FLOAT)]
-    shape = ['batch', 3]
-    if output == 'mask':
-        nodes = [onnx.helper.make_node('Split', ['image'], ['r', 'g', 'b'], axis=3, num_outputs=3),
-                 onnx.helper.make_node('Constant', [], ['axis'], value_ints=[3]),
-                 onnx.helper.make_node('Squeeze', ['r', 'axis'], ['q']),
-                 onnx.helper.make_node('Constant', [], ['hundred'], value=onnx.numpy_helper.from_array(np.uint8(100))),
-                 onnx.helper.make_node('Div', ['q', 'hundred'], ['mask'])]
-        shape, kind = ['batch', 'height', 'width'], onnx.TensorProto.UINT8
-    else:
-        nodes += [onnx.helper.make_node('Constant', [], ['axes'], value_ints=[1, 2]),
-                  onnx.helper.make_node('ReduceMean', ['x', 'axes'], ['y'], keepdims=0),
-                  onnx.helper.make_node('Sub', ['y', 'y'], ['z']),
-                  onnx.helper.make_node('Div', ['z', 'z'], [output]) if divide
-                  else onnx.helper.make_node('Softmax', ['y'], [output])]
-        kind = onnx.TensorProto.FLOAT
-    images = onnx.helper.make_tensor_value_info('image', onnx.TensorProto.UINT8, ['batch', 'height', 'width', 3])
-    graph = onnx.helper.make_graph(nodes, 'g', [images], [onnx.helper.make_tensor_value_info(output, kind, shape)])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', 18)], ir_version=9)
-    onnx.helper.set_model_props(model, meta)
-    onnx.save(model, path)
 
 
 def run(*arguments, status=0):
@@ -52,7 +26,7 @@ def run(*arguments, status=0):
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def here(tmp_path, monkeypatch, write_model):
     monkeypatch.chdir(tmp_path)
     write_model('a.onnx', META)
     write_model('s.onnx', SEGMENTS, 'mask')
@@ -71,7 +45,7 @@ def png(width, height):
             + chunk(b'IDAT', zlib.compress(bytes(min(height * (width + 1), 10**6)))) + chunk(b'IEND', b''))
 
 
-def test_images_that_cannot_be_used_are_named_and_skipped(here):
+def test_images_that_cannot_be_used_are_named_and_skipped(here, write_model):
     Path('bomb.png').write_bytes(png(2**16, 2**16))
     Path('thin.png').write_bytes(png(2, 4000))
     Path('torn.png').write_bytes(Path('red.png').read_bytes()[:50])
@@ -93,7 +67,7 @@ def test_images_that_cannot_be_used_are_named_and_skipped(here):
     dict(META, prepare='[{"resize": 3}]'),
     dict(META, prepare='[{"crop": [-1, 3]}]'), dict(META, prepare='{}'), dict(META, task='detection'),
     dict(META, tiles='{}')], ids=str)
-def test_a_model_without_the_metadata_of_export_is_refused(meta, here):
+def test_a_model_without_the_metadata_of_export_is_refused(meta, here, write_model):
     write_model('x.onnx', meta)
     found, reported = run('x.onnx', 'red.png', status=2)
     assert not found and len(reported.splitlines()) == 1 and reported.startswith('error: x.onnx')
@@ -123,7 +97,7 @@ def test_images_of_one_name_have_masks_of_their_own(here):
     assert Image.open('new/red.png').size == (12, 10) and Image.open('new/red_2.png').size == (3, 3)
 
 
-def test_what_is_no_number_is_no_prediction(here):
+def test_what_is_no_number_is_no_prediction(here, write_model):
     write_model('nan.onnx', META, divide=True)
     found, reported = run('nan.onnx', 'red.png', status=1)
     assert not found and reported == 'skipped: red.png: the network gives NaN\n'

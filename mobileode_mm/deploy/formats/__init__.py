@@ -9,7 +9,6 @@ from torch import Tensor
 from ...errors import InputError
 from ..onnx_ops import require_compiler
 from ..tasks import Task
-from .aotinductor import AOTInductor
 from .common import DYNAMIC, Format, Run, quiet
 from .executorch import ExecuTorch
 from .litert import LiteRT
@@ -25,7 +24,6 @@ FORMATS: dict[str, Format] = {
     'onnx': Onnx(),
     'torchscript': TorchScript(),
     'exported-program': ExportedProgram(),
-    'aotinductor': AOTInductor(),
     'openvino': OpenVINO(),
     'ncnn': Ncnn(),
     'litert': LiteRT(),
@@ -39,17 +37,17 @@ def format_of(path: Path) -> str:
     Raises:
         InputError: It ends in no format's suffix.
     """
-    found = [name for name, one in FORMATS.items() if path.name.endswith(one.suffix)]
-    if not found:
-        raise InputError(f'{path}: the name of a file of `mobileode export` ends in '
-                         f'{", ".join(one.suffix for one in FORMATS.values())}')
-    return max(found, key=lambda name: len(FORMATS[name].suffix))
+    for name, one in FORMATS.items():
+        if path.name.endswith(one.suffix):
+            return name
+    raise InputError(f'{path}: the name of a file of `mobileode export` ends in '
+                     f'{", ".join(one.suffix for one in FORMATS.values())}')
 
 
 def check_able(file_format: str, with_nms: bool, dynamic: str) -> None:
     """InputError with the reason where a format does not exist or cannot do what is asked of it."""
     if file_format not in FORMATS:
-        raise InputError(f'--format {file_format} is none of {", ".join(FORMATS)}')
+        raise InputError(f'--format {file_format} is none of {", ".join(FORMATS)}, web')
     if dynamic not in DYNAMIC:
         raise InputError(f'--dynamic {dynamic} is none of {", ".join(DYNAMIC)}')
     one = FORMATS[file_format]

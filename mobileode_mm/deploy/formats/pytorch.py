@@ -1,4 +1,4 @@
-"""PyTorch's own files: TorchScript, exported programs, and these compiled ahead of time."""
+"""PyTorch's own files: TorchScript and exported programs."""
 
 import json
 import warnings
