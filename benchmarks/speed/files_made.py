@@ -20,8 +20,6 @@ from mobileode_mm.runs.checks import config_scope
 MODULES = ('eager', 'deploy', 'compiled')
 #: Files that are made of the ONNX file: with our kernel, in int8 for speed and for size, in half precision.
 FROM_ONNX = ('onnx-kernel', 'onnx-int8', 'onnx-int8-size', 'onnx-fp16')
-#: Those that need torch's compiler.
-_COMPILED = ('compiled', 'aotinductor')
 KINDS = (*MODULES, 'onnx', *FROM_ONNX, *(name for name in FORMATS if name != 'onnx'))
 
 
@@ -108,10 +106,10 @@ def make(network: Network, kinds: Sequence[str], folder: Path, size: Sequence[in
         variants.append(Variant(network.name, name, start, batches[0], complete,
                                 (lambda run: run) if complete else behind, how_far, files))
 
-    fault = fault_of_compiler(torch.device('cpu')) if {*_COMPILED} & {*kinds} else None
+    fault = fault_of_compiler(torch.device('cpu')) if 'compiled' in kinds else None
     if fault is not None:
-        notes += [f'{network.name}, {name}: {fault}' for name in _COMPILED if name in kinds]
-        kinds = [name for name in kinds if name not in _COMPILED]
+        notes.append(f'{network.name}, compiled: {fault}')
+        kinds = [name for name in kinds if name != 'compiled']
     with config_scope(inferencer.cfg):
         for name in [name for name in MODULES if name in kinds]:
             module = dict(eager=reference).get(name, deployed)
