@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from mobileode_mm.commands.options import steps
 from mobileode_mm.deploy.accuracy import accuracy
 from mobileode_mm.deploy.formats import FORMATS, needed
 from mobileode_mm.deploy.inputs import Images
@@ -135,6 +136,9 @@ def _networks(args: argparse.Namespace, folder: Path) -> list[Network]:
     found = [Network(config.stem, config, checkpoint) for config, checkpoint in zip(configs, checkpoints)]
     if len({network.name for network in found}) < len(found):
         found = [one._replace(name=f'{one.checkpoint.parent.name}_{one.checkpoint.stem}') for one in found]
+    if args.steps:
+        found = [one._replace(name=f'{one.name}, L = {str(number).strip("()")}', steps=number)
+                 for one in found for number in args.steps]
     found += [Network(Path(config).stem, Path(config), untrained_checkpoint(config, folder, args.size)[0], False)
               for config in args.untrained]
     names = [network.name for network in found]
@@ -158,6 +162,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='trained weights; the times of the others are divided by those of the last network')
     parser.add_argument('--config', nargs='+', default=[], metavar='CONFIG',
                         help='of the checkpoints, one for all or one for each (default: the one beside a checkpoint)')
+    parser.add_argument('--steps', type=steps, nargs='+', metavar='K[,K...]',
+                        help='of checkpoints with anytime: measure each with these numbers of steps, one for all '
+                        'stages or one for each')
     parser.add_argument('--untrained', nargs='+', default=[], metavar='CONFIG',
                         help='networks with random weights, timed alone; they come behind the checkpoints')
     parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),

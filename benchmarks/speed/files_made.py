@@ -31,11 +31,13 @@ class Network(NamedTuple):
         config: Its config file.
         checkpoint: Its weights.
         trained: Whether its accuracy says anything.
+        steps: Of the solvers of a network with ``anytime``; None for its own choice.
     """
     name: str
     config: Path
     checkpoint: Path
     trained: bool = True
+    steps: int | tuple[int, ...] | None = None
 
 
 class Variant(NamedTuple):
@@ -89,7 +91,7 @@ def make(network: Network, kinds: Sequence[str], folder: Path, size: Sequence[in
     Raises:
         InputError: The network cannot be read or has no size. What a format refuses is a note.
     """
-    inferencer = Inferencer(network.config, network.checkpoint, 'cpu', trust, deploy=False)
+    inferencer = Inferencer(network.config, network.checkpoint, 'cpu', trust, deploy=False, steps=network.steps)
     if tiles_of(inferencer.cfg, None, 'none', False):
         raise InputError(f'{network.config} sees images tile by tile (model.test_cfg.tile); no file computes what is '
                          'measured here, whole images: leave it out')

@@ -129,6 +129,17 @@ def test_refuses_the_same_network_twice(place, capsys):
     assert 'two networks of one name' in capsys.readouterr().err
 
 
+def test_a_checkpoint_with_anytime_is_measured_for_each_number(anytime_place, monkeypatch, capsys):
+    monkeypatch.chdir(anytime_place)
+    arguments = ['any.py.pth', '--config', 'any.py', *SIZE, '--formats', 'eager', '--limit', 0, '--rounds', 1,
+                 '--threads', 1, '--steps']
+    assert main([*arguments, 2, '1']) == 0
+    out = capsys.readouterr().out
+    assert 'any, L = 2' in out and 'any, L = 1' in out
+    assert main([*arguments, 3]) == 2
+    assert '3' in capsys.readouterr().err
+
+
 def test_the_metric_that_a_task_is_known_by():
     assert main_metric({'coco/bbox_mAP_50': .5, 'coco/bbox_mAP': .25}) == ('AP', 25)
     assert main_metric({'mAcc': 40., 'mIoU': 30.}) == ('mIoU', 30)
