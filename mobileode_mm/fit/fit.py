@@ -110,9 +110,8 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
     commands = [f'mobileode infer {config} {best} IMAGE...'
                 + (f' --score-thr {judged.threshold:.2f}' if judged.threshold else ''),
                 f'mobileode train {config} --work-dir AGAIN']
-    if plan.tiling is None:
-        commands.append(f'mobileode export {config} {best} --out model.onnx'
-                        + (' --with-nms' if plan.task == 'detection' else ''))
+    commands += [f'mobileode export {config} {best} --out model.onnx'
+                 + (' --with-nms' if plan.task == 'detection' else ''), 'mobileode run model.onnx IMAGE...']
     write_report(report, f'{data.resolve().name}: {plan.task} with {plan.model}', plan.choices, warnings,
                  out / 'labels.png', out / 'runs' / 'curves.png', split, images[split], found.classes, judged, commands)
     write_figures(report.with_suffix('.json'), plan.choices, warnings, split, len(images[split]), judged, commands)
