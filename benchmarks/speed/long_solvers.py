@@ -1,6 +1,6 @@
 """Time and memory of a training step over the number of steps of the solver, recomputed and stored.
 
-    python benchmarks/speed/long_solvers.py [--batch 2] [--rounds 5] [--threads 1]
+    python -m benchmarks.speed.long_solvers [--batch 2] [--rounds 5] [--threads 1]
 
 One layer of 144 channels at 64×64, which is MobileViT-ODE's stage 2 at 256 px (L = 60). ``cpu`` and ``operators`` take
 the steps again in the backward pass, ``reference`` stores them; all in turn in one run. Saved is what autograd keeps
@@ -9,20 +9,16 @@ each from float64 stands in the table instead of deciding anything.
 """
 import argparse
 import copy
-import sys
-from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from benchmarks.machine import describe_machine  # noqa: E402
-from benchmarks.output import number, table  # noqa: E402
-from benchmarks.speed.agreement import worst_difference  # noqa: E402
-from benchmarks.speed.allocations import peak_bytes, saved_bytes  # noqa: E402
-from benchmarks.speed.sampling import quartiles, sample_in_turn  # noqa: E402
-from benchmarks.speed.workloads import NetworkWorkload  # noqa: E402
-from mobileode_mm.ode import ChannelwiseODESolver  # noqa: E402
+from benchmarks.machine import describe_machine
+from benchmarks.output import number, table
+from benchmarks.speed.agreement import worst_difference
+from benchmarks.speed.allocations import peak_bytes, saved_bytes
+from benchmarks.speed.sampling import quartiles, sample_in_turn
+from benchmarks.speed.workloads import NetworkWorkload
+from mobileode_mm.ode import ChannelwiseODESolver
 
 CHANNELS, SIDE = 144, 64
 STEPS = (3, 20, 60)

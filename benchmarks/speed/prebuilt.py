@@ -1,6 +1,6 @@
 """The kernels of a wheel against those compiled for this very processor: how much slower, and that the numbers agree.
 
-    python benchmarks/speed/prebuilt.py [--threads 2] [--rounds 15]
+    python -m benchmarks.speed.prebuilt [--threads 2] [--rounds 15] [--page docs/performance.md]
 
 The eight layers of ``mobileode bench layer``, L = 3, batch 1, float32: the C functions alone, all libraries in turn in
 one process. A wheel's libraries are compiled first, some minutes, and kept in ``--libraries``. Those of instruction
@@ -11,18 +11,15 @@ import ctypes
 import functools
 import math
 import platform
-import sys
 from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from benchmarks.machine import describe_machine  # noqa: E402
-from benchmarks.output import number, table  # noqa: E402
-from benchmarks.speed.sampling import quartiles, sample_in_turn  # noqa: E402
-from benchmarks.speed.variants import LAYER_SHAPES  # noqa: E402
-from mobileode_mm.ode.backends import build, compiler, cpu_kernels  # noqa: E402
+from benchmarks.machine import describe_machine
+from benchmarks.output import number, put_into_page, table
+from benchmarks.speed.sampling import quartiles, sample_in_turn
+from benchmarks.speed.variants import LAYER_SHAPES
+from mobileode_mm.ode.backends import build, compiler, cpu_kernels
 
 STEPS = 3
 #: Differences of float32 between orders of sums.
@@ -107,13 +104,18 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=15, help='samples of each (default: 15)')
     parser.add_argument('--libraries', type=Path, default=Path('work_dirs/prebuilt'), metavar='FOLDER',
                         help='where those of a wheel are kept (default: work_dirs/prebuilt)')
+    parser.add_argument('--page', type=Path, metavar='FILE',
+                        help='put the table into this page, between its marks "prebuilt"')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     loaded = libraries(args.libraries)
     rows = [row for mode in ('infer', 'train') for row in measure(mode, loaded, args.rounds)]
     others = [name for name in loaded if name != 'native']
-    print(f'{describe_machine(torch.device("cpu"))}; float32, batch 1, L = {STEPS}, {args.rounds} rounds; ms\n')
-    print(table(['kernels', *loaded, *(f'{name} ÷ native' for name in others)], rows))
+    text = (table(['kernels', *loaded, *(f'{name} ÷ native' for name in others)], rows)
+            + f'\n\n{describe_machine(torch.device("cpu"))}; float32, batch 1, L = {STEPS}, {args.rounds} rounds; ms.')
+    print(text)
+    if args.page:
+        put_into_page(args.page, 'prebuilt', text)
 
 
 if __name__ == '__main__':
