@@ -22,8 +22,9 @@ CONFIGS = Path(__file__).parents[2] / 'configs'
 PATHS = {path.stem: path for path in sorted(CONFIGS.rglob('classify_*.py'))}
 NAMES = sorted(PATHS)
 NETWORKS = ('mobileode', 'mobileode_edge', 'mobileode_v2', 'mobilenetv1', 'mobilenetv2', 'mobilenetv3')
-#: Beside those in every setting: the hybrid, and the release's further data.
+#: Beside those in every setting: the hybrid, several numbers of steps in one checkpoint, the release's further data.
 OTHERS = {'classify_mobilevit_ode', 'classify_mobilevit_ode_mini', 'classify_mobilevit_ode_imagenet_r',
+          'classify_mobileode_anytime', 'classify_mobileode_anytime_mini',
           *(f'classify_{network}_{data}' for network in ('mobileode', 'mobileode_v2')
             for data in ('imagenet_r', 'tiny_imagenet'))}
 # Networks that take strides and, so, CIFAR's images as they are.
@@ -57,7 +58,8 @@ def setting(name):
 
 def network(name):
     """The longest name of a network that fits."""
-    return max((one for one in (*NETWORKS, 'mobilevit_ode') if name.removeprefix('classify_').startswith(one)), key=len)
+    return max((one for one in (*NETWORKS, 'mobilevit_ode', 'mobileode_anytime')
+                if name.removeprefix('classify_').startswith(one)), key=len)
 
 
 def test_every_network_in_every_setting():

@@ -37,6 +37,7 @@ def test_names():
     expected = {f'deeplabv3_{network}{kind}' for network in NETWORKS for kind in ('', '_mini', '_aug')}
     expected |= {f'deeplabv3_{network}_os16{mini}' for network in NETWORKS[:2] for mini in ('', '_mini')}
     expected |= {f'deeplabv3_{network}_ade20k' for network in NETWORKS[:2]}
+    expected |= {f'deeplabv3_mobileode_anytime{mini}' for mini in ('', '_mini')}
     assert set(NAMES) == expected
 
 
