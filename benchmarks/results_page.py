@@ -25,12 +25,15 @@ BLOCK = re.compile(r'(<!-- results: (\w+)(, charts)? -->\n).*?(<!-- end of resul
 def results(suite: str) -> dict | None:
     """Results of a suite; None where there are none.
 
-    Those of before intervals were written get theirs from the runs' figures, and the reference that the suite has now.
+    Those of before intervals were written get theirs from the runs' figures, and the reference that the suite has now;
+    those of before files were timed have no such times.
     """
     path = ROOT / 'docs' / 'results' / f'{suite}.json'
     if not path.is_file():
         return None
     content = json.loads(path.read_text())
+    for network in content['networks']:
+        network.setdefault('onnx_milliseconds', None)
     if 'reference' not in content:
         content['reference'] = Config.fromfile(FOLDER / f'{suite}.py', import_custom_modules=False).get('reference')
         add_intervals(content['networks'], content['runs'], content['reference'], {})

@@ -9,7 +9,7 @@ import torch
 
 from mobileode_mm.deploy import export, parity, tasks
 from mobileode_mm.deploy.exporting import deployed_copy
-from mobileode_mm.deploy.formats import FORMATS, Run, load, quiet, run_of
+from mobileode_mm.deploy.formats import FORMATS, Run, load, quiet, run_of, suppressed
 from mobileode_mm.deploy.inputs import Images, fixed_size, preparation, samples, tiles_of
 from mobileode_mm.engine.compiling import fault_of_compiler
 from mobileode_mm.errors import InputError
@@ -182,15 +182,7 @@ def _suppression(reference: tasks.Task, image: np.ndarray) -> Callable[[Run], Ru
         return lambda run: run
     with torch.no_grad():
         counts = [level.shape[1] for level in reference.levels(torch.from_numpy(image))[1]]
-
-    def behind(run):
-        def both(pixels):
-            boxes, scores = map(torch.from_numpy, run(pixels))
-            return [one.numpy() for one in tasks.best_boxes(boxes, scores.split(counts, 1), reference.suppression)]
-
-        return both
-
-    return behind
+    return lambda run: suppressed(run, counts, reference.suppression)
 
 
 def _on_torch_threads(run: Run) -> Callable[[int], Run]:

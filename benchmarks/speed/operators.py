@@ -2,7 +2,7 @@
 import argparse
 import json
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -11,14 +11,16 @@ from statistics import median
 import numpy as np
 
 from mobileode_mm.deploy import export
+from mobileode_mm.deploy.formats import session_options
 from mobileode_mm.errors import InputError
 
 from ..machine import describe_machine
-from ..output import put_into_page, table
+from ..output import around, put_into_page, table
 from .untrained import untrained_checkpoint
 
 #: Calls of each file before those that count.
 _WARM_UP = 3
+_MARK = 'operators'
 
 
 def time_operators(files: Mapping[str, Path], calls: int, threads: int = 1) -> dict[str, dict[str, tuple[int, float]]]:
@@ -38,9 +40,7 @@ def time_operators(files: Mapping[str, Path], calls: int, threads: int = 1) -> d
     with tempfile.TemporaryDirectory() as folder:
         sessions = {}
         for number, (name, path) in enumerate(files.items()):
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads
-            options.add_session_config_entry('session.force_spinning_stop', '1')
+            options = session_options(threads)
             options.enable_profiling, options.profile_file_prefix = True, str(Path(folder, str(number)))
             session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
             image = rng.integers(0, 256, session.get_inputs()[0].shape, np.uint8)
@@ -60,8 +60,8 @@ def _by_kind(profile: Path, calls: int) -> dict[str, tuple[int, float]]:
             # The event of a run begins before those of its operators.
             runs[-1][event['args']['op_name']].append(event['dur'])
     runs = runs[-calls:]
-    counts = Counter({kind: len(durations) for kind, durations in runs[-1].items()})
-    return {kind: (count, median(sum(run[kind]) for run in runs) / 1000) for kind, count in counts.items()}
+    return {kind: (len(durations), median(sum(run[kind]) for run in runs) / 1000)
+            for kind, durations in runs[-1].items()}
 
 
 def markdown(found: Mapping[str, Mapping[str, tuple[int, float]]]) -> str:
@@ -95,10 +95,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Export, profile and print."""
+    if args.page:
+        around(args.page, _MARK)
     text = measured(args.networks, args.size, args.calls, args.threads)
     print(text)
     if args.page:
-        put_into_page(args.page, 'operators', text)
+        put_into_page(args.page, _MARK, text)
 
 
 def measured(networks: Sequence[str], size: Sequence[int] | None, calls: int, threads: int) -> str:

@@ -60,7 +60,7 @@ class Trained:
 
     def metric(self, steps: int, name: str) -> float:
         """A metric on the test data, in per cent."""
-        found = accuracy(self.inferencer, run_of(self.task(steps)), self.images, self.size, 'test')[name]
+        found = accuracy(self.inferencer, run_of(self.task(steps)), self.images, self.size)[name]
         return 100 * found if self.inferencer.task == 'detection' else found
 
     def milliseconds(self) -> dict[str, float]:

@@ -16,7 +16,9 @@ from mobileode_mm.fit.models import MODELS
 from mobileode_mm.runs.config import load_config
 
 from ..machine import describe_machine
-from ..output import put_into_page, table, write_json
+from ..output import around, put_into_page, table, write_json
+
+_MARK = 'fits'
 
 
 def fit_all(data: Path, work_dir: Path, models: Mapping[str, Path | None], seeds: Sequence[int],
@@ -130,6 +132,8 @@ def run(args: argparse.Namespace) -> None:
         if start and not Path(start).is_file():
             raise InputError(f'--models {word}: there is no file {start}')
         models[name] = Path(start) if start else None
+    if args.page:
+        around(args.page, _MARK)
     length = ['--epochs', str(args.epochs)] if args.epochs else []
     runs = fit_all(args.data, args.work_dir, models, args.seeds, length)
     words = ['mobileode fits', args.data.name, '--models', *(f'{name}=CHECKPOINT' if start else name
@@ -141,6 +145,6 @@ def run(args: argparse.Namespace) -> None:
     if args.out:
         write_json(args.out, results)
     if args.page:
-        put_into_page(args.page, 'fits', text)
+        put_into_page(args.page, _MARK, text)
     if args.curves:
         draw_curves(results, args.curves)

@@ -49,7 +49,7 @@ def _table(head: list[str], body: list[list[str]]) -> str:
 
 def charts(networks: list[dict]) -> str:
     """Charts side by side as SVG; bars are the spread over the seeds, rings and the line the Pareto front."""
-    against = [one for one in _AGAINST if all(network.get(one[0]) is not None for network in networks)]
+    against = [one for one in _AGAINST if all(network[one[0]] is not None for network in networks)]
     figure, places = row_of_charts(len(against))
     for axes, (key, unit, label) in zip(places, against):
         points = [(network[key] / unit, network['metrics'][0]['mean']) for network in networks]

@@ -148,7 +148,7 @@ def latency_rows(networks: list[dict]) -> tuple[list[str], list[list[str]]]:
     timed = [network for network in networks if network['milliseconds'] is not None]
     head = ['task', 'backbone', 'latency, ms']
     lines = [[network['task'], network['backbone'], f'{network["milliseconds"]:.1f}'] for network in timed]
-    in_files = [network.get('onnx_milliseconds') for network in timed]
+    in_files = [network['onnx_milliseconds'] for network in timed]
     if any(value is not None for value in in_files):  # earlier results have none
         head.append('onnxruntime, ms')
         for line, value in zip(lines, in_files):

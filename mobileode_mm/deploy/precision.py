@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from .formats import session_options
+
 #: Flags of processors that have products of eight bits, and those that tell how wide their registers are.
 _FLAGS = ('avx2', 'avx512f', 'avx_vnni', 'avx512_vnni', 'amx_int8', 'asimddp', 'i8mm')
 #: A choice has to take less than this share of the time of the best one before it.
@@ -156,9 +158,7 @@ def _time_ratio(session: onnxruntime.InferenceSession, reference: onnxruntime.In
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+    return onnxruntime.InferenceSession(str(path), session_options(1), providers=['CPUExecutionProvider'])
 
 
 def _kind(node: onnx.NodeProto, weights: dict) -> str:

@@ -10,8 +10,8 @@ from mmengine.structures import InstanceData
 
 from ..errors import InputError
 from . import run_onnx
-from .formats import FORMATS, Run, format_of, load, quiet, require
-from .tasks import Suppression, best_boxes
+from .formats import FORMATS, Run, format_of, load, quiet, require, suppressed
+from .tasks import Suppression
 
 
 def run_file(path: str | Path, images: Sequence[str], score_thr: float = 0.3, masks: str | Path | None = None,
@@ -115,10 +115,4 @@ def _suppressed(call: Run, metadata: dict[str, str], path: Path) -> Run:
                          'images of any size, or its network does that otherwise; export it with --with-nms, or a '
                          'fixed size')
     how = json.loads(metadata['suppression'])
-    levels = how.pop('levels')
-
-    def run(image):
-        boxes, scores = map(torch.from_numpy, call(image))
-        return [output.numpy() for output in best_boxes(boxes, scores.split(levels, 1), Suppression(**how))]
-
-    return run
+    return suppressed(call, how.pop('levels'), Suppression(**how))

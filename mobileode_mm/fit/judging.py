@@ -41,6 +41,11 @@ class Judgement(NamedTuple):
     threshold: float
     milliseconds: list[float]
 
+    @property
+    def quartiles(self) -> list[float]:
+        """Of the milliseconds: the lower one, the median, the upper one."""
+        return np.quantile(self.milliseconds, (0.25, 0.5, 0.75)).tolist()
+
 
 def judge(inferencer: Inferencer, images: Sequence[Image]) -> Judgement:
     """Predict on all images, one by one, and compare."""

@@ -49,7 +49,7 @@ def write_report(path: Path, title: str, choices: Sequence[Choice], warnings: Se
         judged: What the network does on them.
         commands: What to do next.
     """
-    low, middle, high = np.quantile(judged.milliseconds, (0.25, 0.5, 0.75))
+    low, middle, high = judged.quartiles
     figures = ', '.join(f'{name} {_number(value)}' for name, value in judged.metrics.items() if value == value)
     parts = [
         f'<h1>{escape(title)}</h1>',
@@ -88,12 +88,11 @@ def write_figures(path: Path, choices: Sequence[Choice], warnings: Sequence[str]
     def known(figures: dict) -> dict:
         return {name: None if value != value else value for name, value in figures.items()}
 
-    quartiles = np.quantile(judged.milliseconds, (0.25, 0.5, 0.75)).tolist()
     path.write_text(json.dumps(dict(
         split=split, images=images, metrics=known(judged.metrics),
         by_class={name: known(figures) for name, figures in judged.by_class.items()},
         confusion=dict(names=judged.names, counts=judged.confusion.tolist()), score_threshold=judged.threshold,
-        milliseconds_an_image=dict(zip(('lower_quartile', 'median', 'upper_quartile'), quartiles)),
+        milliseconds_an_image=dict(zip(('lower_quartile', 'median', 'upper_quartile'), judged.quartiles)),
         choices=[choice._asdict() for choice in choices], warnings=list(warnings), next_commands=list(commands)),
         indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
 

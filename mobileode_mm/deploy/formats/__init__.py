@@ -9,16 +9,16 @@ from torch import Tensor
 from ...errors import InputError
 from ..onnx_ops import require_compiler
 from ..tasks import Task
-from .common import DYNAMIC, Format, Run, quiet, run_of
+from .common import DYNAMIC, Format, Run, quiet, run_of, suppressed
 from .executorch import ExecuTorch
 from .litert import LiteRT
 from .ncnn import Ncnn
-from .onnx import OPSET, Onnx
+from .onnx import OPSET, Onnx, session_options
 from .openvino import OpenVINO
 from .pytorch import ExportedProgram, TorchScript
 
 __all__ = ['DYNAMIC', 'FORMATS', 'OPSET', 'Format', 'Run', 'check_able', 'format_of', 'load', 'needed',
-           'onnx_metadata', 'quiet', 'require', 'run_of', 'write']
+           'onnx_metadata', 'quiet', 'require', 'run_of', 'session_options', 'suppressed', 'write']
 
 FORMATS: dict[str, Format] = {
     'onnx': Onnx(),

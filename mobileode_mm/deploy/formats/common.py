@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..tasks import Task
+from ..tasks import Suppression, Task, best_boxes
 
 #: What may differ from call to call.
 DYNAMIC = ('none', 'batch', 'size', 'both')
@@ -98,6 +98,21 @@ def run_of(module: Callable) -> Run:
             return [output.numpy() for output in module(torch.from_numpy(image))]
 
     return run
+
+
+def suppressed(run: Run, levels: Sequence[int], how: Suppression) -> Run:
+    """What gives boxes and scores of all anchors, and behind it the choice of the best.
+
+    Args:
+        run: The function.
+        levels: Number of anchors of each map.
+        how: How the best are chosen.
+    """
+    def both(image):
+        boxes, scores = map(torch.from_numpy, run(image))
+        return [output.numpy() for output in best_boxes(boxes, scores.split(list(levels), 1), how)]
+
+    return both
 
 
 def recorded(module: nn.Module, example: Tensor) -> torch.jit.ScriptModule:

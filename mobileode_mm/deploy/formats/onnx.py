@@ -43,10 +43,7 @@ class Onnx(Format):
         import onnx
         import onnxruntime
         onnx.checker.check_model(str(path), full_check=True)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        # Threads that wait for the next call by spinning take the processor from whatever else is timed in turn.
-        options.add_session_config_entry('session.force_spinning_stop', '1')
+        options = session_options(threads)
         if library is not None:
             options.register_custom_ops_library(str(library))
         session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
@@ -56,6 +53,16 @@ class Onnx(Format):
         """See :class:`Format`."""
         import onnx
         return {entry.key: entry.value for entry in onnx.load(str(path), load_external_data=False).metadata_props}
+
+
+def session_options(threads: int):
+    """onnxruntime's options for a session of so many threads, 0: as many as it likes."""
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Threads that wait for the next call by spinning take the processor from whatever else is timed in turn.
+    options.add_session_config_entry('session.force_spinning_stop', '1')
+    return options
 
 
 def _name_axes(graph) -> None:
