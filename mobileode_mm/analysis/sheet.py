@@ -94,17 +94,18 @@ def _panels(sample, info: dict, metainfo: dict, score_thr: float) -> list[_Panel
     image = Image.fromarray(pixels).convert('RGB')
     scale = SIDE / max(image.size)
     small = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.LANCZOS)
-    classes = metainfo['classes']
+    classes = metainfo.get('classes')
+    name = classes.__getitem__ if classes else str  # an annotation file of numbers alone names none
     if 'pred_instances' in sample:
         # The data set's boxes and not the sample's, which a pipeline may have resized with the image.
         # Regions that the evaluation ignores are left out.
-        true = [(instance['bbox'], classes[instance['bbox_label']], class_colour(instance['bbox_label']))
+        true = [(instance['bbox'], name(instance['bbox_label']), class_colour(instance['bbox_label']))
                 for instance in info.get('instances', []) if not instance.get('ignore_flag', 0)]
         found = sample.pred_instances
         found = found[found.scores >= score_thr]
         found = found[found.scores.argsort()]  # the surest on top
         predicted = [
-            (box, f'{classes[label]} {score:.2f}', class_colour(label)) for box, label, score in
+            (box, f'{name(label)} {score:.2f}', class_colour(label)) for box, label, score in
             zip(found.bboxes.tolist(), found.labels.tolist(), found.scores.tolist(), strict=True)]
         return [_Panel('ground truth', with_boxes(small, true, scale), []),
                 _Panel('prediction', with_boxes(small, predicted, scale),
@@ -118,9 +119,9 @@ def _panels(sample, info: dict, metainfo: dict, score_thr: float) -> list[_Panel
         predicted = sample.pred_label.tolist()
         scores = [f' {sample.pred_score[label]:.2f}' if 'pred_score' in sample else '' for label in predicted]
         colour = (RIGHT if true == predicted else WRONG) if true else NEUTRAL
-        found = [classes[label] + score for label, score in zip(predicted, scores, strict=True)]
+        found = [name(label) + score for label, score in zip(predicted, scores, strict=True)]
         return [_Panel('ground truth, prediction', small, [
-            (', '.join(classes[label] for label in true) or 'unknown', NEUTRAL), (', '.join(found), colour)])]
+            (', '.join(map(name, true)) or 'unknown', NEUTRAL), (', '.join(found), colour)])]
     raise InputError(f'No sheet of predictions: a {type(sample).__name__} with the fields {sample.keys()} is '
                      'no detection, segmentation or classification.')
 

@@ -122,6 +122,8 @@ def _check_coco(cfg: Config, source: Source, documents: Documents) -> Iterator[F
     judged = source.split == 'train' or any(
         not evaluator.get('format_only') for _, evaluator in heads.evaluators(cfg, source.split))
     yield from check_file(path, document, wanted=('images', 'categories', *(['annotations'] if judged else [])))
+    if judged and source.split != 'train' and isinstance(document, dict) and document.get('annotations') == []:
+        yield Finding(f'{path} holds no annotation: there is nothing to measure by')
     for what, numbers in documents.filled(path).items():
         yield Finding(f'{path}: {what} of {len(numbers)} annotations is absent or of no use, and derived', '',
                       tuple(f'annotation {number}' for number in numbers), 'warning')

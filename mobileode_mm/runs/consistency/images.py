@@ -9,7 +9,7 @@ from PIL import Image
 
 from ...data.images import check_images, read_image
 from ...data.verify.report import Finding
-from ...errors import InputError
+from ...errors import InputError, listed
 from .heads import MOST_MASK_CLASSES
 from .sources import Source
 
@@ -142,6 +142,10 @@ class LabelMaps:
             yield Finding(f'{where}: the {len(self._seen)} label maps hold 0 and {dataset.ignore_index} only, and '
                           f'{dataset.ignore_index} counts for no class: {self._classes[1]!r} has no pixel',
                           f'write 1 in the place of {dataset.ignore_index}')
+        elif len(absent) == len(self._classes):
+            yield Finding(f'{where}: the {len(self._seen)} label maps of {self.source.split} that were read hold '
+                          f'{listed(sorted(pixels))} only: no pixel of any class, nothing to learn or to measure',
+                          'write the numbers of the classes into them')
         elif absent:
             yield Finding(f'{where}: {len(absent)} classes have no pixel in the {len(self._seen)} label maps of '
                           f'{self.source.split} that were read', '', tuple(map(str, absent)), 'warning')

@@ -75,6 +75,14 @@ def test_what_is_doubtful(change, word, findings, edit):
     assert any(word in note and WHOLE in note for note in notes)
 
 
+def test_nothing_to_measure_by(place, findings, edit):
+    """But where predictions are only to be written, an empty file is one of images to predict."""
+    edit('val', lambda document: document.update(annotations=[]))
+    problems, _ = findings('detection')
+    assert len(problems) == 1 and 'holds no annotation: there is nothing to measure by' in problems[0]
+    assert not findings('detection', lambda cfg: cfg.val_evaluator.update(format_only=True, outfile_prefix='out'))[0]
+
+
 def test_what_converters_leave_out_is_filled_in(tmp_path):
     path = tmp_path / 'a.json'
     document = dict(images=[], categories=[], annotations=[

@@ -109,6 +109,14 @@ def test_classes_without_a_pixel(place, findings):
                for note in notes)
 
 
+def test_masks_without_a_pixel_of_any_class(place, findings):
+    for path in (place / MASKS).glob('train_*.png'):
+        save(path, np.full_like(np.asarray(Image.open(path)), 255))
+    problems, _ = findings('segmentation')
+    assert len(problems) == 1
+    assert 'the 16 label maps of train that were read hold 255 only: no pixel of any class' in problems[0]
+
+
 def test_names_with_their_suffix_in_the_list(place, findings):
     path = place / 'data/voc/train.txt'
     path.write_text(path.read_text().replace('\n', '.jpg\n'))
