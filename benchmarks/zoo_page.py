@@ -16,7 +16,8 @@ from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / 'docs' / 'zoo.md'
 COUNTS = ROOT / 'docs' / 'results' / 'complexity.json'
-_TASKS = {'classify': 'Classification', 'ssdlite': 'Detection: SSDLite', 'deeplabv3': 'Segmentation: DeepLabV3'}
+_TASKS = {'classify': 'Classification', 'ssdlite': 'Detection: SSDLite', 'rtmdet': 'Detection: RTMDet',
+          'deeplabv3': 'Segmentation: DeepLabV3'}
 _HEAD = """# Model zoo
 
 Written by `python benchmarks/zoo_page.py --count` from [configs/metafile.yml](../configs/metafile.yml),

@@ -2,6 +2,7 @@
 import importlib
 import inspect
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ NAMES = sorted(PATHS)
 FULL = [name for name in NAMES if not name.endswith('_mini')]
 MINI = [name for name in NAMES if name.endswith('_mini')]
 SSDLITE = [name for name in NAMES if name.startswith('ssdlite_')]
+RTMDET = [name if 'mobilenetv4' not in name else pytest.param(name, marks=pytest.mark.skipif(
+    find_spec('timm') is None, reason='timm is not installed')) for name in NAMES if name.startswith('rtmdet_')]
 #: Those on COCO or mini scenes that have the same neck, head and recipe, whatever the backbone.
 ALIKE = [name for name in SSDLITE if not re.search('_(full|busi|faces|trees)', name)]
 #: Further data of the release, and COS in neck and head.
@@ -156,6 +159,58 @@ def test_network_and_head_fit(name, configs, models):
     # NumClassCheckHook compares every module's num_classes with the data's.
     counts = {module.num_classes for module in model.modules() if hasattr(module, 'num_classes')}
     assert counts == {len(classes)}
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if name.startswith('rtmdet_')])
+def test_peers_with_rtmdets_head_differ_by_their_backbone_only(name, configs):
+    first = 'rtmdet_mobileode_mini' if name in MINI else 'rtmdet_mobileode'
+    assert without_backbone(configs[name]) == without_backbone(configs[first])
+
+
+@pytest.mark.parametrize('name', RTMDET)
+def test_network_and_rtmdets_head_fit(name, configs, models):
+    cfg, model = configs[name], models(name)
+    assert model.bbox_head.in_channels == model.neck.out_channels == 96
+    side = cfg.test_pipeline[1]['scale'][0]
+    with torch.no_grad():
+        scores, _ = model.eval()(torch.zeros(1, 3, side, side), mode='tensor')
+    assert [score.shape[-1] * stride for score, stride in zip(scores, (8, 16, 32), strict=True)] == [side] * 3
+    assert model.bbox_head.num_classes == scores[0].shape[1] == (10 if name in MINI else 80)
+    if name == 'rtmdet_mobileode':
+        assert sum(parameter.numel() for parameter in model.parameters()) == 1_120_748 < 2_000_000
+
+
+def test_mmdets_recipe_of_rtmdet(configs):
+    """The numbers of mmdet's own config, but for the side of 320 px, the network, and the plain resizing of tests."""
+    ours = configs['rtmdet_mobileode']
+    theirs = Config.fromfile(
+        Path(importlib.import_module('mmdet').__file__).parent / '.mim/configs/rtmdet/rtmdet_tiny_8xb32-300e_coco.py')
+    assert ours.optim_wrapper == theirs.optim_wrapper
+    warm_up, cosine = theirs.param_scheduler
+    assert ours.param_scheduler == [warm_up, cosine]
+    assert {key: value for key, value in ours.train_cfg.items() if key != 'type'} == {
+        key: value for key, value in theirs.train_cfg.items() if key != 'type'}
+    hooks = {hook.type: hook for hook in ours.custom_hooks}
+    for hook in theirs.custom_hooks:
+        if hook.type == 'EMAHook':
+            assert hooks['EMAHook'] == hook
+    assert hooks['PipelineSwitchHook'].switch_epoch == theirs.custom_hooks[1].switch_epoch
+    switched = hooks['PipelineSwitchHook'].switch_pipeline
+    assert switched == ours.last_train_pipeline
+    for mine, stock in ((ours.train_pipeline, theirs.train_pipeline),
+                        (switched, theirs.custom_hooks[1].switch_pipeline)):
+        assert [step.type for step in mine] == [step.type for step in stock]
+        halved = [{key: value for key, value in step.items() if key != 'backend_args'} for step in stock]
+        for step, other in zip(mine, halved, strict=True):
+            sides = [key for key in other if key in ('img_scale', 'scale', 'crop_size', 'size')]
+            for key in sides:
+                assert tuple(2 * side for side in step[key]) == tuple(other[key])
+            assert {key: value for key, value in step.items() if key not in sides} == {
+                key: value for key, value in other.items() if key not in sides}
+    head, stock = ours.model.bbox_head, theirs.model.bbox_head
+    for key in ('anchor_generator', 'bbox_coder', 'loss_cls', 'loss_bbox', 'stacked_convs'):
+        assert head[key] == stock[key]
+    assert ours.model.train_cfg == theirs.model.train_cfg
 
 
 @pytest.mark.parametrize('name', [name for name in SSDLITE if name in MINI])

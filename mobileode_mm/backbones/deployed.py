@@ -1,9 +1,11 @@
 """The deploy form of networks, in mmpretrain's habit: ``switch_to_deploy()`` changes a trained network in place."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
+from mmcv.cnn import ConvModule
 from mmcv.cnn.utils import fuse_conv_bn
 from torch import nn
 
@@ -55,6 +57,7 @@ class Deployable(nn.Module):
         for part in parts:
             part.switch_to_deploy(input_size)
         self.fold(input_size)
+        _unshare_convs(self)
         fuse_conv_bn(self)
         fuse_activations(self)
         self.requires_grad_(False)
@@ -82,6 +85,16 @@ class Deployable(nn.Module):
                                'norms are folded. Build the network anew from its config, and load the training '
                                'checkpoint')
         return super().train(mode)
+
+
+def _unshare_convs(network: nn.Module) -> None:
+    """Give each norm a convolution of its own, into which it can be folded: the maps of RTMDet's head share theirs."""
+    seen = set()
+    for module in network.modules():
+        if isinstance(module, ConvModule) and module.with_norm:
+            if module.conv in seen:
+                module.conv = copy.deepcopy(module.conv)
+            seen.add(module.conv)
 
 
 @torch.no_grad()

@@ -54,7 +54,7 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     compared with the network on images of the test data.
 
     Args:
-        config: Config file of a detector with an SSD head, a segmentor or a classifier.
+        config: Config file of a detector with an SSD or RTMDet head, a segmentor or a classifier.
         checkpoint: Its weights.
         out: The file, or of ``'web'`` the folder, which must not exist.
         file_format: One of ``mobileode_mm.deploy.formats.FORMATS``, or ``'web'``, a folder with a page that runs an
@@ -222,8 +222,8 @@ def _examples(inferencer: Inferencer) -> list[Path]:
 def deployed_copy(model: torch.nn.Module, size: tuple[int, int] | None) -> torch.nn.Module:
     """A copy in deploy form, for images of ``size``; InputError where a model has none."""
     if not isinstance(model, Deployable):
-        raise InputError(f'{type(model).__name__} has no deploy form; of detectors SSDLite has one, of segmentors '
-                         'DeepLabV3, of classifiers FittedClassifier, whatever their backbone')
+        raise InputError(f'{type(model).__name__} has no deploy form; of detectors FittedDetector and SSDLite have '
+                         'one, of segmentors DeepLabV3, of classifiers FittedClassifier, whatever their backbone')
     model = copy.deepcopy(model)
     model.switch_to_deploy(size)
     return model

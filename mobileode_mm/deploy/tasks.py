@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .heads import reader_of
 from .nms import suppress
 
 
@@ -108,33 +109,17 @@ class Segmentor(Task):
 
 
 class Detector(Task):
-    """Boxes and scores of all anchors."""
+    """Boxes and scores of all anchors or points."""
 
     outputs = ('boxes', 'scores')
 
     def __init__(self, model: nn.Module, takes_rgb: bool):
         super().__init__(model, takes_rgb)
-        from mmdet.models.dense_heads import SSDHead
-        from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
-        head = getattr(model, 'bbox_head', None)
-        if not isinstance(head, SSDHead) or type(head.bbox_coder) is not DeltaXYWHBBoxCoder:
-            raise InputError(f'{type(model).__name__} is no SSD detector; of detectors, those with SSDHead or '
-                             'SSDLiteHead can be exported')
-        # (1, 4), as the coder has them.
-        self.register_buffer('deltas_mean', torch.tensor([head.bbox_coder.means]), persistent=False)
-        self.register_buffer('deltas_std', torch.tensor([head.bbox_coder.stds]), persistent=False)
+        self.read = reader_of(model)
 
     def levels(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Boxes (B, N, 4) in pixels of the image, and scores (B, N_i, C) of each map's anchors."""
-        maps = self.features(image)
-        head = self.model.bbox_head
-        scores, deltas = head(maps)
-        batch = image.shape[0]
-        anchors = torch.cat(head.prior_generator.grid_priors([x.shape[2:] for x in maps], device=image.device))
-        deltas = torch.cat([x.permute(0, 2, 3, 1).reshape(batch, -1, 4) for x in deltas], 1).float()
-        scores = [x.permute(0, 2, 3, 1).reshape(batch, -1, head.cls_out_channels).float().softmax(-1)[..., :-1]
-                  for x in scores]
-        return self._decode(anchors, deltas, image.shape[1:3]), scores
+        """Boxes (B, N, 4) in pixels of the image, and scores (B, N_i, C) of each map's priors."""
+        return self.read(*self.model.bbox_head(self.features(image)), image.shape[1:3])
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, W, 3), uint8, RGB, to boxes (B, N, 4) and scores (B, N, C).
@@ -143,18 +128,6 @@ class Detector(Task):
         """
         boxes, scores = self.levels(image)
         return boxes, torch.cat(scores, 1)
-
-    def _decode(self, anchors: Tensor, deltas: Tensor, size: Sequence[int]) -> Tensor:
-        """mmdet's ``delta2bbox`` on a batch, without its in-place writes."""
-        deltas = deltas * self.deltas_std + self.deltas_mean
-        corner, other = anchors[:, :2], anchors[:, 2:]
-        centre = (corner + other) * 0.5 + (other - corner) * deltas[..., :2]
-        limit = 4.135166556742356  # |ln(16/1000)|
-        half = (other - corner) * deltas[..., 2:].clamp(-limit, limit).exp() * 0.5
-        x1, y1 = (centre - half).unbind(-1)
-        x2, y2 = (centre + half).unbind(-1)
-        height, width = size
-        return torch.stack([x1.clamp(0, width), y1.clamp(0, height), x2.clamp(0, width), y2.clamp(0, height)], -1)
 
 
 class Suppression(NamedTuple):

@@ -1,76 +1,16 @@
-"""The SSDLite detector, whose widths follow from its backbone."""
-from mmdet.models.detectors import SingleStageDetector
+"""The SSDLite detector."""
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
-from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..backbones.deployed import Deployable
 from ..backbones.sync_norms import trains_on_one_image
-from ..backbones.utils import fast_layout, feature_channels, guard_gradients, with_in_channels
 from ..errors import InputError
-from . import tiling
+from .fitted import FittedDetector
 
 
 @MODELS.register_module()
-class SSDLite(Deployable, SingleStageDetector):
-    """Single-stage detector that takes any backbone without a word about widths in its neck and head.
-
-    ``neck.in_channels`` is read or measured from the backbone, ``bbox_head.in_channels`` is the neck's
-    ``out_channels``. Both may still be typed; then they must agree.
-
-    Args:
-        backbone (dict): Backbone.
-        neck (dict): Neck whose module has ``out_channels``, such as ``SSDLiteNeck``.
-        bbox_head (dict): Head, such as ``SSDLiteHead``.
-        train_cfg (dict, optional): Handed to the head.
-        test_cfg (dict, optional): Handed to the head. Its ``tile=dict(size=320, overlap=64)``, in pixels of the
-            prepared image, makes the detector predict on larger images tile by tile; ``tile.max_per_img``, default
-            1000, is the number of boxes that are kept of a whole image.
-        data_preprocessor (dict, optional): Data preprocessor.
-        init_cfg (dict | list[dict], optional): Initialisation.
-
-    Raises:
-        InputError: A typed width contradicts the module before it.
-    """
-
-    def __init__(self,
-                 backbone: dict,
-                 neck: dict,
-                 bbox_head: dict,
-                 train_cfg: dict | None = None,
-                 test_cfg: dict | None = None,
-                 data_preprocessor: dict | None = None,
-                 init_cfg: dict | list[dict] | None = None):
-        # SingleStageDetector builds all three parts at once; here each needs the one before it.
-        super(SingleStageDetector, self).__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        self.backbone = MODELS.build(backbone)
-        guard_gradients(self.backbone)
-        neck = with_in_channels('neck', neck, feature_channels(self.backbone), self.backbone)
-        self.neck = MODELS.build(neck)
-        bbox_head = with_in_channels('bbox_head', bbox_head, self.neck.out_channels, self.neck)
-        self.bbox_head = MODELS.build(dict(bbox_head, train_cfg=train_cfg, test_cfg=test_cfg))
-        self.train_cfg = train_cfg
-        self.test_cfg = test_cfg
-
-    def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
-        """Maps of backbone and neck.
-
-        Raises:
-            InputError: The backbone's maps do not have the anchors' strides: ``out_indices`` are wrong.
-        """
-        features = self.backbone(fast_layout(batch_inputs))
-        strides = self.bbox_head.prior_generator.strides[:len(features)]
-        height, width = batch_inputs.shape[2:]
-        for feature, (stride_w, stride_h) in zip(features, strides, strict=True):
-            # A backbone may round a side up or down, but not by a whole position.
-            rows, columns = feature.shape[2:]
-            if abs(height / stride_h - rows) >= 1 or abs(width / stride_w - columns) >= 1:
-                raise InputError(
-                    f'{type(self.backbone).__name__} gives maps of {[tuple(x.shape[2:]) for x in features]} '
-                    f'for an image of {(height, width)}, but the anchors have the strides {strides}. Set '
-                    'model.backbone.out_indices to the stages of these strides.')
-        return self.neck(features)
+class SSDLite(FittedDetector):
+    """SSDLite on any backbone: a :class:`FittedDetector` with ``SSDLiteNeck`` and ``SSDLiteHead``."""
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict:
         """Losses as in ``SingleStageDetector``.
@@ -83,26 +23,3 @@ class SSDLite(Deployable, SingleStageDetector):
                 'SSDLite cannot train on batches of one image: on its 1x1 map, batch norm needs two values '
                 'or more. Set train_dataloader.batch_size to 2 or more (and keep drop_last=True).')
         return super().loss(batch_inputs, batch_data_samples)
-
-    def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
-        """Boxes as in ``SingleStageDetector``, found tile by tile where ``test_cfg.tile`` says so."""
-        tile = (self.test_cfg or {}).get('tile')
-        if tile is None:
-            return super().predict(batch_inputs, batch_data_samples, rescale)
-        for image, sample in zip(batch_inputs, batch_data_samples):
-            height, width = sample.img_shape
-            sample.pred_instances = self._predict_tiles(image[:, :height, :width], **tile)
-            if rescale:
-                scale = sample.pred_instances.bboxes.new_tensor(sample.scale_factor).repeat(2)
-                sample.pred_instances.bboxes = sample.pred_instances.bboxes / scale
-        return batch_data_samples
-
-    def _predict_tiles(self, image: Tensor, size: int, overlap: int, max_per_img: int = 1000) -> InstanceData:
-        """What is found in an image (3, H, W), in its pixels."""
-        corners = tiling.windows(tuple(image.shape[1:]), size, overlap)
-        metas = [dict(img_shape=(size, size))]
-        found = []
-        for batch in tiling.cut(image, corners, size):
-            maps = self.bbox_head(self.extract_feat(batch))
-            found += self.bbox_head.predict_by_feat(*maps, batch_img_metas=metas * len(batch), rescale=False)
-        return tiling.merge(found, corners, tuple(image.shape[1:]), size, overlap, self.test_cfg.nms, max_per_img)

@@ -18,7 +18,7 @@ from mobileode_mm.runs.config import load_config
 CONFIGS = Path(__file__).parents[2] / 'configs'
 BACKBONES = [MobileODEV1, MobileODEV2, MobileNetV1, MobileViTODE]
 MODELS = ['ssdlite_mobileode_mini', 'ssdlite_mobileode_full_mini', 'peers/ssdlite_mobilenetv2_mini',
-          'deeplabv3_mobileode_mini', 'classify_mobileode_v2_mini']
+          'rtmdet_mobileode_mini', 'deeplabv3_mobileode_mini', 'classify_mobileode_v2_mini']
 SIZE = 64
 
 

@@ -278,6 +278,16 @@ def check(place, out, capsys, task, file_format):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('choice', [dict(with_nms=True), dict(dynamic='both')], ids=['suppressed', 'any size'])
+def test_rtmdets_head_in_a_file(choice, tmp_path, save_untrained):
+    config, options = ROOT / 'configs/rtmdet_mobileode_mini.py', TASKS['detection'][1]
+    save_untrained(config, options, tmp_path / 'a.pth', CLASSES)
+    exported = export(config, tmp_path / 'a.pth', tmp_path / 'a.onnx', cfg_options=options, **choice)
+    assert len(exported.rows) > 3 and all(row.good for row in exported.rows)
+    assert json.loads(exported.metadata['outputs'])[:2] == ['boxes', 'scores']
+
+
+@pytest.mark.slow
 def test_a_run_prints_results_alone(place, tmp_path):
     """In a process of its own, where the toolboxes are loaded first, and say so."""
     config, options = config_of('detection')

@@ -43,7 +43,12 @@ def test_metadata(name, index):
     dataset = cfg.train_dataloader.dataset
     roots = [part.data_root for part in dataset.get('datasets', [dataset])]
     assert metadata['Training Data'] == DATASETS[roots[0]] + (' + SBD' if len(roots) > 1 else '')
-    assert cfg.model.backbone.type.rpartition('.')[2].startswith(model['In Collection'])
+    backbone = cfg.model.backbone
+    if backbone.type == 'TimmFeatures':
+        pytest.importorskip('timm', reason='timm is not installed')
+        assert backbone.name.startswith(model['In Collection'].lower())
+    else:
+        assert backbone.type.rpartition('.')[2].startswith(model['In Collection'])
     with config_scope(cfg), torch.device('meta'):
         network = build_model(cfg)
     assert metadata['Parameters'] == sum(parameter.numel() for part, parameter in network.named_parameters()

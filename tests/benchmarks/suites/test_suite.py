@@ -22,7 +22,7 @@ def main(arguments):
 
 
 #: Suites with networks of timm, which cannot be read without it.
-OF_TIMM = ('peers', 'trees')
+OF_TIMM = ('peers', 'trees', 'heads')
 SUITES = {name: load_suite(name) for name in suite_names() if name not in OF_TIMM or find_spec('timm')}
 # Backbones that no config of ours has: named in the suite by their type alone.
 FOREIGN = [(name, network) for name, suite in SUITES.items() for network in suite.networks
