@@ -280,7 +280,8 @@ def check(place, out, capsys, task, file_format):
 @pytest.mark.slow
 @pytest.mark.parametrize('choice', [dict(with_nms=True), dict(dynamic='both')], ids=['suppressed', 'any size'])
 def test_rtmdets_head_in_a_file(choice, tmp_path, save_untrained):
-    config, options = ROOT / 'configs/rtmdet_mobileode_mini.py', TASKS['detection'][1]
+    config = ROOT / 'configs/rtmdet_mobileode_mini.py'
+    options = {**TASKS['detection'][1], 'model.neck.out_channels': 16, 'model.bbox_head.feat_channels': 16}
     save_untrained(config, options, tmp_path / 'a.pth', CLASSES)
     exported = export(config, tmp_path / 'a.pth', tmp_path / 'a.onnx', cfg_options=options, **choice)
     assert len(exported.rows) > 3 and all(row.good for row in exported.rows)
