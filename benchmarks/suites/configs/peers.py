@@ -14,6 +14,7 @@ backbones = {
     'MobileODE V1': _base_.backbones['MobileODE V1'],
     'MobileODE V2': _base_.backbones['MobileODE V2'],
     'MobileODE V1 edge': dict(config='mobileode_edge'),
+    'MobileODE V1 anytime': dict(config='mobileode_anytime'),
     'MobileNetV1': _base_.backbones['MobileNetV1'],
     'MobileNetV2': _base_.backbones['MobileNetV2'],
     'MobileNetV2 x0.5': dict(config='timm.mobilenetv2_050'),
