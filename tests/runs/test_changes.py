@@ -122,6 +122,14 @@ def test_what_is_taken_over_is_said():
     assert 'the config wins: train_cfg.max_epochs 2 -> 4, train_dataloader.batch_size 4 -> 8' in line
 
 
+def test_the_seed_of_the_checkpoint_wins_and_is_said():
+    cfg = Config(dict(randomness=dict(seed=7)))
+    said, = check_changes(cfg, dict(meta=dict(seed=0)), 'epoch_2.pth')
+    assert said == 'The seed stays 0, that of epoch_2.pth: randomness.seed=7 of the config is not used'
+    assert not check_changes(cfg, dict(meta=dict(seed=7)), 'epoch_2.pth')
+    assert not check_changes(Config(), dict(meta=dict(seed=0)), 'epoch_2.pth')
+
+
 def test_a_config_in_a_checkpoint_is_not_run():
     settings = read_settings(EARLIER)
     assert settings['param_scheduler'] == [dict(type='MultiStepLR', milestones=[1])]
