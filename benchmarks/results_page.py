@@ -2,7 +2,8 @@
 
 ``python benchmarks/results_page.py`` writes them. A block of the page begins with ``<!-- results: SUITE -->``, or
 ``<!-- results: SUITE, charts -->``, and ends with ``<!-- end of results -->``; what stands between is replaced. The
-results are ``results.json`` of a suite's folder, copied to ``docs/results/SUITE.json``.
+results are ``results.json`` of a suite's folder, copied to ``docs/results/SUITE.json``. What others measured is read
+from their packages.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from benchmarks.others import figures_of_others
 from benchmarks.suites.page import charts, curves
 from benchmarks.suites.suite import FOLDER
 from benchmarks.suites.table import add_intervals, tables
@@ -20,6 +22,7 @@ from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / 'docs' / 'benchmarks.md'
 BLOCK = re.compile(r'(<!-- results: (\w+)(, charts)? -->\n).*?(<!-- end of results -->)', re.DOTALL)
+OTHERS = re.compile(r'(<!-- figures of others -->\n).*?(<!-- end of figures -->)', re.DOTALL)
 
 
 def results(suite: str) -> dict | None:
@@ -68,6 +71,7 @@ def generate(page: str) -> tuple[str, dict[str, str]]:
             body += '\n\n' + '\n'.join(f'![{name[:-4].replace("_", " ")}](images/{name})' for name in own)
         return f'{start}\n{body}\n\nEvery run: [results/{suite}.json](results/{suite}.json).\n\n{end}'
 
+    page = OTHERS.sub(lambda match: f'{match[1]}\n{figures_of_others()}\n\n{match[2]}', page)
     return BLOCK.sub(block, page), made
 
 

@@ -43,7 +43,9 @@ def check_changes(cfg: Config, checkpoint: dict, path: str) -> list[str]:
         before, now = (_get(settings, key) for settings in (earlier, present))
         if earlier and before != now:
             found.append(f'{key} {before} -> {now}')
-    lines = [f'Resumed with settings that are not those of {path}; the config wins: {", ".join(found)}'] if found else []
+    lines = []
+    if found:
+        lines.append(f'Resumed with settings that are not those of {path}; the config wins: {", ".join(found)}')
     seed, asked = (checkpoint.get('meta') or {}).get('seed'), (present.get('randomness') or {}).get('seed')
     if seed is not None and asked not in (None, seed):
         lines.append(f'The seed stays {seed}, that of {path}: randomness.seed={asked} of the config is not used')
