@@ -19,6 +19,23 @@ train_pipeline = [
         hue_delta=18),
     dict(type='PackDetInputs')
 ]
+# For long trainings: pieces of four tiles at a time, sizes and colours that differ more.
+mosaic_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='CachedMosaic', img_scale=(320, 320), pad_val=114.0, max_cached_images=40),
+    dict(type='RandomResize', scale=(640, 640), ratio_range=(0.6, 1.6), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(320, 320), allow_negative_crop=True),
+    dict(type='Pad', size=(320, 320), pad_val=dict(img=(104, 116, 124))),
+    dict(type='RandomFlip', prob=[0.3, 0.3], direction=['horizontal', 'vertical']),
+    dict(
+        type='PhotoMetricDistortion',
+        brightness_delta=48,
+        contrast_range=(0.4, 1.6),
+        saturation_range=(0.2, 1.8),
+        hue_delta=18),
+    dict(type='PackDetInputs')
+]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale_factor=1.0),

@@ -121,9 +121,13 @@ def _detector_lines(plan: Plan) -> list[str]:
         lines.append(f'model.test_cfg.tile = dict(size={plan.side}, overlap={plan.tiling.overlap})')
         lines += [f'{split}_dataloader.dataset.pipeline[1].scale_factor = {float(plan.tiling.scale)}'
                   for split in ('val', 'test') if plan.tiling.scale != 1]
+        if plan.mosaic:
+            lines.append('train_dataloader.dataset.pipeline = mosaic_pipeline')
         if plan.side != 320:
-            lines += [f'train_dataloader.dataset.pipeline[{step}].{key} = {plan.side, plan.side}'
-                      for step, key in ((2, 'scale'), (3, 'crop_size'), (4, 'size'))]
+            tile, mosaic = (plan.side, plan.side), (2 * plan.side, 2 * plan.side)
+            steps = [('img_scale', tile), ('scale', mosaic)] if plan.mosaic else [('scale', tile)]
+            lines += [f'train_dataloader.dataset.pipeline[{number}].{key} = {size}' for number, (key, size) in
+                      enumerate([*steps, ('crop_size', tile), ('size', tile)], start=2)]
     elif plan.side != 320:
         lines += [f'{split}_dataloader.dataset.pipeline[{step}].scale = {plan.side, plan.side}'
                   for split, step in (('train', 3), ('val', 1), ('test', 1))]

@@ -7,12 +7,6 @@ from mmengine.hooks import PrepareTTAHook
 from ..errors import InputError
 from .config import leaf_datasets, type_name
 
-#: What averages in each toolbox, where the config has no ``tta_model``.
-_MODELS = {
-    'mmdet': dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)),
-    'mmseg': dict(type='SegTTAModel'),
-    'mmpretrain': dict(type='AverageClsScoreTTA'),
-}
 _FLIP = ('flip', 'flip_direction')
 
 
@@ -25,10 +19,7 @@ def use_tta(cfg: Config) -> tuple[PrepareTTAHook, str]:
     Raises:
         InputError: The toolbox is another, or the test pipeline does not end in a step that packs.
     """
-    scope = cfg.get('default_scope')
-    model = cfg.get('tta_model') or _MODELS.get(scope)
-    if model is None:
-        raise InputError(f'--tta: {cfg.filename} has no tta_model, and its default_scope {scope} no usual one')
+    model = cfg.get('tta_model') or _usual_model(cfg)
     note = 'Test-time augmentation: tta_pipeline of the config'
     for dataset in leaf_datasets(cfg.test_dataloader.dataset):
         pipeline = cfg.get('tta_pipeline')
@@ -37,6 +28,22 @@ def use_tta(cfg: Config) -> tuple[PrepareTTAHook, str]:
                 'Test-time augmentation: each image as it is and flipped, as the config has no tta_pipeline')
         dataset['pipeline'] = copy.deepcopy(pipeline)
     return PrepareTTAHook(ConfigDict(copy.deepcopy(dict(model)))), note
+
+
+def _usual_model(cfg: Config) -> dict:
+    """What averages in each toolbox; boxes of all views are suppressed, and as many kept, as the detector's own."""
+    scope = cfg.get('default_scope')
+    if scope == 'mmseg':
+        return dict(type='SegTTAModel')
+    if scope == 'mmpretrain':
+        return dict(type='AverageClsScoreTTA')
+    if scope != 'mmdet':
+        raise InputError(f'--tta: {cfg.filename} has no tta_model, and its default_scope {scope} no usual one')
+    test_cfg = cfg.model.get('test_cfg') or {}
+    test_cfg = test_cfg.get('rcnn') or test_cfg
+    most = test_cfg['tile'].get('max_per_img', 1000) if test_cfg.get('tile') else test_cfg.get('max_per_img', 100)
+    return dict(type='DetTTAModel', tta_cfg=dict(
+        nms=test_cfg.get('nms') or dict(type='nms', iou_threshold=0.5), max_per_img=most))
 
 
 def _with_flips(cfg: Config, pipeline: list) -> list:

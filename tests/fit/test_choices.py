@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 from mobileode_mm.data.formats import Image
 from mobileode_mm.detection import tiling
 from mobileode_mm.fit import anchors, splits, tiles
-from mobileode_mm.fit.plan import fit_head, plan_detection
+from mobileode_mm.fit.plan import fit_head, plan_detection, set_length
 from mobileode_mm.fit.writing import config_text
 from mobileode_mm.runs.checks import build_model, config_scope
 from mobileode_mm.runs.config import load_config
@@ -123,6 +123,23 @@ def test_small_boxes_in_large_images_are_tiled_with_a_fine_map(tmp_path):
     plan = plan_detection([large], ('car', ), 'mobileode_v1', None)
     fit_head(plan, [large])
     assert plan.tiling is None and not plan.fine
+
+
+@pytest.mark.parametrize('tiles_of, epochs, mosaic', [(64, 250, True), (64, 249, False), (63, 900, False)])
+def test_mosaics_where_the_training_is_long_enough(tiles_of, epochs, mosaic, tmp_path):
+    image = image_of(tmp_path, 'aerial', (1000, 1200), boxes_of(np.geomspace(15, 70, 80), 1000))
+    plan = plan_detection([image], ('tree', ), 'mobileode_v1', None)
+    fit_head(plan, [image])
+    set_length(plan, tiles_of, epochs, 16)
+    assert ('mosaics' in next(choice.value for choice in plan.choices if choice.name == 'augmentation')) == mosaic
+    (tmp_path / 'own.py').write_text(config_text(plan, 'own', {'train': tmp_path / 'train.json'}, [], 0))
+    steps = load_config(tmp_path / 'own.py').train_dataloader.dataset.pipeline
+    kinds = [step.type for step in steps]
+    assert ('CachedMosaic' in kinds) == mosaic and kinds[-1] == 'PackDetInputs'
+    named = {step.type: step for step in steps}
+    assert named['RandomCrop'].crop_size == named['Pad'].size == (192, 192)
+    assert named['RandomResize'].scale == ((384, 384) if mosaic else (192, 192))
+    assert not mosaic or named['CachedMosaic'].img_scale == (192, 192)
 
 
 @pytest.mark.parametrize('side', [192, 224, 320])
