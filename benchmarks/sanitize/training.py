@@ -46,9 +46,10 @@ def run(iterations: int, work_dir: Path) -> dict:
     guarded = read_json(counted) if counted.is_file() else dict(guarded=None, unguarded=None)
     records = [json.loads(line) for path in sorted(work_dir.glob('run/*/vis_data/scalars.json'))
                for line in path.read_text().splitlines()]
+    losses = [record['loss'] for record in records if 'loss' in record]  # a validation has none
     content.update(
         iterations=max((record['step'] for record in records), default=0),
-        last_loss=records[-1]['loss'] if records else None, threads=THREADS,
+        last_loss=losses[-1] if losses else None, threads=THREADS,
         config=str(CONFIG.relative_to(ROOT)), machine=describe_machine())
     content['processes'].append(dict(status=done.returncode, **guarded))
     write_json(out, content)
