@@ -70,7 +70,8 @@ def tiles_of(cfg: Config, size: Sequence[int] | None, dynamic: str, int8: bool) 
         raise InputError(f'{about}: the file takes that size; leave --size and --dynamic size out')
     if int8:
         raise InputError(f'{about}: --int8 is calibrated and measured on whole images, so it is not for this network')
-    return dict(size=side, overlap=test_cfg['tile']['overlap'], most=test_cfg['tile'].get('max_per_img', 1000),
+    from ..detection.tiling import MOST_BOXES
+    return dict(size=side, overlap=test_cfg['tile']['overlap'], most=test_cfg['tile'].get('max_per_img', MOST_BOXES),
                 iou_threshold=test_cfg['nms']['iou_threshold'])
 
 

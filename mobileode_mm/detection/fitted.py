@@ -84,7 +84,8 @@ class FittedDetector(Deployable, SingleStageDetector):
                 sample.pred_instances.bboxes = sample.pred_instances.bboxes / scale
         return batch_data_samples
 
-    def _predict_tiles(self, image: Tensor, size: int, overlap: int, max_per_img: int = 1000) -> InstanceData:
+    def _predict_tiles(self, image: Tensor, size: int, overlap: int,
+                       max_per_img: int = tiling.MOST_BOXES) -> InstanceData:
         """What is found in an image (3, H, W), in its pixels."""
         corners = tiling.windows(tuple(image.shape[1:]), size, overlap)
         metas = [dict(img_shape=(size, size))]

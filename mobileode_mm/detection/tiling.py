@@ -8,6 +8,8 @@ from mmcv.ops import batched_nms
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+#: Boxes that are kept of a whole image, where ``test_cfg.tile`` does not say.
+MOST_BOXES = 1000
 #: Tiles that a network is given at once, which bounds the memory.
 _AT_ONCE = 16
 #: A box is cut by its tile where it comes this near to an edge, in pixels.

@@ -41,7 +41,10 @@ def _usual_model(cfg: Config) -> dict:
         raise InputError(f'--tta: {cfg.filename} has no tta_model, and its default_scope {scope} no usual one')
     test_cfg = cfg.model.get('test_cfg') or {}
     test_cfg = test_cfg.get('rcnn') or test_cfg
-    most = test_cfg['tile'].get('max_per_img', 1000) if test_cfg.get('tile') else test_cfg.get('max_per_img', 100)
+    most = test_cfg.get('max_per_img', 100)
+    if test_cfg.get('tile'):
+        from ..detection.tiling import MOST_BOXES
+        most = test_cfg['tile'].get('max_per_img', MOST_BOXES)
     return dict(type='DetTTAModel', tta_cfg=dict(
         nms=test_cfg.get('nms') or dict(type='nms', iou_threshold=0.5), max_per_img=most))
 

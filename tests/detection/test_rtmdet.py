@@ -119,7 +119,7 @@ def test_learns_one_batch():
 
 def test_boxes_are_decoded_in_float32(detector):
     """In bfloat16 the points beyond 256 px would be those of their neighbours."""
-    scores, values = [[torch.rand(1, width, 40, 40) for _ in range(1)] for width in (10, 4)]
+    scores, values = [[torch.rand(1, width, 40, 40)] for width in (10, 4)]
     head = build(**{'model.bbox_head.anchor_generator.strides': [8], 'model.backbone.out_indices': (3, )}).bbox_head
     metas = [dict(img_shape=(320, 320), scale_factor=(1., 1.))]
     half = [[x.bfloat16() for x in maps] for maps in (scores, values)]
