@@ -56,7 +56,7 @@ test: install
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile
 
 test-slow: install
-	$(PYTHON) -m pytest -m slow
+	$(PYTHON) -m pytest -m slow -o faulthandler_timeout=3600
 
 # Damaged checkpoints, JSON and safetensors files: how many were read and refused, and that nothing else came of any.
 FUZZ := 4000

@@ -3,6 +3,7 @@ import functools
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,12 @@ train_dataloader = val_dataloader = test_dataloader = dict(num_workers=0, persis
 '''
 
 CONFIGS = {'detection': DETECTION, 'segmentation': SEGMENTATION, 'classification': CLASSIFICATION}
+
+
+def pytest_configure() -> None:
+    """Whoever runs the tests in the background has them ignore interrupts, and what they start with them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def make_data(root: Path) -> None:

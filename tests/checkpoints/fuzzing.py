@@ -139,6 +139,7 @@ def run_batch(seed: int, count: int) -> int:
 
     from mobileode_mm.errors import InputError
     warnings.simplefilter('ignore')
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     MMLogger.get_instance('mmengine', log_level='CRITICAL')
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -182,7 +183,7 @@ def fuzz(count: int, seed: int = 0, batch: int = BATCH) -> tuple[Counter, list[s
     for start in range(0, count, batch):
         size, batch_seed = min(batch, count - start), seed + start
         done = subprocess.run([sys.executable, __file__, '--batch', str(batch_seed), '--count', str(size)], text=True,
-                              capture_output=True, env=environment, preexec_fn=_limit)
+                              capture_output=True, env=environment)
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{')]
         for line in lines:
             if 'end' in line:
@@ -194,10 +195,6 @@ def fuzz(count: int, seed: int = 0, batch: int = BATCH) -> tuple[Counter, list[s
             last = lines[-1] if lines else None
             faults.append(f'--batch {batch_seed}: status {done.returncode} at {last}: {done.stderr[-500:]}')
     return ends, faults
-
-
-def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def main() -> int:

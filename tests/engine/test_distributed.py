@@ -70,7 +70,8 @@ def worker(path):
 def two_processes(tmp_path_factory):
     path = tmp_path_factory.mktemp('two_processes') / 'rank0.pt'
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', __file__, path]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300,
+                          env={**os.environ, 'OMP_NUM_THREADS': '1'})
     assert done.returncode == 0, done.stderr
     return torch.load(path)
 

@@ -91,9 +91,7 @@ def _on_terminal(script, columns=120, stderr=None, **environment):
     before = termios.tcgetattr(slave)
     # What the terminal's size is reported by, where it is set: that of the tests, not of this terminal.
     inherited = {name: value for name, value in os.environ.items() if name not in ('COLUMNS', 'LINES')}
-    # Whoever runs the tests in the background has them ignore SIGINT, and their children with them.
     process = subprocess.Popen([sys.executable, script], stdin=slave, stdout=slave, stderr=stderr or slave,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                                env={**inherited, 'TERM': 'xterm-256color', **environment})
     decoder = codecs.getincrementaldecoder('utf-8')()
     chunks, deadline = [], time.monotonic() + 120

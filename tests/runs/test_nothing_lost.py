@@ -107,8 +107,6 @@ def interrupted(folder, moment, again=None):
     process = subprocess.Popen(
         [sys.executable, ROOT / 'tools/train.py', 'classification.py', '--work-dir', 'interrupted'], cwd=folder,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        # Whoever runs the tests in the background has them ignore SIGINT, and their children with them.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env={**os.environ, 'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'})
     try:
         if isinstance(moment, str):

@@ -1,8 +1,6 @@
 """A suite of one tiny task, in a folder of its own."""
-import functools
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -134,9 +132,7 @@ def start():
             [sys.executable, str(ROOT / 'tools/benchmark.py'), *map(str, args)], cwd=folder, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '',
-                 'PYTHONPATH': f'{folder}{os.pathsep}{ROOT}', **environment},
-            # A shell starts what runs in its background with interrupts ignored.
-            preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
+                 'PYTHONPATH': f'{folder}{os.pathsep}{ROOT}', **environment})
 
     return start_tool
 
