@@ -23,11 +23,13 @@ from ..output import around, json_text, put_into_page
 from . import report
 from .files_made import FROM_ONNX, KINDS, MODULES, Made, Network, make
 from .files_memory import peak_of
-from .files_report import PAGE, as_markdown, chart
+from .files_report import as_markdown, chart
 from .sampling import sample_in_turn
 from .untrained import untrained_checkpoint
 
 CHART_NAME = 'bench.svg'
+#: The marks of a page between which the table is written, unless others are named.
+PAGE = 'bench'
 
 
 def bench(networks: Sequence[Network], kinds: Sequence[str], folder: Path, threads: Sequence[int] = (),
@@ -179,8 +181,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='measure accuracy on N images of the test data (default: all; 0: no accuracy)')
     parser.add_argument('--out', metavar='DIR',
                         help=f'write {report.JSON_NAME}, {report.MARKDOWN_NAME} and {CHART_NAME} into this folder')
-    parser.add_argument('--page', type=Path, metavar='FILE',
-                        help=f'write the table into this page, between its marks "{PAGE}"')
+    parser.add_argument('--page', metavar='FILE[#NAME]',
+                        help=f'write the table into this page, between its marks of this name (default: {PAGE})')
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='read checkpoints that can run code when they are read')
 
@@ -197,8 +199,10 @@ def run(args: argparse.Namespace) -> None:
     for name in kinds:
         if name not in MODULES:
             needed('onnx' if name in FROM_ONNX else name, False, name == 'onnx-kernel')
-    if args.page:
-        around(args.page, PAGE)
+    page, _, mark = (args.page or '').partition('#')
+    mark = mark or PAGE
+    if page:
+        around(Path(page), mark)
     with tempfile.TemporaryDirectory() as folder:
         result = bench(_networks(args, Path(folder)), kinds, Path(folder), args.threads, args.rounds, limit=args.limit,
                        size=args.size, trust=args.trust_checkpoint)
@@ -207,5 +211,5 @@ def run(args: argparse.Namespace) -> None:
     if out:
         texts = {report.JSON_NAME: json_text(result), report.MARKDOWN_NAME: markdown}
         report.write_report(out, texts | ({CHART_NAME: drawing} if drawing else {}))
-    if args.page:
-        put_into_page(args.page, PAGE, markdown)
+    if page:
+        put_into_page(Path(page), mark, markdown)

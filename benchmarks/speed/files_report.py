@@ -4,9 +4,6 @@ from ..charts import draw, row_of_charts, svg_of
 from ..output import METRICS, number, table
 from .report import MEGABYTE, ratio_text, spread
 
-#: The marks of a page between which the table is written.
-PAGE = 'bench'
-
 
 def main_metric(metrics: dict[str, float]) -> tuple[str, float]:
     """Label and value, in per cent, of the metric that a task is known by."""

@@ -9,7 +9,7 @@ pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
 pytest.importorskip('onnxscript', reason='the extra "deploy" is not installed')
 
 from benchmarks.machine import quietness  # noqa: E402
-from benchmarks.speed.files_report import PAGE, main_metric  # noqa: E402
+from benchmarks.speed.files_report import main_metric  # noqa: E402
 from benchmarks.speed.untrained import untrained_checkpoint  # noqa: E402
 from mobileode_mm import cli  # noqa: E402
 from mobileode_mm.data.mini import make_mini_data  # noqa: E402
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 CONFIG = """_base_ = '{base}'
 model = dict(backbone=dict(widen_factor={width}{rest}))
 """
-MARKS = (f'<!-- {PAGE}: begin -->', f'<!-- {PAGE}: end -->')
+MARKS = ('<!-- here: begin -->', '<!-- here: end -->')
 SIZE = ['--size', 64, 64]
 
 
@@ -84,7 +84,7 @@ def test_untrained_networks_are_timed_and_written_into_a_page(place, tmp_path, c
     page = tmp_path / 'page.md'
     page.write_text('\n'.join(['above', MARKS[0], 'an old table', MARKS[1], 'below']))
     assert main(['--untrained', place / 'ours/ours.py', place / 'twin/twin.py', '--formats', 'onnx', '--threads', 1, 2,
-                 '--rounds', 2, *SIZE, '--page', page]) == 0
+                 '--rounds', 2, *SIZE, '--page', f'{page}#here']) == 0
     text = page.read_text()
     assert text.startswith(f'above\n{MARKS[0]}\n- ') and text.endswith(f'|\n{MARKS[1]}\nbelow')
     assert 'an old table' not in text and text.count('| ours | onnx |') == 1 and 'ms, 2 threads' in text
