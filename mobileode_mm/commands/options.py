@@ -1,6 +1,8 @@
 """Flags that several commands have."""
 import argparse
+import ast
 import os
+import re
 
 from mmengine.config import DictAction
 
@@ -9,13 +11,45 @@ NEW = '+'
 
 
 class Options(DictAction):
-    """MMEngine's KEY=VALUE pairs; what is no pair is an error of usage, not a traceback."""
+    """MMEngine's KEY=VALUE pairs, and besides: dicts, as in Python, and words with spaces as they are.
+
+    What cannot be read is an error of usage, not a traceback.
+    """
 
     def __call__(self, parser, namespace, values, option_string=None):
         for pair in values:
-            if '=' not in pair:
+            key, equals, value = pair.partition('=')
+            if not equals:
                 parser.error(f'argument {option_string}: {pair!r} is not of the form KEY=VALUE')
-        super().__call__(parser, namespace, values, option_string)
+            has_dict = re.search(r'\{|\bdict\(', value)
+            try:
+                if has_dict or ' ' in value and not re.search(r'[][(),]', value):
+                    options = dict(getattr(namespace, self.dest) or {})
+                    options[key] = _literal(value) if has_dict else value.strip('\'"')
+                    setattr(namespace, self.dest, options)
+                else:
+                    super().__call__(parser, namespace, [pair], option_string)
+            except (AssertionError, RecursionError, SyntaxError, ValueError):
+                parser.error(f'argument {option_string}: the value of {pair!r} cannot be read: lists are written '
+                             "[a,b], dicts as in Python, {'a': 1} or dict(a=1), with words in quotes")
+
+
+def _literal(text: str) -> object:
+    """The value of a Python literal, in which ``dict(a=1)`` is one too.
+
+    Raises:
+        SyntaxError, ValueError: It is none.
+    """
+    class Dicts(ast.NodeTransformer):
+
+        def visit_Call(self, node: ast.Call) -> ast.AST:
+            self.generic_visit(node)
+            if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or node.args:
+                return node
+            return ast.Dict([ast.Constant(one.arg) if one.arg else None for one in node.keywords],
+                            [one.value for one in node.keywords])
+
+    return ast.literal_eval(Dicts().visit(ast.parse(text.strip(), mode='eval')))
 
 
 class NewOptions(Options):
@@ -42,7 +76,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options`` and ``--cfg-new``, which are read as ``args.cfg_options``."""
     parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
                         help='replace settings of the config, as in data_root=/data/coco train_cfg.max_epochs=3 '
-                        'key="[a,b]"; a key that nothing reads is refused')
+                        'key="[a,b]" key="dict(a=1)"; a key that nothing reads is refused')
     parser.add_argument('--cfg-new', nargs='+', action=NewOptions, dest='cfg_options', metavar='KEY=VALUE',
                         help='the same for keys that the config does not have')
 

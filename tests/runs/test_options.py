@@ -1,6 +1,9 @@
 """--cfg-options: keys that mean nothing are refused, copies of a variable follow it."""
+import argparse
+
 import pytest
 
+from mobileode_mm.commands.options import add_config_options
 from mobileode_mm.errors import InputError
 from mobileode_mm.runs.config import load_config
 
@@ -85,11 +88,30 @@ def test_a_variable_without_copies(config):
     assert config(**{'+unused.a': 2}).unused.a == 2
 
 
-def test_new_keys_of_the_command_line():
-    import argparse
-
-    from mobileode_mm.commands.options import add_config_options
+@pytest.fixture
+def parsed():
+    """Options as the command line has them."""
     parser = argparse.ArgumentParser()
     add_config_options(parser)
-    args = parser.parse_args(['--cfg-options', 'a.b=1', '--cfg-new', 'c.d=[1,2]', 'e=x'])
-    assert args.cfg_options == {'a.b': 1, '+c.d': [1, 2], '+e': 'x'}
+    return lambda *words: parser.parse_args(words).cfg_options
+
+
+def test_new_keys_of_the_command_line(parsed):
+    assert parsed('--cfg-options', 'a.b=1', '--cfg-new', 'c.d=[1,2]', 'e=x') == {'a.b': 1, '+c.d': [1, 2], '+e': 'x'}
+
+
+@pytest.mark.parametrize('text, value', [
+    ("[dict(type='LinearLR', end=5), dict(end=2)]", [dict(type='LinearLR', end=5), dict(end=2)]),
+    ("{'a': {'b': (1, None)}, 'c': [dict(d=True)]}", dict(a=dict(b=(1, None)), c=[dict(d=True)])),
+    ('dict()', {}), ('/data/my images', '/data/my images'), ('"two words"', 'two words'), ('a=b', 'a=b'),
+    ('[a, b]', ['a', 'b']), ('1e-3', 1e-3), ('None', None), ('True', True)])
+def test_values_of_the_command_line(text, value, parsed):
+    assert parsed('--cfg-options', 'x=1', f'key={text}', 'y=2') == dict(x=1, key=value, y=2)
+
+
+@pytest.mark.parametrize('text', ['dict(type=Linear)', '[(1,2]', "{'a': 1", 'dict(a=open("f"))', "dict('a')", '{a}'])
+def test_values_that_cannot_be_read(text, parsed, capsys):
+    with pytest.raises(SystemExit) as end:
+        parsed('--cfg-options', f'key={text}')
+    assert end.value.code == 2
+    assert f'the value of {f"key={text}"!r} cannot be read: lists are written' in capsys.readouterr().err
