@@ -1,6 +1,6 @@
 """Time and memory of a training step over the number of steps of the solver, recomputed and stored.
 
-    python -m benchmarks.speed.long_solvers [--batch 2] [--rounds 5] [--threads 1]
+    python -m benchmarks.speed.long_solvers [--batch 2] [--rounds 5] [--threads 1] [--page docs/performance.md]
 
 One layer of 144 channels at 64×64, which is MobileViT-ODE's stage 2 at 256 px (L = 60). ``cpu`` and ``operators`` take
 the steps again in the backward pass, ``reference`` stores them; all in turn in one run. Saved is what autograd keeps
@@ -9,11 +9,14 @@ each from float64 stands in the table instead of deciding anything.
 """
 import argparse
 import copy
+import os
+import time
+from pathlib import Path
 
 import torch
 
-from benchmarks.machine import describe_machine
-from benchmarks.output import number, table
+from benchmarks.machine import describe_machine, quietness, seconds_of_others
+from benchmarks.output import around, number, put_into_page, table
 from benchmarks.speed.agreement import worst_difference
 from benchmarks.speed.allocations import peak_bytes, saved_bytes
 from benchmarks.speed.sampling import quartiles, sample_in_turn
@@ -21,6 +24,8 @@ from benchmarks.speed.workloads import NetworkWorkload
 from mobileode_mm.ode import ChannelwiseODESolver
 
 CHANNELS, SIDE = 144, 64
+#: The marks of a page between which the table is written.
+PAGE = 'long-solvers'
 STEPS = (3, 20, 60)
 #: By the name of who computes it, the layer's argument.
 BACKENDS = {'cpu': 'auto', 'operators': 'operators', 'reference': 'reference'}
@@ -58,12 +63,21 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=5, help='samples of each (default: 5)')
     parser.add_argument('--threads', type=int, default=1, help='of torch (default: 1)')
     parser.add_argument('--num-steps', type=int, nargs='+', default=STEPS, metavar='L', help='default: 3 20 60')
+    parser.add_argument('--page', type=Path, metavar='FILE',
+                        help=f'put the table into this page, between its marks "{PAGE}"')
     args = parser.parse_args()
+    if args.page:
+        around(args.page, PAGE)
     torch.set_num_threads(args.threads)
+    load, others, begin = os.getloadavg()[0], seconds_of_others(), time.perf_counter()
     rows = [row for steps in args.num_steps for row in measure(steps, args.batch, args.rounds)]
-    print(f'{describe_machine()}; float32, batch {args.batch}, {args.rounds} rounds; {CHANNELS} channels at '
-          f'{SIDE}×{SIDE}, forward and backward; median and quartiles\n')
-    print(table(['L', 'computed by', 'ms', '÷ reference', 'saved, MB', 'peak, MB', 'difference from float64'], rows))
+    quiet = quietness(load, others, time.perf_counter() - begin, args.threads)
+    text = (table(['L', 'computed by', 'ms', '÷ reference', 'saved, MB', 'peak, MB', 'difference from float64'], rows)
+            + f'\n\n{describe_machine(torch.device("cpu"))}; float32, batch {args.batch}, {args.rounds} rounds; '
+            f'{CHANNELS} channels at {SIDE}×{SIDE}, forward and backward; median and quartiles; {quiet}.')
+    print(text)
+    if args.page:
+        put_into_page(args.page, PAGE, text)
 
 
 if __name__ == '__main__':

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import describe_machine
-from benchmarks.output import number, put_into_page, table
+from benchmarks.output import around, number, put_into_page, table
 from benchmarks.speed.sampling import quartiles, sample_in_turn
 from benchmarks.speed.variants import LAYER_SHAPES
 from mobileode_mm.ode.backends import build, compiler, cpu_kernels
@@ -107,6 +107,8 @@ def main() -> None:
     parser.add_argument('--page', type=Path, metavar='FILE',
                         help='put the table into this page, between its marks "prebuilt"')
     args = parser.parse_args()
+    if args.page:
+        around(args.page, 'prebuilt')
     torch.set_num_threads(args.threads)
     loaded = libraries(args.libraries)
     rows = [row for mode in ('infer', 'train') for row in measure(mode, loaded, args.rounds)]
