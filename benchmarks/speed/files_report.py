@@ -1,5 +1,7 @@
 """Networks in their runtimes as a table, a chart, and a part of a page."""
 
+import html
+
 from ..charts import draw, row_of_charts, svg_of
 from ..output import METRICS, number, table
 from .report import MEGABYTE, ratio_text, spread
@@ -40,7 +42,8 @@ def as_markdown(result: dict) -> str:
         lines.append(f'accuracy on {result["images"]} images of the test data')
     text = '\n'.join(f'- {line}' for line in lines) + f'\n\n{table(head, rows)}\n'
     if result['notes']:
-        text += '\n```\n' + '\n'.join(result['notes']) + '\n```\n'
+        notes = html.escape('\n'.join(result['notes']), quote=False)
+        text += f'\n<details><summary>What the exports printed</summary><pre>\n{notes}\n</pre></details>\n'
     return text
 
 

@@ -29,7 +29,8 @@ def build_library(out: Path) -> None:
         InputError: The compiler fails.
     """
     sources = [str(_OPERATOR), str(SOURCES / 'inference.cpp')]
-    command = [*find_compiler(), *FLAGS, *NATIVE, f'-I{SOURCES}', '-shared', *sources, '-o', str(out)]
+    # The session's threads share the work.
+    command = [*find_compiler(), *FLAGS, '-fno-openmp', *NATIVE, f'-I{SOURCES}', '-shared', *sources, '-o', str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f'{out.name} cannot be compiled: {done.stderr.strip()[:500]}')

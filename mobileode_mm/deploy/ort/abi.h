@@ -1,5 +1,5 @@
 // The part of onnxruntime's C interface that the operator needs, declared here: no package of the registries brings its
-// header. The interface only ever grows at its end, so that the places below hold for every onnxruntime from 1.16 on.
+// header. The interface only ever grows at its end, so that the places below hold for every onnxruntime from 1.17 on.
 #pragma once
 
 #include <cstddef>
@@ -15,8 +15,8 @@ struct Value;
 struct TensorInfo;
 struct OpDomain;
 
-// The version whose table and struct are meant.
-constexpr uint32_t API_VERSION = 16;
+// The versions whose table and whose struct Op are meant: the struct of 17 has more fields.
+constexpr uint32_t API_VERSION = 17, OP_VERSION = 16;
 constexpr int FLOAT_TENSOR = 1, INVALID_ARGUMENT = 2, REQUIRED = 0, OPTIONAL = 1, DEFAULT_MEMORY = 0;
 
 // Places in the table of functions.
@@ -51,6 +51,12 @@ class Api {
   }
   Status *output(KernelContext *context, size_t index, const int64_t *sizes, size_t count, Value **out) const {
     return at<Status *, KernelContext *, size_t, const int64_t *, size_t, Value **>(91)(context, index, sizes, count, out);
+  }
+  // one(data, number) for every number under `count`, by the session's threads.
+  Status *parallel_for(const KernelContext *context, void (*one)(void *, size_t), size_t count, size_t batches,
+                       void *data) const {
+    return at<Status *, const KernelContext *, void (*)(void *, size_t), size_t, size_t, void *>(274)(
+        context, one, count, batches, data);
   }
   void release(TensorInfo *info) const { at<void, TensorInfo *>(99)(info); }
 };

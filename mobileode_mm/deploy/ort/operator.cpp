@@ -2,11 +2,12 @@
 //
 // Inputs: x (B, H, W, p * p); transitions (L, q, q); step_lengths (L,); scale and shift, (H, W) or (q * q,); then, or
 // left out, after_scale and after_shift (q * q,), and residual (B, H, W, q * q). Output: y (B, H, W, q * q).
+//
+// The threads are the session's. Those of OpenMP, beside them, would fight them for the cores: the session's go on
+// spinning for a while behind each operator of theirs.
 
 #include "abi.h"
 #include "solver.h"
-
-#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
@@ -23,8 +24,8 @@ using ort::Status;
 constexpr size_t INPUTS = 8;
 constexpr const char *NAMES[INPUTS] = {"x",     "transitions", "step_lengths", "scale",
                                        "shift", "after_scale", "after_shift",  "residual"};
-// Multiply-adds under which one thread does all, as in cpu_kernels.py.
-constexpr int64_t LEAST_WORK_PER_THREAD = 200000;
+// Multiply-adds of the smallest piece that is worth a thread, as in cpu_kernels.py, and the most pieces.
+constexpr int64_t LEAST_WORK = 200000, MOST_PIECES = 64;
 
 struct Tensor {
   const float *data = nullptr;
@@ -67,6 +68,30 @@ struct Call {
   }
 };
 
+// What is to be done, in pieces of positions of one image that any thread may do.
+struct Work {
+  Shape image;
+  Solver<float> solver;
+  Affine<float> norm;
+  Epilogue<float> after;
+  const float *x;
+  float *y;
+  int64_t pieces_an_image;
+
+  void piece(int64_t number) const {
+    const int64_t at = number % pieces_an_image, begin = image.positions * at / pieces_an_image;
+    const int64_t first = number / pieces_an_image * image.positions + begin;
+    const int64_t in = int64_t(image.p) * image.p, out = int64_t(image.q) * image.q;
+    Shape shape = image;
+    shape.positions = image.positions * (at + 1) / pieces_an_image - begin;
+    Affine<float> affine = norm;
+    if (!norm.by_channel) affine.scale += begin, affine.shift += begin;
+    Epilogue<float> epilogue = after;
+    if (after.residual) epilogue.residual += first * out;
+    infer_deployed(shape, solver, affine, epilogue, x + first * in, y + first * out);
+  }
+};
+
 Status *compute(void *kernel, KernelContext *context) {
   Call call{static_cast<const Api *>(kernel), context};
   Tensor in[INPUTS];
@@ -94,12 +119,21 @@ Status *compute(void *kernel, KernelContext *context) {
   void *y = nullptr;
   if (!call.ok(call.api->data(output, &y)) || !batch || !positions) return call.failed;
 
-  const int64_t worth = batch * positions * steps * q * q * q / LEAST_WORK_PER_THREAD;
-  const int64_t threads = std::max<int64_t>(1, std::min({int64_t(omp_get_max_threads()), positions, worth}));
-  infer_deployed(Shape{batch, positions, int(p), int(q), int(steps), int(threads)},
-                 Solver<float>{transitions.data, 0, lengths.data, 0}, Affine<float>{scale.data, shift.data, by_channel},
-                 Epilogue<float>{after_scale.data, after_shift.data, residual.data}, x.data, static_cast<float *>(y));
-  return nullptr;
+  const Work work = {Shape{1, positions, int(p), int(q), int(steps), 1},
+                     Solver<float>{transitions.data, 0, lengths.data, 0},
+                     Affine<float>{scale.data, shift.data, by_channel},
+                     Epilogue<float>{after_scale.data, after_shift.data, residual.data},
+                     x.data,
+                     static_cast<float *>(y),
+                     std::clamp<int64_t>(positions * steps * q * q * q / LEAST_WORK, 1, std::min(positions, MOST_PIECES))};
+  const int64_t pieces = batch * work.pieces_an_image;
+  if (pieces == 1)
+    work.piece(0);
+  else
+    call.ok(call.api->parallel_for(
+        context, [](void *data, size_t number) { static_cast<const Work *>(data)->piece(number); }, pieces, 0,
+        const_cast<Work *>(&work)));
+  return call.failed;
 }
 
 // A kernel has nothing of its own: it is the table of functions.
@@ -109,7 +143,7 @@ Status *create(const ort::Op *, const Api *api, const ort::KernelInfo *, void **
 }
 
 const ort::Op OP = {
-    ort::API_VERSION,
+    ort::OP_VERSION,
     nullptr,
     [](const ort::Op *) -> const char * { return "ChannelwiseODESolver"; },
     [](const ort::Op *) -> const char * { return nullptr; },
@@ -134,7 +168,7 @@ const ort::Op OP = {
 extern "C" __attribute__((visibility("default"))) mobileode::ort::Status *RegisterCustomOps(
     mobileode::ort::SessionOptions *options, const mobileode::ort::ApiBase *base) {
   const mobileode::ort::Api *api = base->get(mobileode::ort::API_VERSION);
-  if (!api) return nullptr;  // older than 1.16, which has said so itself: the operator stays unknown to it
+  if (!api) return nullptr;  // older than 1.17, which has said so itself: the operator stays unknown to it
   static mobileode::ort::OpDomain *domain = nullptr;
   if (!domain) {
     if (auto *failed = api->create_domain("mobileode", &domain)) return failed;
