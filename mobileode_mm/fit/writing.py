@@ -9,10 +9,9 @@ from PIL import Image as Pillow
 from ..data.formats import Image
 from ..data.formats.masks import is_two_valued, read_labels
 from .models import backbone
-from .plan import Plan
+from .plan import METRICS, Plan
 
 _BASES = dict(detection='ssdlite', segmentation='deeplabv3', classification='classifier')
-_METRICS = dict(detection='coco/bbox_mAP', segmentation='mIoU', classification='accuracy/top1')
 #: From this IoU to 0.5 an anchor is neither an object nor none. SSD's own rule, none under 0.5, makes hard negatives of
 #: anchors that almost are objects, three of them to each object; small data sets then learn next to nothing.
 AMBIGUOUS = 0.3
@@ -99,9 +98,9 @@ def config_text(plan: Plan, name: str, files: dict[str, Path], backends: Sequenc
         f'optim_wrapper.optimizer.lr = {rate:g}',
         f'train_cfg.update(max_epochs={plan.epochs}, val_interval={plan.val_interval})',
         f'param_scheduler[1].update(T_max={plan.epochs}, end={plan.epochs})',
-        f'default_hooks.checkpoint.update(interval={plan.val_interval})',
+        f'default_hooks.checkpoint.update(interval={plan.val_interval}, save_best={METRICS[plan.task]!r})',
         'custom_hooks.append(dict(',
-        f"    type='EarlyStoppingHook', monitor={_METRICS[plan.task]!r}, rule='greater', "
+        f"    type='EarlyStoppingHook', monitor={METRICS[plan.task]!r}, rule='greater', "
         f'patience={_PATIENCE}, min_delta={_GAIN[plan.task]}))']
     if seed:
         lines.append(f'randomness.seed = {seed}')
