@@ -97,7 +97,9 @@ def _count(model: nn.Module, shape: Sequence[int], forward: Callable, tensors: A
 
         def stand_in(x):
             positions = x.numel() // solver.in_channels
-            for kind, cost in solver_cost(solver.side_in, solver.side, solver.num_steps, positions, *numbers).items():
+            costs = solver_cost(solver.side_in, solver.side, solver.num_steps, positions, *numbers,
+                                gain=solver.gain is not None)
+            for kind, cost in costs.items():
                 counter.add(kind, cost)
             counter.read.update(id(parameter) for parameter in solver.parameters())
             return x.new_zeros(x.shape[0], solver.out_channels, *x.shape[2:])

@@ -12,12 +12,13 @@ RELU6 = ELEMENTWISE['hardtanh']
 
 
 def solver_cost(side_in: int, side: int, num_steps: int, positions: int, evaluations: int = 1,
-                step_flops: int = ELEMENTWISE['lerp'], taps: int | None = None) -> dict[str, Cost]:
+                step_flops: int = ELEMENTWISE['lerp'], taps: int | None = None, gain: bool = False) -> dict[str, Cost]:
     """Cost by kind of a solver from p² to q² channels.
 
     Counted are, for each position, L products of a q×q state and a q×q matrix I + K_l, the resize A·Y·Aᵀ as two dense
     matrix products where p ≠ q, and for each of the q² values of each step the norm's scale and shift, ReLU6 and the
-    step itself; the start is added once. What depends on the parameters alone is no part of it: I + K_l, the steps'
+    step itself; the start is added once, and multiplied by its gain
+    where it has one. What depends on the parameters alone is no part of it: I + K_l, the steps'
     lengths, the scale and shift that the norm's four grids come to.
 
     Args:
@@ -27,6 +28,7 @@ def solver_cost(side_in: int, side: int, num_steps: int, positions: int, evaluat
         positions: Batch × height × width.
         evaluations, step_flops: Of the scheme (:func:`scheme`); default Euler's.
         taps: Entries of a row of A that are counted; default all p.
+        gain: Whether the resized map has one.
     """
     values = side ** 2 * positions
     resize = Cost()
@@ -38,7 +40,7 @@ def solver_cost(side_in: int, side: int, num_steps: int, positions: int, evaluat
         'COS matrix product': matrix_cost(targets * side ** 3 * positions, targets * values),
         'COS resize': resize,
         'COS norm': Cost(flops=targets * NORM['_native_batch_norm_legit_no_training'] * values),
-        'COS elementwise': Cost(flops=(targets * RELU6 + num_steps * step_flops + 1) * values),
+        'COS elementwise': Cost(flops=(targets * RELU6 + num_steps * step_flops + 1 + gain) * values),
     }
 
 
@@ -67,5 +69,6 @@ def least_operations(solver: ChannelwiseODESolver, positions: int) -> int:
 
     Those of :func:`solver_cost`, but for the resize: a row of the bilinear A has two entries that are not zero.
     """
-    costs = solver_cost(solver.side_in, solver.side, solver.num_steps, positions, *scheme(solver.solver), taps=2)
+    costs = solver_cost(solver.side_in, solver.side, solver.num_steps, positions, *scheme(solver.solver), taps=2,
+                        gain=solver.gain is not None)
     return sum(cost.flops for cost in costs.values())

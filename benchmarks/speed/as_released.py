@@ -56,10 +56,12 @@ class AsReleasedSolver(nn.Module):
         """A solver with the weights and statistics of ``solver``.
 
         Raises:
-            InputError: ``solver`` has the channel norm or another solver than Euler's, which the release has not.
+            InputError: ``solver`` has the channel norm, a gain or another solver than Euler's, which the release has
+                not.
         """
-        if not isinstance(solver.norm, PositionNorm) or solver.solver != 'euler':
-            raise InputError('the released program knows the position norm and Euler steps only; leave ":naive" out')
+        if not isinstance(solver.norm, PositionNorm) or solver.solver != 'euler' or solver.gain is not None:
+            raise InputError('the released program knows the position norm and Euler steps only, and no gain; leave '
+                             '":naive" out')
         released = cls(solver.in_channels, solver.out_channels, solver.num_steps, solver.norm.grid_size)
         released.to(solver.matrices)
         state = dict(solver.state_dict(), matrices=solver.taken(solver.matrices), delta_t=solver.taken(solver.delta_t))

@@ -82,7 +82,7 @@ def COSConv(in_channels: int, out_channels: int, kernel_size: int | Sequence[int
             groups, widths that are no perfect squares): ``'conv'`` leaves it an ordinary one, ``'error'`` refuses it.
         **solver: ``num_steps``, ``norm``, ``grid_size`` and the other keywords of :class:`ChannelwiseODESolver`. Give
             ``norm='channel'`` where one layer serves maps of several sizes, as heads of pyramids do: a position
-            norm would mix their statistics.
+            norm would mix their statistics. ``expand_gain`` is refused where a solver does not expand.
 
     Returns:
         A :class:`SolverConv`, or an ``nn.Conv2d`` whose attribute ``kept_because`` is the reason.
@@ -100,7 +100,7 @@ def COSConv(in_channels: int, out_channels: int, kernel_size: int | Sequence[int
     if otherwise == 'error':
         raise ValueError(f'COSConv cannot stand for the convolution {in_channels}→{out_channels}: {reason}. '
                          "otherwise='conv' leaves such ones ordinary")
-    ChannelwiseODESolver(1, 1, **solver)  # says what is wrong with the options, used or not
+    ChannelwiseODESolver(1, 4, **solver)  # says what is wrong with the options, used or not
     log_once(f'COSConv: an ordinary convolution {in_channels}→{out_channels} stays: {reason}')
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
     conv.kept_because = reason

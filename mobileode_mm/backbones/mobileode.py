@@ -103,16 +103,27 @@ class ODEResidualBlock(BaseModule):
         solver: Keywords of both solvers (:class:`ChannelwiseODESolver`); default its own.
         conv_cfg, norm_cfg: As in ConvModule.
         numbers: As for :class:`SolverModule`.
+        expand_gain, expand_init: ``expand_gain`` and ``init_std`` of the expanding solver; None leaves them as they are
+            in ``solver``.
+
+    Raises:
+        ValueError: ``expand_ratio`` is no perfect square, or it is 1 and one of the last two is given.
     """
 
     def __init__(self, channels: int, expand_ratio: int = 1, dilation: int = 1, solver: dict | None = None,
-                 conv_cfg: dict | None = None, norm_cfg: dict = dict(type='BN'), numbers: Sequence[int] = ()):
+                 conv_cfg: dict | None = None, norm_cfg: dict = dict(type='BN'), numbers: Sequence[int] = (),
+                 expand_gain: float | None = None, expand_init: float | None = None):
         super().__init__()
         square_side('expand_ratio', expand_ratio)
+        given = dict(expand_gain=expand_gain, init_std=expand_init)
+        expanding = {name: value for name, value in given.items() if value is not None}
+        if expand_ratio == 1 and expanding:
+            raise ValueError(f'expand_gain={expand_gain}, expand_init={expand_init}: both are of expanding solvers, '
+                             'and with expand_ratio=1 there are none; legal: None')
         hidden = channels * expand_ratio
         solver = {} if solver is None else solver
         self.expand = (nn.Identity() if expand_ratio == 1 else
-                       SolverModule(channels, hidden, solver, norm_cfg, numbers))
+                       SolverModule(channels, hidden, {**solver, **expanding}, norm_cfg, numbers))
         self.depthwise = ConvModule(hidden, hidden, 3, padding=dilation, dilation=dilation, groups=hidden,
                                     conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=None)
         self.project = SolverModule(hidden, channels, solver, norm_cfg, numbers)
@@ -148,6 +159,8 @@ class MobileODE(StagedBackbone):
                  solver_backend: str = 'auto',
                  learnable_step: bool = True,
                  resize_mode: str = 'bilinear',
+                 expand_gain: float | None = None,
+                 expand_init: float | None = None,
                  conv_cfg: dict | None = None,
                  norm_cfg: dict = dict(type='BN', requires_grad=True),
                  act_cfg: dict = dict(type='ReLU'),
@@ -182,7 +195,8 @@ class MobileODE(StagedBackbone):
                 return [entry, *self.blocks_without_solver(index, width, dilation, act_cfg=act_cfg, **conv)], width
             here = dict(solver_cfg, num_steps=steps[index], grid_size=grids[index + 1])
             numbers = () if self.anytime is None else self.anytime.steps[:-1]
-            return [entry, *(ODEResidualBlock(width, expand_ratio, dilation, here, **conv, numbers=numbers)
+            return [entry, *(ODEResidualBlock(width, expand_ratio, dilation, here, **conv, numbers=numbers,
+                                              expand_gain=expand_gain, expand_init=expand_init)
                              for _ in range(self.arch_settings[index][1]))], width
 
         # Detectors and segmentors do not read it, and unused parameters stop a training in several processes.
@@ -262,6 +276,11 @@ class MobileODEV1(MobileODE):
             and steps that a checkpoint brings are fixed at these.
         resize_mode: ``'bilinear'`` as released, ``'nearest'`` or ``'bicubic'``: how solvers change the width. V1 has
             no solver that does.
+        expand_gain: Give the expanding solvers a learned factor for each channel of their resized map
+            (:class:`ChannelwiseODESolver`): the standard deviation of its initial values around 1. None, as released,
+            has none. Refused, as the next one, where ``expand_ratio`` is 1.
+        expand_init: Standard deviation of the initial values of the expanding solvers' K; default 0.1, as of all
+            others.
         conv_cfg, norm_cfg, act_cfg: As in ConvModule; ``act_cfg`` serves the stem and the separable blocks (the
             release: ReLU for CIFAR, SiLU at 256 px). Residual blocks always use ReLU6.
         init_cfg: MMEngine's; default Kaiming for convolutions. The solvers keep the release's initial values.

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from .backends import ORDERS, Dispatched, operators, select
 from .channel_norm import ChannelNorm
-from .checks import known, square_side
+from .checks import known, spread, square_side
 from .position_norm import PositionNorm
 from .resize import RESIZE_MODES, as_channels, resize_matrix
 from .solver_norm import SolverNorm
@@ -36,12 +36,12 @@ class ChannelwiseODESolver(Dispatched):
             torch's operators.
 
             - ``'auto'``: compiled kernels where there are some (CPU, float32 and float64, Euler; any resize but the
-              bilinear one goes before them, by operators). On a GPU that is Triton's kernels where the table of
-              measured GPUs says that this architecture ran them right and faster, else torch's operators; no GPU has
-              run them yet, so that the table is empty (docs/gpu.md).
+              bilinear one, or with a gain, goes before them, by operators). On a GPU that is Triton's kernels where
+              the table of measured GPUs says that this architecture ran them right and faster, else torch's operators;
+              no GPU has run them yet, so that the table is empty (docs/gpu.md).
             - ``'triton'``: on a GPU: Euler and bilinear, up to 4096 channels, float32, float16, bfloat16 and autocast
-              to these; training, and inference without gradients. Not served are a norm in eval mode with gradients,
-              statistics shared by several processes, and export.
+              to these; training, and inference without gradients. Not served are a gain, a norm in eval mode with
+              gradients, statistics shared by several processes, and export.
             - ``'operators'``: torch's operators alone, on any device.
             - ``'reference'``: torch's operators, as plain as can be: every step is stored for the backward
               pass, can be differentiated twice and by ``torch.func``, and the norm is called as a module.
@@ -50,8 +50,12 @@ class ChannelwiseODESolver(Dispatched):
             the passes does not grow with L. The one exception are channel norms that were made synchronised ones.
         learnable_step: False fixes δ, as a buffer: 1/L, unless a checkpoint brings others.
         resize_mode: Name in :data:`RESIZE_MODES`, ``'bilinear'`` as released: how p×p becomes q×q.
+        expand_gain: A learned factor for each channel of the resized map, of an expanding solver (q > p) alone: the
+            standard deviation of the initial values, whose mean is 1. None, as released, has no factors.
+        init_std: Standard deviation of the initial values of K.
 
     Attributes:
+        gain: The learned factors, (q²,), or None.
         num_steps: L. A smaller number takes the first steps alone, each of max(1/L, δ_l) with that L; the norm then
             needs the statistics of so many steps (:meth:`SolverNorm.keep_statistics`).
 
@@ -64,7 +68,8 @@ class ChannelwiseODESolver(Dispatched):
 
     def __init__(self, in_channels: int, out_channels: int, num_steps: int = 3,
                  grid_size: int | Sequence[int] = 8, norm: str = 'position', solver: str = 'euler',
-                 backend: str = 'auto', learnable_step: bool = True, resize_mode: str = 'bilinear'):
+                 backend: str = 'auto', learnable_step: bool = True, resize_mode: str = 'bilinear',
+                 expand_gain: float | None = None, init_std: float = 0.1):
         super().__init__()
         side_in = square_side('in_channels', in_channels)
         side = square_side('out_channels', out_channels)
@@ -74,14 +79,22 @@ class ChannelwiseODESolver(Dispatched):
         known('solver', solver, SOLVERS)
         known('backend', backend, ORDERS)
         known('resize_mode', resize_mode, RESIZE_MODES)
+        spread('init_std', init_std)
+        if expand_gain is not None:
+            spread('expand_gain', expand_gain)
+            if side <= side_in:
+                raise ValueError(f'expand_gain={expand_gain} is of solvers that expand, and this one makes '
+                                 f'{out_channels} channels of {in_channels}; legal: None')
         self.in_channels, self.out_channels, self.num_steps = in_channels, out_channels, num_steps
         self.side_in, self.side = side_in, side
         self.solver, self.resize_mode = solver, resize_mode
-        self.matrices = nn.Parameter(torch.randn(num_steps, side, side) * 0.1)
+        self.matrices = nn.Parameter(torch.randn(num_steps, side, side) * init_std)
         if learnable_step:
             self.delta_t = nn.Parameter(0.4 + 0.005 * torch.randn(num_steps))
         else:
             self.register_buffer('delta_t', torch.full((num_steps, ), 1 / num_steps))
+        gain = None if expand_gain is None else nn.Parameter(1 + expand_gain * torch.randn(out_channels))
+        self.register_parameter('gain', gain)
         if norm == 'position':
             grid_size = (grid_size, grid_size) if isinstance(grid_size, int) else grid_size
             self.norm = PositionNorm(grid_size)
@@ -99,7 +112,7 @@ class ChannelwiseODESolver(Dispatched):
 
     @torch.no_grad()
     def trajectory(self, x: Tensor) -> Tensor:
-        """The states of :meth:`forward` in eval mode: y_0, which is the resized input, to y_L, before y_0 is added.
+        """The states of :meth:`forward` in eval mode: y_0, the resized input and its gain, to y_L, without y_0 added.
 
         (B, in_channels, H, W) to (L + 1, B, out_channels, H, W).
         """

@@ -51,6 +51,7 @@ class DeployedODESolver(Dispatched):
         self.register_buffer('transitions', solver.identity + solver.taken(solver.matrices).detach())
         self.register_buffer('step_lengths', solver.step_lengths().detach())
         self.register_buffer('resize', solver.resize, persistent=False)
+        self.register_buffer('gain', None if solver.gain is None else solver.gain.detach().clone())
         weight, bias, mean, variance = norm_values(solver.norm)
         if self.map_size is not None:
             weight, bias, mean, variance = (resample_grid(grid, self.map_size)
@@ -82,7 +83,7 @@ class DeployedODESolver(Dispatched):
             scale, shift = scale[..., None, None], shift[..., None, None]
         # As in training, all arithmetic but the matrix products stays in float32.
         dtype = torch.promote_types(x.dtype, torch.float32)
-        start = y = as_matrices(x, self.side_in, self.resize).to(dtype)
+        start = y = as_matrices(x, self.side_in, self.resize, self.gain).to(dtype)
         for transition, step_length in zip(self.transitions, self.step_lengths.to(dtype)):
             def target(state, transition=transition):
                 return F.relu6(torch.addcmul(shift, (state.to(x.dtype) @ transition).to(dtype), scale))

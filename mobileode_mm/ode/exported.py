@@ -94,6 +94,7 @@ class ExportedODESolver(nn.Module):
             products = products.reshape(-1, self.side**2, self.side, 1, 1)
         keep('products', products)
         keep('resize', deployed.resize)
+        keep('gain', None if deployed.gain is None else deployed.gain.view(-1, 1, 1))
         if self.any_size:
             keep('grids', deployed.grids)
         else:
@@ -133,13 +134,16 @@ class ExportedODESolver(nn.Module):
         return y if residual is None else y + residual
 
     def _resized(self, x: Tensor) -> Tensor:
-        """x with the matrices of its channels resized, by products that leave each channel's map in one piece."""
+        """x with the matrices of its channels resized, by products that leave each channel's map in one piece, and
+        multiplied by the gain.
+        """
         if self.resize is None:
             return x
         height, width = x.shape[2:]
         rows = self.resize @ x.reshape(-1, self.side_in, self.side_in, height * width)
         both = self.resize @ rows.reshape(-1, self.side_in, self.side * height * width)
-        return both.reshape(-1, self.side**2, height, width)
+        resized = both.reshape(-1, self.side**2, height, width)
+        return resized if self.gain is None else resized * self.gain
 
     def _norm(self, size: tuple[int, int]) -> tuple[Tensor | None, Sequence[Tensor]]:
         """Scale (None where the products have it), and each step's shift."""
@@ -182,8 +186,9 @@ class KernelODESolver(nn.Module):
 
     @staticmethod
     def serves(deployed: DeployedODESolver) -> bool:
-        """Whether the kernel has all that this solver does: Euler's steps, and no resize but the bilinear one."""
-        return cpu.never_serves(deployed) is None and (deployed.resize is None or deployed.resize_mode == 'bilinear')
+        """Whether the kernel has all that this solver does: Euler's steps, no resize but the bilinear one, no gain."""
+        plain = deployed.resize is None or (deployed.resize_mode == 'bilinear' and deployed.gain is None)
+        return plain and cpu.never_serves(deployed) is None
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """As :meth:`DeployedODESolver.forward`."""

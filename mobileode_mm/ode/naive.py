@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def cos_naive(x: Tensor, matrices: Tensor, delta_t: Tensor, norm: Callable[[Tensor], Tensor]) -> Tensor:
+def cos_naive(x: Tensor, matrices: Tensor, delta_t: Tensor, norm: Callable[[Tensor], Tensor],
+              gain: Tensor | None = None) -> Tensor:
     """Channelwise ODE Solver, the reference that every other path is compared with.
 
     Args:
@@ -16,6 +17,7 @@ def cos_naive(x: Tensor, matrices: Tensor, delta_t: Tensor, norm: Callable[[Tens
         matrices: K_1..K_L, (L, q, q).
         delta_t: Learnable time increments δ_1..δ_L, (L,); a step is max(1/L, δ_l).
         norm: Maps (B, H, W, q²) to the same shape; called once a step.
+        gain: Factors of the channels of the resized map, (q²,); None has none.
 
     Returns:
         Tensor: (B, q², H, W).
@@ -25,6 +27,8 @@ def cos_naive(x: Tensor, matrices: Tensor, delta_t: Tensor, norm: Callable[[Tens
     y = x.permute(0, 2, 3, 1).reshape(batch * height * width, 1, isqrt(channels), isqrt(channels))
     y = F.interpolate(y, size=(side, side), mode='bilinear', align_corners=False)
     y = y.reshape(batch, height, width, side, side)
+    if gain is not None:
+        y = y * gain.view(side, side)
     start = y
     for matrix, delta in zip(matrices, delta_t):
         step = torch.clamp(delta, min=1 / num_steps)

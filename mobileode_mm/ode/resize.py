@@ -29,15 +29,17 @@ def _bicubic(fraction: Tensor) -> dict[int, Tensor]:
 RESIZE_MODES = {'bilinear': _bilinear, 'nearest': _nearest, 'bicubic': _bicubic}
 
 
-def as_matrices(x: Tensor, side: int, matrix: Tensor | None) -> Tensor:
+def as_matrices(x: Tensor, side: int, matrix: Tensor | None, gain: Tensor | None = None) -> Tensor:
     """The channels of each position as a p×p matrix Y, resized to A @ Y @ A.T; (B, p², H, W) to (B, H, W, q, q).
 
     Args:
         side: p.
         matrix: A of :func:`resize_matrix`, (q, p); None leaves Y as it is.
+        gain: Factors of the q² values of each resized matrix, (q²,); None has none.
     """
     y = x.permute(0, 2, 3, 1).contiguous().unflatten(3, (side, side))
-    return y if matrix is None else matrix @ y @ matrix.T
+    y = y if matrix is None else matrix @ y @ matrix.T
+    return y if gain is None else y * gain.view(y.shape[-2:])
 
 
 def as_channels(y: Tensor) -> Tensor:

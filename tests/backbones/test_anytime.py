@@ -57,12 +57,13 @@ def maps_and_gradients(network, x):
 
 
 @pytest.mark.parametrize('training', [False, True])
-@pytest.mark.parametrize('cls, norm, backend', [
-    (MobileODEV1, 'position', 'auto'), (MobileODEV1, 'position', 'operators'), (MobileODEV1, 'channel', 'auto'),
-    (MobileODEV2, 'position', 'auto'), (MobileODEV1, 'channel', 'reference')])
-def test_it_is_the_network_of_each_number(cls, norm, backend, training):
+@pytest.mark.parametrize('cls, norm, backend, options', [
+    (MobileODEV1, 'position', 'auto', {}), (MobileODEV1, 'position', 'operators', {}),
+    (MobileODEV1, 'channel', 'auto', {}), (MobileODEV2, 'position', 'auto', {}),
+    (MobileODEV1, 'channel', 'reference', {}), (MobileODEV2, 'position', 'auto', dict(expand_gain=0.5))])
+def test_it_is_the_network_of_each_number(cls, norm, backend, options, training):
     """Maps, gradients, and the statistics after a training step."""
-    how = dict(solver_norm=norm, solver_backend=backend)
+    how = dict(solver_norm=norm, solver_backend=backend, **options)
     network = anytime(cls, **how).train(training)
     torch.manual_seed(1)
     x = torch.randn(3, 3, 40, 32)

@@ -127,6 +127,21 @@ def test_solver_arguments_reach_every_solver():
     assert not any(torch.allclose(outputs[0], other, rtol=1e-3) for other in outputs[1:])
 
 
+def test_options_of_the_expanding_solvers_reach_them_alone():
+    torch.manual_seed(0)
+    released = small(MobileODEV2, widen_factor=0.5)
+    torch.manual_seed(0)
+    backbone = small(MobileODEV2, widen_factor=0.5, expand_gain=0.5, expand_init=0.3)
+    for name, solver in backbone.named_modules():
+        if isinstance(solver, ChannelwiseODESolver):
+            expands = 'expand' in name
+            assert expands == (solver.gain is not None) == (solver.side > solver.side_in)
+            assert solver.matrices.std().item() == pytest.approx(0.3 if expands else 0.1, rel=0.4)
+    added = set(backbone.state_dict()) - set(released.state_dict())
+    assert len(added) == 8 and all(name.endswith('.expand.solver.gain') for name in added)
+    assert set(released.state_dict()) < set(backbone.state_dict())
+
+
 @pytest.mark.parametrize('cls', BACKBONES)
 def test_traded_stride_computes_the_strided_networks_values(cls):
     """À trous: at output stride 8, every fourth position is the output-stride-32 network's, borders apart."""
@@ -268,6 +283,9 @@ def test_the_hybrid_s_steps_dropout_and_odd_maps():
     (dict(solver='foo'), ["solver='foo'", "'euler', 'midpoint', 'heun', 'rk4'"]),
     (dict(solver_backend='foo'), ["backend='foo'", "'auto', 'reference', 'triton'"]),
     (dict(resize_mode='foo'), ["resize_mode='foo'", "'bilinear', 'nearest', 'bicubic'"]),
+    (dict(expand_gain=0.5), ['expand_gain=0.5', 'expand_ratio=1', 'None']),
+    (dict(expand_init=0.1), ['expand_init=0.1', 'expand_ratio=1', 'None']),
+    (dict(expand_ratio=4, expand_gain=-1), ['expand_gain=-1', '0 and more']),
 ])
 def test_bad_arguments_are_named(kwargs, words):
     with pytest.raises(ValueError) as error:

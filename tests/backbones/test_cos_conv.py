@@ -128,6 +128,14 @@ def test_the_deploy_form_computes_the_same(norm, kwargs):
             assert isinstance(deployed.mix.norm, nn.BatchNorm2d) != folded
 
 
+def test_a_gain_is_of_solvers_that_expand_alone():
+    conv_cfg = dict(type='COSConv', norm='channel', expand_gain=0.5)
+    assert ConvModule(9, 36, 1, conv_cfg=conv_cfg).conv.solver.gain.shape == (36, )
+    assert isinstance(ConvModule(9, 36, 3, conv_cfg=conv_cfg).conv, nn.Conv2d)
+    with pytest.raises(ValueError, match='36 channels of 36'):
+        ConvModule(36, 36, 1, conv_cfg=conv_cfg)
+
+
 def test_it_is_counted():
     """Multiply-adds of the steps at the positions of the stride, and the parameters."""
     with_solver = count(ConvModule(16, 16, 1, stride=2, conv_cfg=CFG, act_cfg=None, bias=False), (1, 16, 8, 8))

@@ -85,12 +85,49 @@ def test_layer_equals_reference(batch, height, width, c_in, c_out, num_steps):
         torch.testing.assert_close(ours, reference, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize('norm', ['position', 'channel'])
-@pytest.mark.parametrize('solver', SOLVERS)
-@pytest.mark.parametrize('training', [True, False])
-def test_gradcheck(norm, solver, training):
+@pytest.mark.parametrize('backend', ['auto', 'operators', 'reference'])
+def test_a_gain_equals_the_reference(backend):
     torch.manual_seed(0)
-    layer = ChannelwiseODESolver(4, 9, 2, grid_size=(2, 3), norm=norm, solver=solver).double().train(training)
+    layer = ChannelwiseODESolver(9, 36, 2, grid_size=(3, 2), backend=backend, expand_gain=0.5).double()
+    x = torch.randn(2, 9, 3, 2, dtype=torch.double, requires_grad=True)
+    probe = torch.randn(2, 36, 3, 2, dtype=torch.double)
+    parameters = dict(layer.named_parameters())
+    assert parameters['gain'].shape == (36, ) and parameters['gain'].std() > 0.1
+    results = []
+    for function in (layer, lambda x: cos_naive(x, layer.matrices, layer.delta_t, plain_norm(layer), layer.gain)):
+        y = function(x)
+        results.append([y.detach(), *torch.autograd.grad((y * probe).sum(), [x, *parameters.values()])])
+    for ours, reference in zip(*results):
+        torch.testing.assert_close(ours, reference, rtol=1e-6, atol=1e-6)
+    states = layer.eval().trajectory(x)
+    torch.testing.assert_close(states[-1] + states[0], layer(x), rtol=1e-6, atol=1e-6)
+
+
+def test_without_a_gain_all_is_as_released():
+    """The same entries, and from a seed the same numbers."""
+    torch.manual_seed(0)
+    layer = ChannelwiseODESolver(9, 36, 2, grid_size=2)
+    torch.manual_seed(0)
+    matrices, delta_t = torch.randn(2, 6, 6) * 0.1, 0.4 + 0.005 * torch.randn(2)
+    assert torch.equal(layer.matrices, matrices) and torch.equal(layer.delta_t, delta_t)
+    assert [*layer.state_dict()] == ['matrices', 'delta_t', 'norm.weight', 'norm.bias', 'norm.running_mean',
+                                     'norm.running_var', 'norm.num_batches_tracked']
+    torch.manual_seed(0)
+    changed = ChannelwiseODESolver(9, 36, 2, grid_size=2, expand_gain=0, init_std=0.3)
+    torch.testing.assert_close(changed.matrices, 3 * matrices)
+    assert torch.equal(changed.gain, torch.ones(36))
+    x = torch.randn(2, 9, 2, 2)
+    changed.load_state_dict(layer.state_dict(), strict=False)
+    torch.testing.assert_close(changed(x), layer(x), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize('norm', ['position', 'channel'])
+@pytest.mark.parametrize('solver, expand_gain', [*((name, None) for name in SOLVERS), ('euler', 0.5), ('heun', 0.5)])
+@pytest.mark.parametrize('training', [True, False])
+def test_gradcheck(norm, solver, expand_gain, training):
+    torch.manual_seed(0)
+    layer = ChannelwiseODESolver(4, 9, 2, grid_size=(2, 3), norm=norm, solver=solver, expand_gain=expand_gain)
+    layer.double().train(training)
     layer.delta_t.data = torch.tensor([0.7, 0.3], dtype=torch.double)  # one free, one clamped
     x = torch.randn(2, 4, 3, 2, dtype=torch.double, requires_grad=True)
     parameters = list(layer.parameters())
@@ -139,8 +176,9 @@ def test_norm_under_autocast_does_not_lose_a_large_mean():
     assert (out - reference).abs().max() < 1e-2
 
 
-def test_forward_keeps_no_state_and_compiles_to_one_graph():
-    layer = ChannelwiseODESolver(16, 64, grid_size=3).eval()
+@pytest.mark.parametrize('expand_gain', [None, 0.5])
+def test_forward_keeps_no_state_and_compiles_to_one_graph(expand_gain):
+    layer = ChannelwiseODESolver(16, 64, grid_size=3, expand_gain=expand_gain).eval()
     x, other = torch.randn(2, 16, 3, 3), torch.randn(1, 16, 5, 2)
     first = layer(x)
     layer(other)
@@ -178,6 +216,10 @@ def test_parameter_count():
     (dict(in_channels=144, out_channels=144, solver='heun9'), ["solver='heun9'", "'euler'"]),
     (dict(in_channels=144, out_channels=144, resize_mode='area'), ["resize_mode='area'", "'bilinear', 'nearest'"]),
     (dict(in_channels=144, out_channels=144, grid_size=(0, 3)), ['grid_size=(0, 3)', '(1, 1)']),
+    (dict(in_channels=144, out_channels=144, expand_gain=0.5), ['expand_gain=0.5', '144 channels of 144', 'None']),
+    (dict(in_channels=144, out_channels=36, expand_gain=0), ['expand_gain=0', '36 channels of 144']),
+    (dict(in_channels=36, out_channels=144, expand_gain=-1), ['expand_gain=-1', '0 and more']),
+    (dict(in_channels=144, out_channels=144, init_std=float('nan')), ['init_std=nan', '0 and more']),
 ])
 def test_bad_arguments_are_named(arguments, words):
     with pytest.raises(ValueError) as error:

@@ -22,9 +22,9 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-def pair(c_in, c_out, steps, grid, norm='position', dtype=torch.float64, resize_mode='bilinear'):
+def pair(c_in, c_out, steps, grid, norm='position', dtype=torch.float64, **kwargs):
     torch.manual_seed(0)
-    layers = [ChannelwiseODESolver(c_in, c_out, steps, grid, norm, backend=backend, resize_mode=resize_mode).to(dtype)
+    layers = [ChannelwiseODESolver(c_in, c_out, steps, grid, norm, backend=backend, **kwargs).to(dtype)
               for backend in ('auto', 'reference')]
     torch.nn.init.normal_(layers[0].norm.weight, 1, 0.2)
     torch.nn.init.normal_(layers[0].norm.bias, 0, 0.2)
@@ -64,11 +64,13 @@ def test_equals_operators(c_in, c_out, batch, height, width, grid, training, cal
     assert_same(ours, reference, torch.randn(batch, c_in, height, width, dtype=torch.float64), training, called)
 
 
-@pytest.mark.parametrize('c_in, c_out', [(144, 144), (144, 576), (576, 144), (1, 4)])
-@pytest.mark.parametrize('resize_mode', ['nearest', 'bicubic'])
+@pytest.mark.parametrize('c_in, c_out, options', [
+    *((*widths, dict(resize_mode=mode)) for widths in ((144, 144), (144, 576), (576, 144), (1, 4))
+      for mode in ('nearest', 'bicubic')),
+    (144, 576, dict(expand_gain=0.5)), (1, 4, dict(expand_gain=0.5, resize_mode='bicubic'))])
 @pytest.mark.parametrize('training', [True, False])
-def test_other_resizes_go_before_it(c_in, c_out, resize_mode, training, called):
-    ours, reference = pair(c_in, c_out, 3, (3, 5), resize_mode=resize_mode)
+def test_other_resizes_and_gains_go_before_it(c_in, c_out, options, training, called):
+    ours, reference = pair(c_in, c_out, 3, (3, 5), **options)
     x = torch.randn(2, c_in, 3, 5, dtype=torch.float64)
     assert_same(ours, reference, x, training, called)
     with torch.no_grad():

@@ -43,6 +43,14 @@ def test_every_form_keeps_the_values(widths, norm, size, matrices, solver):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize('norm, options', [('channel', {}), ('position', {}), ('position', dict(matrices_up_to=0))])
+def test_a_gain_is_one_factor_of_the_resized_map(norm, options):
+    built = deployed((9, 36), norm=norm, num_steps=2, expand_gain=0.5)
+    assert built.gain.std() > 0.1 and not exported.KernelODESolver.serves(built)
+    assert_same(built, residual=True, **options)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize('norm', ['channel', 'position'])
 @pytest.mark.parametrize('step_lengths', [[1.], [0.7], [1.3], [0.9999], [0.5, 1., 0.6], [0.4, 0.4, 1.2], [0.999] * 6])
 def test_steps_of_any_length(step_lengths, norm):

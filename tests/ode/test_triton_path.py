@@ -143,7 +143,7 @@ def test_compiles_to_one_graph():
 
 
 @needs_kernels
-@pytest.mark.parametrize('kwargs', [dict(solver='heun'), dict(resize_mode='bicubic')])
+@pytest.mark.parametrize('kwargs', [dict(solver='heun'), dict(resize_mode='bicubic'), dict(expand_gain=0.5)])
 def test_what_the_kernels_do_not_serve_goes_through_the_operators(kwargs, called):
     shape = (2, 64, 144, 1, 3, 2)
     ours, reference, x = pair(shape, 'channel', **kwargs)

@@ -53,7 +53,7 @@ def solve(layer: nn.Module, x: Tensor, residual: Tensor | None = None) -> Tensor
 
 
 def _resized(layer: nn.Module, x: Tensor) -> Tensor:
-    """x as the kernels take it, which resize bilinearly: after any other resize, by operators."""
-    if layer.resize_mode == 'bilinear' or layer.resize is None:
+    """x as the kernels take it, which resize bilinearly: after any other resize, or one with a gain, by operators."""
+    if layer.resize is None or (layer.resize_mode == 'bilinear' and layer.gain is None):
         return x
-    return as_channels(as_matrices(x, layer.side_in, layer.resize))
+    return as_channels(as_matrices(x, layer.side_in, layer.resize, layer.gain))

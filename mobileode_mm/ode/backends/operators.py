@@ -47,7 +47,7 @@ def steps(layer: nn.Module, x: Tensor, norm: Callable[[Tensor], Tensor], states:
     Returns:
         Tensor: (B, out_channels, H, W), of x's dtype, in channels_last memory.
     """
-    start = y = _at_least_float32(as_matrices(x, layer.side_in, layer.resize))
+    start = y = _at_least_float32(as_matrices(x, layer.side_in, layer.resize, layer.gain))
     step_lengths = layer.step_lengths().to(y.dtype)
     solver = SOLVERS[layer.solver]
     for matrix, step_length in zip(layer.identity + layer.taken(layer.matrices), step_lengths):

@@ -16,6 +16,8 @@ def never_serves(layer: nn.Module) -> str | None:
         return f'the kernels take Euler steps, and the solver is {layer.solver!r}'
     if layer.resize_mode != 'bilinear':
         return f'the kernels resize bilinearly, and resize_mode is {layer.resize_mode!r}'
+    if layer.gain is not None:
+        return 'the kernels resize by themselves, and the resized map has a gain'
     if max(layer.side_in, layer.side) > triton_operators.MAX_SIDE:
         return (f'the kernels hold {triton_operators.MAX_SIDE**2} channels, and there are '
                 f'{max(layer.in_channels, layer.out_channels)}')

@@ -136,6 +136,12 @@ def test_scheme(name, evaluations, flops):
     assert found == {kind: cost for kind, cost in solver_cost(4, 4, 2, 9, evaluations, flops).items() if cost != Cost()}
 
 
+def test_a_gain_is_counted():
+    plain, ours = (count(ChannelwiseODESolver(9, 36, 2, expand_gain=gain), (1, 9, 3, 5)) for gain in (None, 0.5))
+    assert ours.parameters - plain.parameters == 36 and ours.idle_parameters == {}
+    assert ours.cost.flops - plain.cost.flops == 36 * 3 * 5 and ours.cost.macs == plain.cost.macs
+
+
 def test_every_scheme_can_be_counted():
     assert all(scheme(name)[0] >= 1 for name in SOLVERS)
 

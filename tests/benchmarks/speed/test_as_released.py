@@ -69,7 +69,8 @@ def test_every_solver_of_a_network_is_replaced():
     assert sum(isinstance(module, AsReleasedSolver) for module in network.modules()) == 8
 
 
-@pytest.mark.parametrize('arguments', [dict(norm='channel'), dict(solver='rk4')])
+@pytest.mark.parametrize('arguments', [dict(norm='channel'), dict(solver='rk4'),
+                                       dict(out_channels=16, expand_gain=0.5)])
 def test_what_was_not_released_is_refused(arguments):
     with pytest.raises(InputError, match='position norm and Euler'):
-        as_released(ChannelwiseODESolver(9, 9, **arguments))
+        as_released(ChannelwiseODESolver(9, **{'out_channels': 9, **arguments}))
