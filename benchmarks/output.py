@@ -54,6 +54,19 @@ def around(page: Path, name: str) -> tuple[str, str]:
     return before + begin, end + after
 
 
+def page_and_mark(argument: str | None, default: str) -> tuple[Path | None, str]:
+    """Page and name of the marks of ``--page FILE[#NAME]``, looked at before anything is measured.
+
+    Raises:
+        InputError: As :func:`around`.
+    """
+    name, _, mark = (argument or '').partition('#')
+    page = Path(name) if name else None
+    if page:
+        around(page, mark or default)
+    return page, mark or default
+
+
 def put_into_page(page: Path, name: str, text: str) -> None:
     """Write a text into a Markdown page, between its marks: see :func:`around`."""
     before, after = around(page, name)

@@ -25,7 +25,7 @@ from .speed.untrained import untrained_checkpoint
 
 BACKBONES = ('mobileode', 'mobileode_v2', 'mobileode_edge', 'peers/mobilenetv1', 'peers/mobilenetv2',
              'peers/mobilenetv3')
-TASKS = dict(ssdlite='detector', rtmdet='detector', deeplabv3='segmentor', classify='classifier')
+TASKS = dict(ssdlite='detector', deeplabv3='segmentor', classify='classifier')
 #: Of rows of a comparison, the file's outputs.
 _OUTPUTS = ('boxes', 'scores', 'mask')
 #: Distributions whose versions are kept, by format.
@@ -97,7 +97,6 @@ def run(args: argparse.Namespace) -> None:
     formats = args.formats or [name for name, one in FORMATS.items()
                                if not one.missing([*one.writes_with, *one.runs_with])]
     configs = [config_of(task, backbone) for task in args.tasks for backbone in args.backbones]
-    configs = [config for config in configs if config.is_file()]  # RTMDet is on some of them
     for name in formats:
         results['found'].setdefault(name, {}).update(measure(name, configs, (192, 192)))
         facts = describe_machine(torch.device('cpu')).split(', ')

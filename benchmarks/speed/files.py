@@ -19,7 +19,7 @@ from mobileode_mm.runs.checks import config_scope
 from mobileode_mm.runs.processes import usable_cores
 
 from ..machine import describe_machine, quietness, seconds_of_others
-from ..output import around, json_text, put_into_page
+from ..output import json_text, page_and_mark, put_into_page
 from . import report
 from .files_made import FROM_ONNX, KINDS, MODULES, Made, Network, make
 from .files_memory import peak_of
@@ -199,10 +199,7 @@ def run(args: argparse.Namespace) -> None:
     for name in kinds:
         if name not in MODULES:
             needed('onnx' if name in FROM_ONNX else name, False, name == 'onnx-kernel')
-    page, _, mark = (args.page or '').partition('#')
-    mark = mark or PAGE
-    if page:
-        around(Path(page), mark)
+    page, mark = page_and_mark(args.page, PAGE)
     with tempfile.TemporaryDirectory() as folder:
         result = bench(_networks(args, Path(folder)), kinds, Path(folder), args.threads, args.rounds, limit=args.limit,
                        size=args.size, trust=args.trust_checkpoint)
@@ -212,4 +209,4 @@ def run(args: argparse.Namespace) -> None:
         texts = {report.JSON_NAME: json_text(result), report.MARKDOWN_NAME: markdown}
         report.write_report(out, texts | ({CHART_NAME: drawing} if drawing else {}))
     if page:
-        put_into_page(Path(page), mark, markdown)
+        put_into_page(page, mark, markdown)

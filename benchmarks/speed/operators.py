@@ -15,7 +15,7 @@ from mobileode_mm.deploy.formats import session_options
 from mobileode_mm.errors import InputError
 
 from ..machine import describe_machine
-from ..output import around, put_into_page, table
+from ..output import page_and_mark, put_into_page, table
 from .untrained import untrained_checkpoint
 
 #: Calls of each file before those that count.
@@ -27,7 +27,8 @@ def time_operators(files: Mapping[str, Path], calls: int, threads: int = 1) -> d
     """Profile files, one call of each in turn.
 
     Args:
-        files: ONNX file by name; images are of the size that it takes.
+        files: ONNX file by name, with our operator where its library lies beside it; images are of the size that it
+            takes.
         calls: How often each is run.
         threads: Of onnxruntime.
 
@@ -42,6 +43,8 @@ def time_operators(files: Mapping[str, Path], calls: int, threads: int = 1) -> d
         for number, (name, path) in enumerate(files.items()):
             options = session_options(threads)
             options.enable_profiling, options.profile_file_prefix = True, str(Path(folder, str(number)))
+            if library_of(path).is_file():
+                options.register_custom_ops_library(str(library_of(path).resolve()))
             session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
             image = rng.integers(0, 256, session.get_inputs()[0].shape, np.uint8)
             sessions[name] = session, image
@@ -49,6 +52,11 @@ def time_operators(files: Mapping[str, Path], calls: int, threads: int = 1) -> d
             for session, image in sessions.values():
                 session.run(None, {'image': image})
         return {name: _by_kind(Path(session.end_profiling()), calls) for name, (session, _) in sessions.items()}
+
+
+def library_of(path: Path) -> Path:
+    """The library that ``--custom-ops`` writes beside ``NAME.ops.onnx``."""
+    return path.with_suffix('.so')
 
 
 def _by_kind(profile: Path, calls: int) -> dict[str, tuple[int, float]]:
@@ -84,23 +92,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                           'that they take together: of ONNX files of a fixed size, or of networks with random weights, '
                           'which are exported.')
     parser.add_argument('networks', nargs='+', metavar='FILE|CONFIG',
-                        help='ONNX files, configs; the others are divided by the last')
+                        help='ONNX files (of --custom-ops with the library beside them), configs; the others are '
+                        'divided by the last')
     parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
                         help='of the images, where the configs do not say it')
     parser.add_argument('--calls', type=int, default=50, help='of each file, in turn (default: 50)')
     parser.add_argument('--threads', type=int, default=1, help='of onnxruntime (default: 1)')
-    parser.add_argument('--page', type=Path, metavar='FILE',
-                        help='put the table into this page, between its marks "operators"')
+    parser.add_argument('--page', metavar='FILE[#NAME]',
+                        help=f'put the table into this page, between its marks of this name (default: {_MARK})')
 
 
 def run(args: argparse.Namespace) -> None:
     """Export, profile and print."""
-    if args.page:
-        around(args.page, _MARK)
+    page, mark = page_and_mark(args.page, _MARK)
     text = measured(args.networks, args.size, args.calls, args.threads)
     print(text)
-    if args.page:
-        put_into_page(args.page, _MARK, text)
+    if page:
+        put_into_page(page, mark, text)
 
 
 def measured(networks: Sequence[str], size: Sequence[int] | None, calls: int, threads: int) -> str:

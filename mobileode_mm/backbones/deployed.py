@@ -10,6 +10,7 @@ from mmcv.cnn.utils import fuse_conv_bn
 from torch import nn
 
 from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver, ExportedODESolver, KernelODESolver
+from mobileode_mm.ode.exported import MATRICES_UP_TO
 
 from .anytime import set_steps
 from .cos_conv import fold_norms
@@ -136,15 +137,16 @@ def deploy_solvers(network: nn.Module, input_size: int | Sequence[int] | None) -
                 setattr(parent, name, DeployedODESolver(child, sizes.get(child)))
 
 
-def switch_to_files(network: nn.Module, kernel: bool = False) -> None:
+def switch_to_files(network: nn.Module, kernel: bool = False, matrices_up_to: float = MATRICES_UP_TO) -> None:
     """Give every solver of a network in deploy form the form that files consist of, in place.
 
     Args:
         network: The network.
         kernel: Of an ONNX file for a runtime that is given our kernel: one node, where the kernel serves the solver.
+        matrices_up_to: As for :class:`ExportedODESolver`.
     """
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, DeployedODESolver):
-                form = KernelODESolver if kernel and KernelODESolver.serves(child) else ExportedODESolver
-                setattr(parent, name, form(child))
+                served = kernel and KernelODESolver.serves(child)
+                setattr(parent, name, KernelODESolver(child) if served else ExportedODESolver(child, matrices_up_to))

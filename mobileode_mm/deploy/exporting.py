@@ -110,7 +110,7 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
         lines += choose_steps(inferencer, lambda: kind(file_copy(inferencer.model, size), inferencer.takes_rgb).eval(),
                               _example(size, dynamic), dynamic, images[0][None], size, max_drop)
     reference = kind(inferencer.model, inferencer.takes_rgb).eval()
-    deployed = kind(file_copy(inferencer.model, size), inferencer.takes_rgb).eval()
+    deployed = kind(file_copy(inferencer.model, size, file_format=file_format), inferencer.takes_rgb).eval()
     metadata = _metadata(inferencer, deployed, prepare, size, dynamic, tiles)
 
     targets[0].parent.mkdir(parents=True, exist_ok=True)
@@ -229,10 +229,11 @@ def deployed_copy(model: torch.nn.Module, size: tuple[int, int] | None) -> torch
     return model
 
 
-def file_copy(model: torch.nn.Module, size: tuple[int, int] | None, kernel: bool = False) -> torch.nn.Module:
-    """A :func:`deployed_copy` made of the operators that other programs run fastest, or with our kernel as one."""
+def file_copy(model: torch.nn.Module, size: tuple[int, int] | None, kernel: bool = False,
+              file_format: str = 'onnx') -> torch.nn.Module:
+    """A :func:`deployed_copy` made of the operators that a format's runtime runs fastest, or with our kernel as one."""
     model = deployed_copy(model, size)
-    switch_to_files(model, kernel)
+    switch_to_files(model, kernel, FORMATS[file_format].matrices_up_to)
     return model
 
 

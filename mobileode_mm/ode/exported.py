@@ -1,5 +1,6 @@
 """The deployed solver as the operators that other programs run fastest: what files consist of."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -65,10 +66,11 @@ class ExportedODESolver(nn.Module):
 
     Args:
         deployed: Is left as it is.
-        matrices_up_to: Numbers of a map up to which a position norm's products are those of matrices.
+        matrices_up_to: Numbers of a map up to which a position norm's products are those of matrices; infinite: a
+            norm of channels too.
     """
 
-    def __init__(self, deployed: DeployedODESolver, matrices_up_to: int = MATRICES_UP_TO):
+    def __init__(self, deployed: DeployedODESolver, matrices_up_to: float = MATRICES_UP_TO):
         super().__init__()
         self.solver, self.by_channel, self.eps = deployed.solver, deployed.by_channel, deployed.eps
         self.side_in, self.side = deployed.side_in, deployed.side
@@ -77,8 +79,10 @@ class ExportedODESolver(nn.Module):
         if self.solver != 'euler':
             self.steps, self.rest = [Step(1., 1., 1.)] * len(self.step_lengths), 1.
         self.any_size = not self.by_channel and deployed.map_size is None
-        numbers = None if deployed.map_size is None else deployed.map_size[0] * deployed.map_size[1] * self.side**2
-        self.by_matrices = numbers is not None and numbers <= matrices_up_to
+        # Convolutions have the norm of channels for nothing, which matrices have not.
+        size = deployed.map_size
+        numbers = math.inf if size is None else size[0] * size[1] * self.side**2
+        self.by_matrices = not self.any_size and numbers <= matrices_up_to
         dtype = deployed.transitions.dtype
 
         def keep(name, values):
@@ -98,9 +102,10 @@ class ExportedODESolver(nn.Module):
         if self.any_size:
             keep('grids', deployed.grids)
         else:
-            keep('scale', None if self.by_channel else deployed.scale)
-            keep('shifts', torch.stack([deployed.shift.double() * step.shift for step in self.steps]))
-        if self.by_matrices:
+            shape = (self.side, self.side) if self.by_channel and self.by_matrices else deployed.scale.shape
+            keep('scale', None if self.by_channel and not self.by_matrices else deployed.scale.view(shape))
+            keep('shifts', torch.stack([(deployed.shift.double() * step.shift).view(shape) for step in self.steps]))
+        if self.by_matrices and not self.by_channel:
             keep('mean', torch.zeros_like(self.scale).flatten())
             keep('variance', torch.full_like(self.mean, _VARIANCE))
         after = deployed.after_scale
@@ -155,6 +160,8 @@ class ExportedODESolver(nn.Module):
 
     def _drive(self, state: Tensor, product: Tensor, scale: Tensor | None, shift: Tensor) -> Tensor:
         """The norm of the state's product with the transition."""
+        if self.by_matrices and self.by_channel:
+            return state @ product * scale + shift
         if self.by_matrices:
             return F.batch_norm(state @ product, self.mean, self.variance, self.scale.flatten(),
                                 shift.flatten(), eps=_EPS)

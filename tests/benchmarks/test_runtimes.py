@@ -9,11 +9,7 @@ from mobileode_mm.data.mini import make_mini_data
 
 
 def test_every_task_has_networks():
-    configs = {runtimes.config_of(task, backbone) for task in runtimes.TASKS for backbone in runtimes.BACKBONES}
-    there = {config.name.partition('_')[0] for config in configs if config.is_file()}
-    assert there == set(runtimes.TASKS)
-    assert {config.name for config in configs if config.name.startswith('rtmdet') and config.is_file()} == {
-        'rtmdet_mobileode_mini.py', 'rtmdet_mobilenetv2_mini.py'}
+    assert all(runtimes.config_of(task, backbone).is_file() for task in runtimes.TASKS for backbone in runtimes.BACKBONES)
 
 
 def test_what_is_refused_stands_below_the_table():

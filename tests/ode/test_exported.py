@@ -1,4 +1,6 @@
 """The solver's form for files: the deployed solver's values, whatever the steps, the norm, the size and the layout."""
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -32,13 +34,14 @@ def assert_same(solver, residual, **options):
 @torch.no_grad()
 @pytest.mark.parametrize('solver', SOLVERS)
 @pytest.mark.parametrize('norm, size, matrices', [
-    ('channel', None, False), ('channel', SIZE, False), ('position', None, False), ('position', SIZE, True),
-    ('position', SIZE, False)])
+    ('channel', None, False), ('channel', SIZE, False), ('channel', None, True), ('position', None, False),
+    ('position', SIZE, True), ('position', SIZE, False)])
 @pytest.mark.parametrize('widths', [(16, 16), (9, 36), (36, 9)])
 def test_every_form_keeps_the_values(widths, norm, size, matrices, solver):
     built = deployed(widths, size, norm=norm, solver=solver, num_steps=2)
-    options = {} if matrices else dict(matrices_up_to=0)
+    options = dict(matrices_up_to=math.inf if matrices else 0)
     assert ExportedODESolver(built, **options).by_matrices == matrices
+    assert ExportedODESolver(built).by_matrices == (norm == 'position' and size is not None), 'of small maps'
     assert_same(built, residual=True, **options)
 
 

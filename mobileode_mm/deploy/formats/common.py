@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...ode.exported import MATRICES_UP_TO
 from ..tasks import Suppression, Task, best_boxes
 
 #: What may differ from call to call.
@@ -35,6 +36,8 @@ class Format(ABC):
         free: Of :data:`DYNAMIC`, what it can leave free.
         why_fixed: Why it can leave no more free.
         why_no_nms: Why suppression cannot be in the file; '' where it can.
+        matrices_up_to: Numbers of a map up to which the solvers' products are those of matrices, beyond which they are
+            convolutions in groups (:class:`ExportedODESolver`): what the runtime is faster with.
     """
     suffix: str
     beside: Sequence[str] = ()
@@ -45,6 +48,7 @@ class Format(ABC):
     free: Sequence[str] = DYNAMIC
     why_fixed: str = ''
     why_no_nms: str = ''
+    matrices_up_to: float = MATRICES_UP_TO
 
     @abstractmethod
     def write(self, task: Task, example: Tensor, dynamic: str, path: Path, metadata: dict[str, str]) -> None:
