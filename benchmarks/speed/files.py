@@ -21,7 +21,7 @@ from mobileode_mm.runs.processes import usable_cores
 from ..machine import describe_machine, quietness, seconds_of_others
 from ..output import json_text, page_and_mark, put_into_page
 from . import report
-from .files_made import FROM_ONNX, KINDS, MODULES, Made, Network, make
+from .files_made import KINDS, MODULES, Made, Network, format_of_kind, make
 from .files_memory import peak_of
 from .files_report import as_markdown, chart
 from .sampling import sample_in_turn
@@ -65,7 +65,6 @@ def bench(networks: Sequence[Network], kinds: Sequence[str], folder: Path, threa
         images = _test_data(one, notes) if network.trained and limit != 0 else None
         counted = max(counted, min(len(images), limit or len(images)) if images else 0)
         for variant in one.variants:
-            name = variant.kind if variant.kind in FORMATS else 'onnx'
             metrics = None
             if images:
                 with config_scope(one.inferencer.cfg):
@@ -73,7 +72,7 @@ def bench(networks: Sequence[Network], kinds: Sequence[str], folder: Path, threa
             variants.append(dict(
                 network=variant.network, kind=variant.kind, complete=variant.complete, parity=variant.parity,
                 bytes=sum(file.stat().st_size for file in variant.files) or None,
-                memory=peak_of(name, variant.files, one.size) if variant.files else None,
+                memory=peak_of(format_of_kind(variant.kind), variant.files, one.size) if variant.files else None,
                 metrics=metrics and {key: float(value) for key, value in metrics.items()}, timed={}))
     quiet = _time(made, variants, threads, rounds, seconds, networks[-1].name)
     machine = f'{describe_machine(torch.device("cpu"))}, onnxruntime {version("onnxruntime")}; {processor()}'
@@ -198,7 +197,7 @@ def run(args: argparse.Namespace) -> None:
     kinds = args.formats or default_kinds()
     for name in kinds:
         if name not in MODULES:
-            needed('onnx' if name in FROM_ONNX else name, False, name == 'onnx-kernel')
+            needed(format_of_kind(name), False, name.endswith('-kernel'))
     page, mark = page_and_mark(args.page, PAGE)
     with tempfile.TemporaryDirectory() as folder:
         result = bench(_networks(args, Path(folder)), kinds, Path(folder), args.threads, args.rounds, limit=args.limit,

@@ -18,9 +18,9 @@ from mobileode_mm.runs.checks import config_scope
 
 #: Forms in PyTorch: as trained, the deploy form, that compiled.
 MODULES = ('eager', 'deploy', 'compiled')
-#: Files that are made of the ONNX file: with our kernel, in int8 for speed and for size, in half precision.
-FROM_ONNX = ('onnx-kernel', 'onnx-int8', 'onnx-int8-size', 'onnx-fp16')
-KINDS = (*MODULES, 'onnx', *FROM_ONNX, *(name for name in FORMATS if name != 'onnx'))
+#: By format, files made along with its own: with our kernel, in int8 for speed and for size, in half precision.
+ALONG = {'onnx': ('onnx-kernel', 'onnx-int8', 'onnx-int8-size', 'onnx-fp16'), 'openvino': ('openvino-kernel', )}
+KINDS = (*MODULES, *(kind for name in FORMATS for kind in (name, *ALONG.get(name, ()))))
 
 
 class Network(NamedTuple):
@@ -78,6 +78,11 @@ class Made(NamedTuple):
     notes: list[str]
 
 
+def format_of_kind(kind: str) -> str:
+    """The format whose runtime runs a kind of file."""
+    return next((name for name, kinds in ALONG.items() if kind in kinds), kind)
+
+
 def make(network: Network, kinds: Sequence[str], folder: Path, size: Sequence[int] | None, trust: bool) -> Made:
     """Make what is wanted of a network, each form compared with the network as it was trained.
 
@@ -124,33 +129,35 @@ def make(network: Network, kinds: Sequence[str], folder: Path, size: Sequence[in
                                  f'{parity.table(rows)}')
             add(name, _on_torch_threads(run), '–' if name == 'eager' else _worst(rows))
     for name, one in FORMATS.items():
-        if name not in kinds and not (name == 'onnx' and {*FROM_ONNX} & {*kinds}):
+        if name not in map(format_of_kind, kinds):
             continue
-        path = folder / f'{network.name}{one.suffix}'
+        path = folder / name / f'{network.name}{one.suffix}'
+        with_kernel = f'{name}-kernel' in kinds
         complete = inferencer.task != 'detection' or not one.why_no_nms
         try:
             done = export(network.config, network.checkpoint, path, name, inferencer.task == 'detection' and complete,
-                          size=size, trust=trust, custom_ops=name == 'onnx' and 'onnx-kernel' in kinds)
+                          size=size, trust=trust, custom_ops=with_kernel)
         except InputError as error:
             notes.append(f'{network.name}, {name}: {error}')
             continue
         if name in kinds:
             add(name, lambda threads, path=path, name=name: load(path, name, threads), _worst(done.rows),
                 one.files(path), complete)
+        if with_kernel:
+            files = one.kernel_files(path)
+            add(f'{name}-kernel', lambda threads, files=files, name=name: load(files[0], name, threads, files[-1]),
+                '–', files, complete)
         if name == 'onnx':
-            for other, out, library in _from_onnx(inferencer, path, kinds, notes):
-                add(other, lambda threads, out=out, library=library: load(out, 'onnx', threads, library), '–',
-                    [out, *([library] if library else [])])
+            for other, out in _from_onnx(inferencer, path, kinds, notes):
+                add(other, lambda threads, out=out: load(out, 'onnx', threads), '–', [out])
     order = {name: place for place, name in enumerate(KINDS)}
     return Made(inferencer, size, sorted(variants, key=lambda one: order[one.kind]), notes)
 
 
 def _from_onnx(inferencer: Inferencer, path: Path, kinds: Sequence[str],
-               notes: list[str]) -> list[tuple[str, Path, Path | None]]:
-    """Kind, file and library of what else there is of an ONNX file."""
-    found: list[tuple[str, Path, Path | None]] = []
-    if 'onnx-kernel' in kinds:
-        found.append(('onnx-kernel', path.with_suffix('.ops.onnx'), path.with_suffix('.ops.so')))
+               notes: list[str]) -> list[tuple[str, Path]]:
+    """Kind and file of what an ONNX file is turned into."""
+    found = []
     for name, aim in (('onnx-int8', 'speed'), ('onnx-int8-size', 'size')):
         if name in kinds:
             from mobileode_mm.deploy.int8 import quantise
@@ -161,7 +168,7 @@ def _from_onnx(inferencer: Inferencer, path: Path, kinds: Sequence[str],
             except FileNotFoundError as error:
                 notes.append(f'{path.stem}, {name}: not made, as it is calibrated on the training data: {error}')
             if out.exists():
-                found.append((name, out, None))
+                found.append((name, out))
     if 'onnx-fp16' in kinds:
         import onnx
         from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -172,7 +179,7 @@ def _from_onnx(inferencer: Inferencer, path: Path, kinds: Sequence[str],
             half.topological_sort()
             del half.model.graph.value_info[:]  # still of float32
             onnx.save(half.model, str(out))
-        found.append(('onnx-fp16', out, None))
+        found.append(('onnx-fp16', out))
     return found
 
 

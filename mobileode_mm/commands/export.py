@@ -26,8 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'operators in int8 that are faster so on this processor (speed, the default), or with all '
                         'products (size)')
     parser.add_argument('--custom-ops', action='store_true',
-                        help='also write FILE with the suffixes .ops.onnx and .ops.so: the network with our kernel as '
-                        "one node a solver, and the kernel for onnxruntime on this machine's processor")
+                        help='ONNX and OpenVINO: also write FILE with the suffixes .ops.onnx or .ops.xml, and .ops.so: '
+                        'the network with our kernel as one node a solver, and the kernel for the runtime on this '
+                        "machine's processor")
     parser.add_argument('--web-runtime', metavar='PACKAGE',
                         help='for --format web without a network: the npm package onnxruntime-web, its .tgz or folder')
     add_steps(parser)

@@ -13,7 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='write the masks of a segmentor there, as PNG; a folder that holds anything is left alone')
     parser.add_argument('--threads', type=int, default=0, metavar='N',
                         help='of the runtime (default: as many as it likes)')
-    parser.add_argument('--custom-ops', metavar='LIB', help='library of the operators of a .ops.onnx file (.ops.so)')
+    parser.add_argument('--custom-ops', metavar='LIB',
+                        help='library of the operators of a .ops.onnx or .ops.xml file (.ops.so)')
 
 
 def run(args: argparse.Namespace) -> int:

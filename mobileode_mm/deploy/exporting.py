@@ -21,7 +21,7 @@ from . import browser, parity
 from . import tasks as networks
 from .formats import FORMATS, check_able, load, needed, write
 from .inputs import Images, fixed_size, preparation, samples, tiles_of
-from .onnx_ops import build_library
+from .kernel_library import build_library
 from .steps import choose_steps
 
 _SAMPLES = 4
@@ -68,8 +68,8 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
             not at all where none is; ``'size'``: with all products.
         trust: Read a checkpoint that can run code when it is read.
         cfg_options: Dotted config keys and values that replace the file's.
-        custom_ops: ONNX alone: also write ``<out>.ops.onnx``, in which each solver is one node of ours, and the library
-            that has it for onnxruntime on this machine, ``<out>.ops.so``.
+        custom_ops: ONNX and OpenVINO: also write ``<out>.ops.onnx`` or ``<out>.ops.xml``, in which each solver is one
+            node of ours, and the library that has it for the runtime on this machine, ``<out>.ops.so``.
         web_runtime: For ``'web'``: the npm package onnxruntime-web, as its archive or unpacked; by default npm fetches
             it.
         steps: Of the solvers of a network with ``anytime``: one number, or one for each stage with solvers.
@@ -130,13 +130,15 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
             lines += quantise(train, *made[:2], int8)
             lines += compared(inferencer, test, dict(zip(('float32', 'int8'), made)))
         if custom_ops:
-            kernels = kind(file_copy(inferencer.model, size, kernel=True), inferencer.takes_rgb).eval()
-            write(kernels, _example(size, dynamic), dynamic, file_format, made[-2], metadata)
-            build_library(made[-1])
-            own = parity.compare(reference, kernels, load(made[-2], file_format, library=made[-1]),
-                                 _batches(images, dynamic))
-            _check_rows(own, targets[-2])
-            lines.append(f'{targets[-2].name}, which runs with {targets[-1].name}, was compared alike')
+            kernels = kind(file_copy(inferencer.model, size, True, file_format), inferencer.takes_rgb).eval()
+            one = FORMATS[file_format]
+            own, *_, library = one.kernel_files(file)
+            build_library(one.operator, one.compiler_flags(), library)
+            write(kernels, _example(size, dynamic), dynamic, file_format, own, metadata, library)
+            rows_of_own = parity.compare(reference, kernels, load(own, file_format, library=library),
+                                         _batches(images, dynamic))
+            _check_rows(rows_of_own, targets[made.index(own)])
+            lines.append(f'{own.name}, which runs with {library.name}, was compared alike')
         for path, target in reversed([*zip(made, targets)]):  # the file itself last: what belongs to it is there
             if path.exists():  # eight bits may not have gained
                 check_new(str(target), '--out')
@@ -183,7 +185,7 @@ def _targets(out: Path, file_format: str, int8: bool, custom_ops: bool, web: boo
     if int8:
         targets.append(out.with_suffix('.int8.onnx'))
     if custom_ops:
-        targets += [out.with_suffix('.ops.onnx'), out.with_suffix('.ops.so')]
+        targets += FORMATS[file_format].kernel_files(out)
     for target in targets:
         check_new(str(target), '--out')
     check_writable(str(out.parent), 'folder', '--out')

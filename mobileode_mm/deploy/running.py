@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 
 from ..errors import InputError
 from . import run_onnx
-from .formats import FORMATS, Run, format_of, load, quiet, require, suppressed
+from .formats import FORMATS, Run, format_of, quiet, require, suppressed
 from .tasks import Suppression
 
 
@@ -24,7 +24,7 @@ def run_file(path: str | Path, images: Sequence[str], score_thr: float = 0.3, ma
         score_thr: Boxes under this score are left out.
         masks: Folder for the masks of a segmentor, as PNG.
         threads: Of the runtime, 0: as many as it likes.
-        custom_ops: Library of the operators of a ``.ops.onnx`` file.
+        custom_ops: Library of the operators of a ``.ops.onnx`` or ``.ops.xml`` file.
 
     Returns:
         The exit status: 1 where images were skipped.
@@ -53,16 +53,18 @@ def open_file(path: Path, threads: int = 0, custom_ops: str | Path | None = None
         run_onnx.Refused: Its metadata are not those of an export.
     """
     file_format = format_of(path)
-    if custom_ops is not None and file_format != 'onnx':
-        raise InputError(f'--custom-ops is for ONNX files, and {path} is none')
-    require(file_format, FORMATS[file_format].runs_with)
-    absent = [str(file) for file in FORMATS[file_format].files(path) if not file.is_file()]
+    library = None if custom_ops is None else Path(custom_ops).resolve()
+    one = FORMATS[file_format].with_library(library)
+    if library and not one.operator:
+        raise InputError(f'--custom-ops is for files of ONNX and OpenVINO, and {path} is none')
+    require(file_format, one.runs_with)
+    absent = [str(file) for file in one.files(path) if not file.is_file()]
     if absent:
         raise InputError(f'{" and ".join(absent)}: no such file')
     try:
-        metadata = FORMATS[file_format].metadata(path)
+        metadata = one.metadata(path)
         facts = run_onnx.facts(path, metadata)
-        call = load(path, file_format, threads, None if custom_ops is None else Path(custom_ops).resolve())
+        call = one.load(path, threads)
     except (InputError, run_onnx.Refused):
         raise
     except Exception as error:  # each runtime has its own types

@@ -92,6 +92,23 @@ def save_untrained():
 
 
 @pytest.fixture(scope='session')
+def solver_model():
+    """In ONNX one node with our kernel, by the shapes of its inputs; sides that have a name are free."""
+    onnx = pytest.importorskip('onnx', reason='the extra "deploy" is not installed')
+
+    def make(**shapes):
+        node = onnx.helper.make_node('ChannelwiseODESolver', [*shapes], ['y'], domain='mobileode')
+        kind = onnx.TensorProto.FLOAT
+        values = [onnx.helper.make_tensor_value_info(name, kind, shape) for name, shape in shapes.items()]
+        graph = onnx.helper.make_graph([node], 'one', values, [onnx.helper.make_tensor_value_info('y', kind, None)])
+        model = onnx.helper.make_model(graph, ir_version=9, opset_imports=[
+            onnx.helper.make_opsetid('', 18), onnx.helper.make_opsetid('mobileode', 1)])
+        return model.SerializeToString()
+
+    return make
+
+
+@pytest.fixture(scope='session')
 def smooth_noise():
     """An image of 150 by 100 pixels."""
     rng = np.random.default_rng(0)

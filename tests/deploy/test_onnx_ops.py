@@ -69,17 +69,11 @@ def test_the_stand_alone_program_runs_it_with_the_library_alone(made):
     assert refused.returncode and 'ChannelwiseODESolver' in refused.stderr
 
 
-def test_the_operator_refuses_shapes_that_do_not_fit(made):
-    from onnx import TensorProto, helper
-    shapes = dict(x=[1, 5, 6, 16], transitions=[2, 4, 4], step_lengths=['L'], scale=['h', 'w'], shift=['h', 'w'])
-    node = helper.make_node('ChannelwiseODESolver', [*shapes], ['y'], domain='mobileode')
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
-    graph = helper.make_graph([node], 'one', values, [helper.make_tensor_value_info('y', TensorProto.FLOAT, None)])
-    model = helper.make_model(graph, ir_version=9, opset_imports=[
-        helper.make_opsetid('', 18), helper.make_opsetid('mobileode', 1)])
+def test_the_operator_refuses_shapes_that_do_not_fit(made, solver_model):
+    model = solver_model(x=[1, 5, 6, 16], transitions=[2, 4, 4], step_lengths=['L'], scale=['h', 'w'], shift=['h', 'w'])
     options = onnxruntime.SessionOptions()
     options.register_custom_ops_library(str(made / 'v2.ops.so'))
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=['CPUExecutionProvider'])
+    session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
 
     def call(steps, height):
         sizes = dict(x=(1, 5, 6, 16), transitions=(2, 4, 4), step_lengths=(steps, ), scale=(height, 6),

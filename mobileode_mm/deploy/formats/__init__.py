@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ..onnx_ops import require_compiler
+from ..kernel_library import require_compiler
 from ..tasks import Task
 from .common import DYNAMIC, Format, Run, quiet, run_of, suppressed
 from .executorch import ExecuTorch
@@ -76,23 +76,25 @@ def needed(file_format: str, int8: bool, custom_ops: bool = False) -> None:
     if int8 and file_format != 'onnx':
         raise InputError('--int8 is for --format onnx')
     if custom_ops:
-        if file_format != 'onnx':
-            raise InputError('--custom-ops is for --format onnx')
+        if one.operator is None:
+            able = ' and '.join(name for name, other in FORMATS.items() if other.operator)
+            raise InputError(f'--custom-ops is for --format {able}')
         if not hasattr(torch.onnx, 'ops'):
             raise InputError(f'--custom-ops needs torch 2.8 or later, and torch {torch.__version__} is installed')
         require_compiler()
+        one.compiler_flags()
 
 
 @torch.no_grad()
-def write(task: Task, example: Tensor, dynamic: str, file_format: str, path: Path, metadata: dict[str, str]) -> None:
-    """Write a task into a file of a format: :meth:`Format.write`."""
-    FORMATS[file_format].write(task, example, dynamic, path, metadata)
+def write(task: Task, example: Tensor, dynamic: str, file_format: str, path: Path, metadata: dict[str, str],
+          library: Path | None = None) -> None:
+    """Write a task into a file of a format, which may need a library of operators: :meth:`Format.write`."""
+    FORMATS[file_format].with_library(library).write(task, example, dynamic, path, metadata)
 
 
 def load(path: Path, file_format: str, threads: int = 0, library: Path | None = None) -> Run:
-    """A function that runs a file: :meth:`Format.load`. An ONNX file has the operators of ``library``."""
-    one = FORMATS[file_format]
-    return one.load(path, threads) if library is None else Onnx().load(path, threads, library)
+    """A function that runs a file, which may need a library of operators: :meth:`Format.load`."""
+    return FORMATS[file_format].with_library(library).load(path, threads)
 
 
 def onnx_metadata(path: Path) -> dict[str, str]:

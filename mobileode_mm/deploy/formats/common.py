@@ -1,5 +1,6 @@
 """What a format is, and what the formats share."""
 
+import copy
 import importlib.util
 import io
 import logging
@@ -38,6 +39,8 @@ class Format(ABC):
         why_no_nms: Why suppression cannot be in the file; '' where it can.
         matrices_up_to: Numbers of a map up to which the solvers' products are those of matrices, beyond which they are
             convolutions in groups (:class:`ExportedODESolver`): what the runtime is faster with.
+        operator: C++ of our kernel as an operator of its runtime; None where there is none.
+        library: That, compiled, for the files that need it.
     """
     suffix: str
     beside: Sequence[str] = ()
@@ -49,6 +52,8 @@ class Format(ABC):
     why_fixed: str = ''
     why_no_nms: str = ''
     matrices_up_to: float = MATRICES_UP_TO
+    operator: Path | None = None
+    library: Path | None = None
 
     @abstractmethod
     def write(self, task: Task, example: Tensor, dynamic: str, path: Path, metadata: dict[str, str]) -> None:
@@ -82,6 +87,24 @@ class Format(ABC):
         """The file and those that belong to it."""
         stem = path.name.removesuffix(self.suffix)
         return [path, *(path.with_name(stem + suffix) for suffix in self.beside)]
+
+    def kernel_files(self, path: Path) -> list[Path]:
+        """Beside a file, those of the same network with our kernel; the last is the library."""
+        return [*self.files(path.with_suffix(f'.ops{self.suffix}')), path.with_suffix('.ops.so')]
+
+    def with_library(self, library: Path | None) -> 'Format':
+        """The same for files that need a library of operators."""
+        one = copy.copy(self)
+        one.library = library
+        return one
+
+    def compiler_flags(self) -> list[str]:
+        """What the compiler needs to make a library of :attr:`operator`.
+
+        Raises:
+            InputError: Something that the runtime should bring is not there.
+        """
+        return []
 
     def missing(self, packages: Sequence[str]) -> list[str]:
         """Of some packages, those that are not installed."""

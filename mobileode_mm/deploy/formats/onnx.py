@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..kernel_library import OPERATORS
 from ..nms import onnx_translations
 from ..tasks import Task
 from .common import Format, Run, program, quiet
@@ -20,6 +21,7 @@ class Onnx(Format):
     extra = 'deploy'
     writes_with = ('onnx', 'onnxscript')
     runs_with = ('onnx', 'onnxruntime')
+    operator = OPERATORS / 'ort/operator.cpp'
 
     def write(self, task: Task, example: Tensor, dynamic: str, path: Path, metadata: dict[str, str]) -> None:
         """See :class:`Format`."""
@@ -38,14 +40,14 @@ class Onnx(Format):
         onnx.helper.set_model_props(model, metadata)
         onnx.save(model, str(path))
 
-    def load(self, path: Path, threads: int = 0, library: Path | None = None) -> Run:
-        """See :class:`Format`; the file is checked first, and has the operators of ``library``."""
+    def load(self, path: Path, threads: int = 0) -> Run:
+        """See :class:`Format`; the file is checked first."""
         import onnx
         import onnxruntime
         onnx.checker.check_model(str(path), full_check=True)
         options = session_options(threads)
-        if library is not None:
-            options.register_custom_ops_library(str(library))
+        if self.library is not None:
+            options.register_custom_ops_library(str(self.library))
         session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
         return lambda image: session.run(None, {'image': image})
 

@@ -1,5 +1,6 @@
 """Networks in their runtimes: what is refused, and one run on real files."""
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,8 @@ def checkpoints(place, *names):
 def test_measures_every_form_in_one_run(place, tmp_path, capsys):
     out = tmp_path / 'out'
     kinds = ['eager', 'deploy', 'compiled', 'onnx', 'onnx-kernel', 'onnx-int8-size', 'onnx-fp16', 'torchscript']
+    if find_spec('openvino'):
+        kinds.append('openvino-kernel')
     assert main([*checkpoints(place, 'ours', 'twin'), *SIZE, '--formats', *kinds, '--rounds', 2, '--threads', 1,
                  '--limit', 5, '--out', out]) == 0
     printed = capsys.readouterr().out
