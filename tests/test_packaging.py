@@ -68,7 +68,7 @@ def requirements(metadata):
 
 
 def test_the_wheel_holds_both_packages_whole_and_nothing_else(wheel):
-    kernels = [path for folder in ('ode/backends/csrc', 'deploy/ort', 'deploy/web')
+    kernels = [path for folder in ('ode/backends/csrc', 'deploy/ort', 'deploy/ov', 'deploy/web')
                for path in (ROOT / 'mobileode_mm' / folder).iterdir()]
     tables = list((ROOT / 'mobileode_mm').rglob('*.json'))
     with zipfile.ZipFile(wheel) as archive:

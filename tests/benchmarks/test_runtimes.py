@@ -9,7 +9,8 @@ from mobileode_mm.data.mini import make_mini_data
 
 
 def test_every_task_has_networks():
-    assert all(runtimes.config_of(task, backbone).is_file() for task in runtimes.TASKS for backbone in runtimes.BACKBONES)
+    configs = [runtimes.config_of(task, backbone) for task in runtimes.TASKS for backbone in runtimes.BACKBONES]
+    assert all(config.is_file() for config in configs)
 
 
 def test_what_is_refused_stands_below_the_table():

@@ -1,18 +1,12 @@
 // The deployed solver as an operator of onnxruntime: mobileode::ChannelwiseODESolver, of the kernel that PyTorch runs.
 //
-// Inputs: x (B, H, W, p * p); transitions (L, q, q); step_lengths (L,); scale and shift, (H, W) or (q * q,); then, or
-// left out, after_scale and after_shift (q * q,), and residual (B, H, W, q * q). Output: y (B, H, W, q * q).
+// Its inputs are those of deployed_call.h.
 //
 // The threads are the session's. Those of OpenMP, beside them, would fight them for the cores: the session's go on
 // spinning for a while behind each operator of theirs.
 
 #include "abi.h"
-#include "solver.h"
-
-#include <algorithm>
-#include <cmath>
-#include <string>
-#include <vector>
+#include "deployed_call.h"
 
 namespace mobileode {
 namespace {
@@ -21,17 +15,9 @@ using ort::Api;
 using ort::KernelContext;
 using ort::Status;
 
-constexpr size_t INPUTS = 8;
-constexpr const char *NAMES[INPUTS] = {"x",     "transitions", "step_lengths", "scale",
-                                       "shift", "after_scale", "after_shift",  "residual"};
-// Multiply-adds of the smallest piece that is worth a thread, as in cpu_kernels.py, and the most pieces.
-constexpr int64_t LEAST_WORK = 200000, MOST_PIECES = 64;
-
-struct Tensor {
-  const float *data = nullptr;
-  std::vector<int64_t> sizes;
-  bool is(std::vector<int64_t> wanted) const { return sizes == wanted; }
-};
+constexpr size_t INPUTS = std::tuple_size_v<Operands>;
+// Of an image. Each packs the matrices anew: no more than the cores of most devices.
+constexpr int64_t MOST_PIECES = 8;
 
 // A call: `failed` is the first status that was no success.
 struct Call {
@@ -44,14 +30,8 @@ struct Call {
     return !failed;
   }
 
-  void need(bool fits, size_t input, const char *wanted) {
-    if (!fits && !failed)
-      failed = api->create_status(ort::INVALID_ARGUMENT, (std::string("mobileode::ChannelwiseODESolver: ") + NAMES[input] +
-                                                          " must be " + wanted).c_str());
-  }
-
-  Tensor input(size_t index) {
-    Tensor tensor;
+  Operand input(size_t index) {
+    Operand tensor;
     const ort::Value *value = nullptr;
     if (!ok(api->input(context, index, &value)) || !value) return tensor;
     ort::TensorInfo *info = nullptr;
@@ -68,71 +48,27 @@ struct Call {
   }
 };
 
-// What is to be done, in pieces of positions of one image that any thread may do.
-struct Work {
-  Shape image;
-  Solver<float> solver;
-  Affine<float> norm;
-  Epilogue<float> after;
-  const float *x;
-  float *y;
-  int64_t pieces_an_image;
-
-  void piece(int64_t number) const {
-    const int64_t at = number % pieces_an_image, begin = image.positions * at / pieces_an_image;
-    const int64_t first = number / pieces_an_image * image.positions + begin;
-    const int64_t in = int64_t(image.p) * image.p, out = int64_t(image.q) * image.q;
-    Shape shape = image;
-    shape.positions = image.positions * (at + 1) / pieces_an_image - begin;
-    Affine<float> affine = norm;
-    if (!norm.by_channel) affine.scale += begin, affine.shift += begin;
-    Epilogue<float> epilogue = after;
-    if (after.residual) epilogue.residual += first * out;
-    infer_deployed(shape, solver, affine, epilogue, x + first * in, y + first * out);
-  }
-};
-
 Status *compute(void *kernel, KernelContext *context) {
   Call call{static_cast<const Api *>(kernel), context};
-  Tensor in[INPUTS];
+  Operands in;
   for (size_t index = 0; index < INPUTS; ++index) in[index] = call.input(index);
   if (call.failed) return call.failed;
-  const auto &[x, transitions, lengths, scale, shift, after_scale, after_shift, residual] = in;
-  call.need(x.sizes.size() == 4, 0, "(B, H, W, p * p)");
-  call.need(transitions.sizes.size() == 3 && transitions.sizes[0] > 0 && transitions.sizes[1] == transitions.sizes[2] &&
-                transitions.sizes[1] > 0 && transitions.sizes[1] <= LARGEST_SIDE,
-            1, "(L, q, q)");
-  if (call.failed) return call.failed;
-  const int64_t batch = x.sizes[0], height = x.sizes[1], width = x.sizes[2], positions = height * width;
-  const int64_t p = std::lround(std::sqrt(x.sizes[3])), steps = transitions.sizes[0], q = transitions.sizes[1];
-  const std::vector<int64_t> y_sizes = {batch, height, width, q * q};
-  const bool by_channel = scale.sizes.size() == 1;
-  call.need(p > 0 && p * p == x.sizes[3], 0, "of a square number of channels");
-  call.need(lengths.is({steps}), 2, "(L,)");
-  call.need(by_channel ? scale.is({q * q}) : scale.is({height, width}), 3, "(H, W) or (q * q,)");
-  call.need(shift.is(scale.sizes), 4, "of scale's shape");
-  call.need(!after_scale.data || after_scale.is({q * q}), 5, "(q * q,)");
-  call.need(after_scale.data ? after_shift.is({q * q}) : !after_shift.data, 6, "(q * q,), beside after_scale");
-  call.need(!residual.data || (after_scale.data && residual.is(y_sizes)), 7, "(B, H, W, q * q), beside after_scale");
+  const std::string fault = misfit(in);
+  if (!fault.empty())
+    return call.api->create_status(ort::INVALID_ARGUMENT, ("mobileode::ChannelwiseODESolver: " + fault).c_str());
+  std::vector<int64_t> sizes = in[0].sizes;
+  sizes[3] = in[1].sizes[1] * in[1].sizes[1];
   ort::Value *output = nullptr;
-  if (call.failed || !call.ok(call.api->output(context, 0, y_sizes.data(), 4, &output))) return call.failed;
   void *y = nullptr;
-  if (!call.ok(call.api->data(output, &y)) || !batch || !positions) return call.failed;
-
-  const Work work = {Shape{1, positions, int(p), int(q), int(steps), 1},
-                     Solver<float>{transitions.data, 0, lengths.data, 0},
-                     Affine<float>{scale.data, shift.data, by_channel},
-                     Epilogue<float>{after_scale.data, after_shift.data, residual.data},
-                     x.data,
-                     static_cast<float *>(y),
-                     std::clamp<int64_t>(positions * steps * q * q * q / LEAST_WORK, 1, std::min(positions, MOST_PIECES))};
-  const int64_t pieces = batch * work.pieces_an_image;
-  if (pieces == 1)
+  if (!call.ok(call.api->output(context, 0, sizes.data(), 4, &output)) || !call.ok(call.api->data(output, &y)))
+    return call.failed;
+  const DeployedCall work(in, static_cast<float *>(y), MOST_PIECES);
+  if (work.pieces == 1)
     work.piece(0);
-  else
+  else if (work.pieces)
     call.ok(call.api->parallel_for(
-        context, [](void *data, size_t number) { static_cast<const Work *>(data)->piece(number); }, pieces, 0,
-        const_cast<Work *>(&work)));
+        context, [](void *data, size_t number) { static_cast<const DeployedCall *>(data)->piece(number); }, work.pieces, 0,
+        const_cast<DeployedCall *>(&work)));
   return call.failed;
 }
 
