@@ -41,10 +41,24 @@ def as_markdown(result: dict) -> str:
     if result['images']:
         lines.append(f'accuracy on {result["images"]} images of the test data')
     text = '\n'.join(f'- {line}' for line in lines) + f'\n\n{table(head, rows)}\n'
+    kinds = list(dict.fromkeys(variant['kind'] for variant in result['variants']))
+    networks = [name for name in dict.fromkeys(variant['network'] for variant in result['variants']) if name != base]
+    if networks and len(kinds) > 1:
+        text += f'\nTime over that of {base} as the same, by threads ({", ".join(map(str, threads))}):\n\n'
+        rows = [[kind, *(_ratios(result, name, kind) for name in networks)] for kind in kinds]
+        text += table(['as', *networks], rows) + '\n'
     if result['notes']:
         notes = html.escape('\n'.join(result['notes']), quote=False)
         text += f'\n<details><summary>What the exports printed</summary><pre>\n{notes}\n</pre></details>\n'
     return text
+
+
+def _ratios(result: dict, network: str, kind: str) -> str:
+    """Of a network in a runtime the time over the last network's, a median for each number of threads."""
+    found = [variant['timed'][str(count)]['ratios'].get(f'{result["baselines"][0]}/{kind}')
+             for count in result['threads'] for variant in result['variants']
+             if (variant['network'], variant['kind']) == (network, kind)]
+    return ', '.join(number(ratio['median']) for ratio in found if ratio) or '–'
 
 
 def chart(result: dict) -> str | None:

@@ -75,6 +75,7 @@ def test_measures_every_form_in_one_run(place, tmp_path, capsys):
     assert variants['twin', 'eager']['timed']['1']['ratios']['twin/eager']['median'] == 1
     # Of ours, 75 kB, the weights are the smaller part.
     assert variants['twin', 'onnx-int8-size']['bytes'] < 0.6 * variants['twin', 'onnx']['bytes']
+    assert 'Time over that of twin as the same' in printed and '| as | ours |' in printed
     assert result['images'] == 5 and 'top-1, %' in printed and 'int8 takes' in printed
     assert (out / 'speed.md').read_text() in printed
     assert (out / 'bench.svg').read_text().count('id="pareto"') == len(kinds)
