@@ -100,7 +100,8 @@ def COSConv(in_channels: int, out_channels: int, kernel_size: int | Sequence[int
     if otherwise == 'error':
         raise ValueError(f'COSConv cannot stand for the convolution {in_channels}→{out_channels}: {reason}. '
                          "otherwise='conv' leaves such ones ordinary")
-    ChannelwiseODESolver(1, 4, **solver)  # says what is wrong with the options, used or not
+    with torch.random.fork_rng(devices=[]):  # an ordinary network's initial values stay what they are
+        ChannelwiseODESolver(1, 4, **solver)  # says what is wrong with the options, used or not
     log_once(f'COSConv: an ordinary convolution {in_channels}→{out_channels} stays: {reason}')
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
     conv.kept_because = reason

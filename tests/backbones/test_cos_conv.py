@@ -143,3 +143,10 @@ def test_it_is_counted():
     assert with_solver.parameters == 2 * 16 + 2 + 32
     ordinary = count(ConvModule(16, 16, 1, stride=2, act_cfg=None, bias=False), (1, 16, 8, 8))
     assert ordinary.cost.macs == 16 * 16 * 16
+
+
+def test_what_stays_a_convolution_has_its_initial_values():
+    torch.manual_seed(0)
+    kept = COSConv(3, 8, 3, num_steps=2)
+    torch.manual_seed(0)
+    torch.testing.assert_close(kept.state_dict(), nn.Conv2d(3, 8, 3).state_dict(), rtol=0, atol=0)
