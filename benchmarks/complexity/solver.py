@@ -17,9 +17,8 @@ def solver_cost(side_in: int, side: int, num_steps: int, positions: int, evaluat
 
     Counted are, for each position, L products of a q×q state and a q×q matrix I + K_l, the resize A·Y·Aᵀ as two dense
     matrix products where p ≠ q, and for each of the q² values of each step the norm's scale and shift, ReLU6 and the
-    step itself; the start is added once, and multiplied by its gain
-    where it has one. What depends on the parameters alone is no part of it: I + K_l, the steps'
-    lengths, the scale and shift that the norm's four grids come to.
+    step itself; the start is added once, and multiplied by its gain where it has one. What depends on the parameters
+    alone is no part of it: I + K_l, the steps' lengths, the scale and shift that the norm's four grids come to.
 
     Args:
         side_in: p.

@@ -194,8 +194,7 @@ class KernelODESolver(nn.Module):
     @staticmethod
     def serves(deployed: DeployedODESolver) -> bool:
         """Whether the kernel has all that this solver does: Euler's steps, no resize but the bilinear one, no gain."""
-        plain = deployed.resize is None or (deployed.resize_mode == 'bilinear' and deployed.gain is None)
-        return plain and cpu.never_serves(deployed) is None
+        return cpu.never_serves(deployed) is None and cpu.resizes(deployed)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """As :meth:`DeployedODESolver.forward`."""

@@ -52,8 +52,13 @@ def solve(layer: nn.Module, x: Tensor, residual: Tensor | None = None) -> Tensor
     return y
 
 
+def resizes(layer: nn.Module) -> bool:
+    """Whether the kernels do all that comes before a layer's steps: no resize, or a bilinear one without a gain."""
+    return layer.resize is None or (layer.resize_mode == 'bilinear' and layer.gain is None)
+
+
 def _resized(layer: nn.Module, x: Tensor) -> Tensor:
-    """x as the kernels take it, which resize bilinearly: after any other resize, or one with a gain, by operators."""
-    if layer.resize is None or (layer.resize_mode == 'bilinear' and layer.gain is None):
+    """x as the kernels take it: after what they do not resize, by operators."""
+    if resizes(layer):
         return x
     return as_channels(as_matrices(x, layer.side_in, layer.resize, layer.gain))
