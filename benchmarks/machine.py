@@ -58,19 +58,28 @@ def seconds_of_others(stat: Path = Path('/proc/stat')) -> float | None:
     return ticks / os.sysconf('SC_CLK_TCK') - time.process_time()
 
 
-def quietness(load: float, others: float | None, seconds: float, threads: int) -> str:
-    """Whether anything else ran beside a measurement that has just ended.
+def are_disturbed(busy: float, cores: int, threads: int) -> bool:
+    """Whether times of so many threads are not those of a machine of its own, beside programs that kept cores busy."""
+    return busy > cores - threads + UNDISTURBED
 
-    Args:
-        load: The load average before it.
-        others: What :func:`seconds_of_others` said before it.
-        seconds: How long it took.
-        threads: Of those measured, the most.
-    """
-    text = f'load average {load:.1f} before and {os.getloadavg()[0]:.1f} after'
-    if others is None:
-        return text
-    busy, cores = max((seconds_of_others() - others) / seconds, 0), usable_cores()
-    disturbed = busy > cores - threads + UNDISTURBED
-    return (f'{text}; other programs kept {busy:.1f} of {cores} cores busy'
-            f'{", and the times are disturbed by that" * disturbed}')
+
+class OtherPrograms:
+    """What runs beside a measurement, from the moment that this is made."""
+
+    def __init__(self) -> None:
+        self._load, self._seconds, self._begin = os.getloadavg()[0], seconds_of_others(), time.perf_counter()
+
+    def busy(self) -> float | None:
+        """The cores that other programs have kept busy until now; None where the kernel does not say."""
+        if self._seconds is None:
+            return None
+        return max((seconds_of_others() - self._seconds) / (time.perf_counter() - self._begin), 0)
+
+    def report(self, threads: int) -> str:
+        """Whether times of so many threads, the most that were measured, had the machine to themselves."""
+        text = f'load average {self._load:.1f} before and {os.getloadavg()[0]:.1f} after'
+        busy, cores = self.busy(), usable_cores()
+        if busy is None:
+            return text
+        return (f'{text}; other programs kept {busy:.1f} of {cores} cores busy'
+                f'{", and the times are disturbed by that" * are_disturbed(busy, cores, threads)}')

@@ -1,9 +1,7 @@
 """Trained networks in every runtime, side by side: accuracy, time, bytes, memory; the command ``bench``."""
 
 import argparse
-import os
 import tempfile
-import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +16,7 @@ from mobileode_mm.errors import InputError
 from mobileode_mm.runs.checks import config_scope
 from mobileode_mm.runs.processes import usable_cores
 
-from ..machine import describe_machine, quietness, seconds_of_others
+from ..machine import OtherPrograms, describe_machine
 from ..output import json_text, page_and_mark, put_into_page
 from . import report
 from .files_made import KINDS, MODULES, Made, Network, format_of_kind, make
@@ -91,8 +89,7 @@ def _test_data(made: Made, notes: list[str]) -> Images | None:
 def _time(made: Sequence[Made], variants: list[dict], threads: Sequence[int], rounds: int, seconds: float,
           base: str) -> str:
     """Into each variant its times; returns how quiet the machine was meanwhile."""
-    before, others, begin = torch.get_num_threads(), seconds_of_others(), time.perf_counter()
-    load = os.getloadavg()[0]
+    before, others = torch.get_num_threads(), OtherPrograms()
     try:
         for count in threads:
             torch.set_num_threads(count)
@@ -107,7 +104,7 @@ def _time(made: Sequence[Made], variants: list[dict], threads: Sequence[int], ro
                 variant['timed'][str(count)] = found
     finally:
         torch.set_num_threads(before)
-    return quietness(load, others, time.perf_counter() - begin, max(threads))
+    return others.report(max(threads))
 
 
 def config_beside(checkpoint: Path) -> Path:

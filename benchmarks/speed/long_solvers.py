@@ -9,13 +9,11 @@ each from float64 stands in the table instead of deciding anything.
 """
 import argparse
 import copy
-import os
-import time
 from pathlib import Path
 
 import torch
 
-from benchmarks.machine import describe_machine, quietness, seconds_of_others
+from benchmarks.machine import OtherPrograms, describe_machine
 from benchmarks.output import around, number, put_into_page, table
 from benchmarks.speed.agreement import worst_difference
 from benchmarks.speed.allocations import peak_bytes, saved_bytes
@@ -69,9 +67,9 @@ def main() -> None:
     if args.page:
         around(args.page, PAGE)
     torch.set_num_threads(args.threads)
-    load, others, begin = os.getloadavg()[0], seconds_of_others(), time.perf_counter()
+    others = OtherPrograms()
     rows = [row for steps in args.num_steps for row in measure(steps, args.batch, args.rounds)]
-    quiet = quietness(load, others, time.perf_counter() - begin, args.threads)
+    quiet = others.report(args.threads)
     text = (table(['L', 'computed by', 'ms', '÷ reference', 'saved, MB', 'peak, MB', 'difference from float64'], rows)
             + f'\n\n{describe_machine(torch.device("cpu"))}; float32, batch {args.batch}, {args.rounds} rounds; '
             f'{CHANNELS} channels at {SIDE}×{SIDE}, forward and backward; median and quartiles; {quiet}.')

@@ -5,7 +5,7 @@ import numpy as np
 
 from mobileode_mm.errors import listed
 
-from ..machine import UNDISTURBED
+from ..machine import are_disturbed
 from ..output import METRICS, table
 from .intervals import interval
 from .run import DONE
@@ -191,7 +191,7 @@ def latency_note(content: dict) -> str:
     if others is not None:
         note += f' Meanwhile other programs kept {max(others, 0):.1f} of {latency["cores"]} cores busy'
         note += ('; the times are disturbed by that. Without latency.json, the next start measures them again.'
-                 if others > latency['cores'] - latency['threads'] + UNDISTURBED else '.')
+                 if are_disturbed(others, latency['cores'], latency['threads']) else '.')
     return note
 
 

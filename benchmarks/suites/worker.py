@@ -10,7 +10,6 @@ import math
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from pathlib import Path
@@ -34,7 +33,7 @@ from mobileode_mm.runs.processes import ReportedElsewhere
 from mobileode_mm.runs.runner import fix_dataloaders
 
 from ..complexity import count
-from ..machine import describe_machine, seconds_of_others
+from ..machine import OtherPrograms, describe_machine
 from ..output import write_json
 from ..speed.sampling import clock_of, quartiles, sample_in_turn
 from .resampling import resampling_options
@@ -112,7 +111,7 @@ def latency(folder: Path, launcher: str) -> None:
     """
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     networks = read_json(folder / QUESTION)['networks']
-    times, begin, before = [], time.perf_counter(), seconds_of_others()
+    times, others = [], OtherPrograms()
     for task in dict.fromkeys(network['task'] for network in networks):
         with contextlib.ExitStack() as stack:
             steps, files, place = {}, {}, Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -134,8 +133,7 @@ def latency(folder: Path, launcher: str) -> None:
             times += [dict(task=task, backbone=name, milliseconds=quartiles(samples[name])[1],
                            onnx_milliseconds=quartiles(in_files[name])[1] if name in in_files else None)
                       for name in samples]
-    others = None if before is None else (seconds_of_others() - before) / (time.perf_counter() - begin)
-    write_json(folder / ANSWER, dict(times=times, rounds=ROUNDS, form=FORM, device=device.type, others=others,
+    write_json(folder / ANSWER, dict(times=times, rounds=ROUNDS, form=FORM, device=device.type, others=others.busy(),
                                      cores=os.cpu_count(), threads=torch.get_num_threads(),
                                      machine=describe_machine(device)))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.machine import seconds_of_others
+from benchmarks.machine import OtherPrograms, seconds_of_others
 
 STAT = Path('/proc/stat')
 
@@ -26,7 +26,9 @@ def test_no_counters(tmp_path):
 
 @pytest.mark.skipif(not STAT.is_file(), reason='no counters of the kernel: not Linux')
 def test_another_program_counts():
-    before = seconds_of_others()
+    before, others = seconds_of_others(), OtherPrograms()
     script = 'import time\nwhile time.process_time() < 1: pass'
     subprocess.run([sys.executable, '-c', script], check=True, timeout=120)
     assert seconds_of_others() - before > 0.9
+    assert others.busy() > 0.1
+    assert 'disturbed' in others.report(999) and 'disturbed' not in others.report(-999)

@@ -92,6 +92,16 @@ def save_untrained():
 
 
 @pytest.fixture(scope='session')
+def narrow_v2(tmp_path_factory, save_untrained):
+    """Config, checkpoint and options of an untrained, narrow classifier whose solvers resize and do not."""
+    checkpoint = tmp_path_factory.mktemp('v2') / 'v2.pth'
+    config, options = ROOT / 'configs/classify_mobileode_v2_mini.py', {
+        'model.backbone.widen_factor': 0.25, 'model.backbone.num_steps': (1, 2, 1, 1)}
+    save_untrained(config, options, checkpoint, tuple('0123456789'))
+    return config, checkpoint, options
+
+
+@pytest.fixture(scope='session')
 def solver_model():
     """In ONNX one node with our kernel, by the shapes of its inputs; sides that have a name are free."""
     onnx = pytest.importorskip('onnx', reason='the extra "deploy" is not installed')

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.model import revert_sync_batchnorm
 from PIL import Image
 
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
@@ -14,32 +13,21 @@ pytest.importorskip('onnxscript', reason='the extra "deploy" is not installed')
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 
-from benchmarks.speed.workloads import calibrate_norms  # noqa: E402
 from mobileode_mm.deploy import export  # noqa: E402
 from mobileode_mm.errors import InputError  # noqa: E402
 from mobileode_mm.ode.backends.build import is_available  # noqa: E402
-from mobileode_mm.runs.checks import build_model, config_scope  # noqa: E402
-from mobileode_mm.runs.config import load_config  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / 'configs/classify_mobileode_v2_mini.py'
-OPTIONS = {'model.backbone.widen_factor': 0.25, 'model.backbone.num_steps': (1, 2, 1, 1)}
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not is_available(), reason='no C++ compiler is installed')]
 
 
 @pytest.fixture(scope='module')
-def made(tmp_path_factory):
-    """A narrow V2, whose solvers resize and do not, for any batch; no data."""
-    folder = tmp_path_factory.mktemp('ops')
+def made(tmp_path_factory, narrow_v2):
+    """A folder with files for any batch; no data."""
+    folder, (config, checkpoint, options) = tmp_path_factory.mktemp('ops'), narrow_v2
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('MOBILEODE_DATA', str(folder / 'nothing'))
-        cfg = load_config(CONFIG, OPTIONS)
-        with config_scope(cfg):
-            torch.manual_seed(0)
-            model = revert_sync_batchnorm(build_model(cfg))
-        calibrate_norms(model, lambda: model(torch.randn(4, 3, 64, 64), mode='tensor'))
-        torch.save(dict(state_dict=model.state_dict()), folder / 'v2.pth')
-        exported = export(CONFIG, folder / 'v2.pth', folder / 'v2.onnx', dynamic='batch', cfg_options=OPTIONS,
+        exported = export(config, checkpoint, folder / 'v2.onnx', dynamic='batch', cfg_options=options,
                           custom_ops=True)
     assert any('v2.ops.onnx' in line for line in exported.lines)
     return folder
@@ -88,4 +76,5 @@ def test_the_operator_refuses_shapes_that_do_not_fit(made, solver_model):
 
 def test_other_formats_have_no_such_operator(tmp_path):
     with pytest.raises(InputError, match='--custom-ops is for --format onnx'):
-        export(CONFIG, tmp_path / 'none.pth', tmp_path / 'v2.pt', 'torchscript', custom_ops=True)
+        export(ROOT / 'configs/classify_mobileode_mini.py', tmp_path / 'none.pth', tmp_path / 'v1.pt', 'torchscript',
+               custom_ops=True)

@@ -4,7 +4,6 @@ import json
 import os
 import sys
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,22 +18,19 @@ from mobileode_mm.errors import InputError  # noqa: E402
 from mobileode_mm.inference.inferencer import Inferencer  # noqa: E402
 from mobileode_mm.ode.backends.build import is_available  # noqa: E402
 
-CONFIG = Path(__file__).parents[2] / 'configs/classify_mobileode_v2_mini.py'
-OPTIONS = {'model.backbone.widen_factor': 0.25, 'model.backbone.num_steps': (1, 2, 1, 1)}
 needs_compiler = pytest.mark.skipif(not is_available(), reason='no C++ compiler is installed')
 
 
 @pytest.fixture(scope='module')
-def made(tmp_path_factory, save_untrained):
-    """A narrow V2, whose solvers resize and do not, for any batch; no data."""
-    folder = tmp_path_factory.mktemp('ops')
-    save_untrained(CONFIG, OPTIONS, folder / 'v2.pth', tuple('0123456789'))
+def made(tmp_path_factory, narrow_v2):
+    """A folder with files for any batch; no data."""
+    folder, (config, checkpoint, options) = tmp_path_factory.mktemp('ops'), narrow_v2
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('MOBILEODE_DATA', str(folder / 'nothing'))
-        exported = export(CONFIG, folder / 'v2.pth', folder / 'v2.xml', 'openvino', dynamic='batch',
-                          cfg_options=OPTIONS, custom_ops=True)
+        exported = export(config, checkpoint, folder / 'v2.xml', 'openvino', dynamic='batch', cfg_options=options,
+                          custom_ops=True)
     assert any('v2.ops.xml' in line for line in exported.lines)
-    assert sorted(os.listdir(folder)) == ['v2.bin', 'v2.ops.bin', 'v2.ops.so', 'v2.ops.xml', 'v2.pth', 'v2.xml']
+    assert sorted(os.listdir(folder)) == ['v2.bin', 'v2.ops.bin', 'v2.ops.so', 'v2.ops.xml', 'v2.xml']
     return folder
 
 
@@ -57,8 +53,9 @@ def test_each_solver_is_one_operator_and_nothing_is_transposed_twice(made):
 @pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize('threads', [1, 2])
-def test_it_computes_what_the_stock_file_and_the_network_compute(made, threads):
-    inferencer = Inferencer(CONFIG, made / 'v2.pth', 'cpu', cfg_options=OPTIONS, deploy=False)
+def test_it_computes_what_the_stock_file_and_the_network_compute(made, narrow_v2, threads):
+    config, checkpoint, options = narrow_v2
+    inferencer = Inferencer(config, checkpoint, 'cpu', cfg_options=options, deploy=False)
     network = run_of(tasks.Classifier(inferencer.model, inferencer.takes_rgb).eval())
     height, width = json.loads(FORMATS['openvino'].metadata(made / 'v2.xml')['size'])
     images = np.random.default_rng(0).integers(0, 256, (3, height, width, 3), np.uint8)

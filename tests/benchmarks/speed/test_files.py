@@ -9,7 +9,6 @@ import torch
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
 pytest.importorskip('onnxscript', reason='the extra "deploy" is not installed')
 
-from benchmarks.machine import quietness  # noqa: E402
 from benchmarks.speed.files_report import main_metric  # noqa: E402
 from benchmarks.speed.untrained import untrained_checkpoint  # noqa: E402
 from mobileode_mm import cli  # noqa: E402
@@ -149,8 +148,3 @@ def test_the_metric_that_a_task_is_known_by():
     assert main_metric({'coco/bbox_mAP_50': .5, 'coco/bbox_mAP': .25}) == ('AP', 25)
     assert main_metric({'mAcc': 40., 'mIoU': 30.}) == ('mIoU', 30)
     assert main_metric({'own': 3.}) == ('own', 3)
-
-
-def test_a_measurement_says_whether_the_machine_was_quiet():
-    assert 'disturbed' not in quietness(0.5, None, 1., 1)
-    assert 'disturbed' in quietness(0.5, -1e9, 1., 1)
