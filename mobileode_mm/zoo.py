@@ -10,7 +10,7 @@ from mmengine.model import initialize
 from mmengine.runner import load_state_dict
 from torch import Tensor, nn
 
-from .backbones import Deployable, MobileNetV1, MobileODEV1, MobileODEV2, MobileViTODE, StagedBackbone
+from .backbones import EDGE, Deployable, MobileNetV1, MobileODEV1, MobileODEV2, MobileViTODE, StagedBackbone
 from .checkpoints.matching import check_checkpoint
 from .checkpoints.reading import read_checkpoint
 from .errors import InputError
@@ -24,8 +24,7 @@ _NETWORKS = {
     'mobileode_v1': (MobileODEV1, _LARGE),
     'mobileode_v1_anytime': (MobileODEV1, dict(_LARGE, anytime=dict(steps=(1, 2, 3)))),
     'mobileode_v1_cifar': (MobileODEV1, dict(_CIFAR, input_size=32)),
-    'mobileode_v1_edge': (MobileODEV1, dict(_LARGE, sides=(8, 8, 16, 24, 24), num_steps=1, solver_norm='channel',
-                                            act_cfg=dict(type='ReLU'))),
+    'mobileode_v1_edge': (MobileODEV1, _LARGE | EDGE),
     'mobileode_v2': (MobileODEV2, _LARGE),
     'mobileode_v2_cifar': (MobileODEV2, dict(_CIFAR, input_size=32)),
     'mobilevit_ode': (MobileViTODE, _LARGE),

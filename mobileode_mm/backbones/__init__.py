@@ -5,13 +5,13 @@ from .base import StagedBackbone
 from .cos_conv import COSConv, SolverConv, replacement
 from .deployed import Deployable, switch_to_files
 from .mobilenet_v1 import MobileNetV1
-from .mobileode import MobileODEV1, MobileODEV2, ODEResidualBlock
+from .mobileode import EDGE, MobileODEV1, MobileODEV2, ODEResidualBlock
 from .mobilevit_ode import MobileViTODE
 from .timm_features import TimmFeatures
 from .utils import feature_channels
 
 __all__ = [
-    'COSConv', 'Deployable', 'MobileNetV1', 'MobileODEV1', 'MobileODEV2', 'MobileViTODE', 'ODEResidualBlock',
+    'COSConv', 'Deployable', 'EDGE', 'MobileNetV1', 'MobileODEV1', 'MobileODEV2', 'MobileViTODE', 'ODEResidualBlock',
     'SolverConv', 'StagedBackbone', 'TimmFeatures', 'anytime_backbones', 'feature_channels', 'replacement', 'set_steps',
     'switch_to_files'
 ]

@@ -244,6 +244,10 @@ def _downsampled(size: tuple[int, ...], stride: int) -> tuple[int, ...]:
     return tuple(-(-side // stride) for side in size)
 
 
+#: Arguments of the edge preset of V1: what files for devices compute fastest (docs/deploy.md).
+EDGE = dict(sides=(8, 8, 16, 24, 24), num_steps=1, solver_norm='channel', act_cfg=dict(type='ReLU'))
+
+
 @MODELS.register_module()
 class MobileODEV1(MobileODE):
     """MobileODE V1: residual blocks without expansion.

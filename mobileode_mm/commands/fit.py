@@ -12,7 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', metavar='FOLDER',
                         help='what is made goes there (default: work_dirs/fit_<name of the data>)')
     parser.add_argument('--model', default='mobileode_v1', metavar='NAME',
-                        help='backbone: mobileode_v1 (default), mobileode_v2, mobilenet_v1, mobilenet_v2')
+                        help='backbone: mobileode_v1 (default), mobileode_v1_edge (for devices), mobileode_v2, '
+                             'mobilenet_v1, mobilenet_v2')
     parser.add_argument('--from', dest='start', metavar='CHECKPOINT', help='start from the backbone of this checkpoint')
     parser.add_argument('--epochs', type=int, help='length of the training (default: by the number of images)')
     parser.add_argument('--batch-size', type=int, metavar='N', help='images of an iteration (default: by memory)')

@@ -1,4 +1,5 @@
 """Backbones by the name that ``--model`` takes, and their arguments in each task."""
+from ..backbones import EDGE
 from ..errors import InputError
 
 #: Of the released recipe.
@@ -7,14 +8,15 @@ _SILU = dict(act_cfg=dict(type='SiLU'))
 _STRIDE_16 = dict(out_indices=(4, 5), strides=(2, 1, 2, 2, 2, 1), dilations=(1, 1, 1, 1, 1, 2))
 #: Of detection: the maps of strides 16 and 32, with that of stride 8 in front where it is wanted.
 _OURS = {
-    name: dict(type=kind, detection=((3, ), (4, 5)), segmentation=_STRIDE_16, classification={}, **extra)
-    for name, kind, extra in (
-        ('mobileode_v1', 'MobileODEV1', dict(sized=True)), ('mobileode_v2', 'MobileODEV2', dict(sized=True)),
-        ('mobilenet_v1', 'MobileNetV1', dict(sized=False)))}
+    name: dict(type=kind, sized=sized, options=options, detection=((3, ), (4, 5)), segmentation=_STRIDE_16,
+               classification={})
+    for name, kind, sized, options in (
+        ('mobileode_v1', 'MobileODEV1', True, _SILU), ('mobileode_v1_edge', 'MobileODEV1', True, EDGE),
+        ('mobileode_v2', 'MobileODEV2', True, _SILU), ('mobilenet_v1', 'MobileNetV1', False, _SILU))}
 MODELS = {
     **_OURS,
     'mobilenet_v2': dict(
-        type='MobileNetV2', sized=False, detection=((2, ), (4, 7)), classification={},
+        type='MobileNetV2', sized=False, options={}, detection=((2, ), (4, 7)), classification={},
         segmentation=dict(out_indices=(4, 6), strides=(1, 2, 2, 2, 1, 1, 1), dilations=(1, 1, 1, 1, 1, 2, 2))),
 }
 _SCOPES = dict(detection='mmdet', segmentation='mmseg', classification='mmpretrain')
@@ -28,13 +30,9 @@ def backbone(model: str, task: str, side: int, fine: bool = False) -> dict:
         task: What it is for.
         side: Of the images, in pixels.
         fine: For detection: with the map of stride 8.
-
-    Raises:
-        InputError: There is no such model.
     """
-    known = _known(model)
-    ours = model in _OURS
-    config = dict(type=known['type'] if ours else f'{_SCOPES[task]}.{known["type"]}')
+    known = MODELS[model]
+    config = dict(type=known['type'] if model in _OURS else f'{_SCOPES[task]}.{known["type"]}')
     if task == 'detection':
         finest, others = known['detection']
         config['out_indices'] = (*finest, *others) if fine else others
@@ -42,15 +40,10 @@ def backbone(model: str, task: str, side: int, fine: bool = False) -> dict:
         config |= known[task]
     if known['sized']:
         config['input_size'] = side
-    return config | _SILU if ours else config
+    return config | known['options']
 
 
-def kind(model: str) -> str:
-    """The class's name of a backbone; InputError where there is no such model."""
-    return _known(model)['type']
-
-
-def _known(model: str) -> dict:
+def check_model(model: str) -> None:
+    """InputError where there is no such model."""
     if model not in MODELS:
         raise InputError(f'--model {model} is none of {", ".join(MODELS)}')
-    return MODELS[model]

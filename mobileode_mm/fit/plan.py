@@ -10,7 +10,7 @@ import torch
 from ..data.formats import Image
 from ..errors import InputError
 from . import anchors
-from .models import kind
+from .models import check_model
 
 #: Side of the network's input, in pixels.
 DETECTION_SIDE, CLASSIFICATION_SIDE, SEGMENTATION_SIDE = 320, 224, 320
@@ -78,7 +78,7 @@ class Plan:
 def plan_detection(images: Sequence[Image], classes: tuple[str, ...], model: str, side: int | None) -> Plan:
     """Input size, tiling: what has to be known before tiles can be cut."""
     plan = Plan('detection', classes, model, side or DETECTION_SIDE)
-    plan.choose('network', f'SSDLite with {kind(model)}', _why(model))
+    _choose_network(plan, 'SSDLite')
     boxes = np.concatenate([image.boxes for image in images])
     if not len(boxes):
         raise InputError('no image has a box: there is nothing to train on')
@@ -103,7 +103,7 @@ def plan_detection(images: Sequence[Image], classes: tuple[str, ...], model: str
 def plan_classification(images: Sequence[Image], classes: tuple[str, ...], model: str, side: int | None) -> Plan:
     """Input size of a classifier."""
     plan = Plan('classification', classes, model, side or CLASSIFICATION_SIDE)
-    plan.choose('network', f'classifier with {kind(model)}', _why(model))
+    _choose_network(plan, 'classifier')
     shortest = float(np.median([min(image.size) for image in images]))
     if side is None and shortest < CLASSIFICATION_SIDE:
         plan.side = max(32, round(shortest / 32) * 32)
@@ -114,7 +114,7 @@ def plan_classification(images: Sequence[Image], classes: tuple[str, ...], model
 def plan_segmentation(images: Sequence[Image], classes: tuple[str, ...], model: str, side: int | None) -> Plan:
     """Crop size of a segmentor."""
     plan = Plan('segmentation', classes, model, side or SEGMENTATION_SIDE)
-    plan.choose('network', f'DeepLabV3 at output stride 16 with {kind(model)}', _why(model))
+    _choose_network(plan, 'DeepLabV3 at output stride 16')
     shortest = float(np.median([min(image.size) for image in images]))
     if side is None and shortest < SEGMENTATION_SIDE:
         plan.side = max(64, round(shortest / 32) * 32)
@@ -170,8 +170,10 @@ def _strides(side: int, fine: bool) -> list[float]:
     return [side / number for number in (*maps, 1)]
 
 
-def _why(model: str) -> str:
-    return 'asked for' if model != 'mobileode_v1' else 'the default; --model names others'
+def _choose_network(plan: Plan, head: str) -> None:
+    check_model(plan.model)
+    plan.choose('network', f'{head} with {plan.model}',
+                'the default; --model names others' if plan.model == 'mobileode_v1' else 'asked for')
 
 
 def _to_input(image: Image, plan: Plan) -> np.ndarray:

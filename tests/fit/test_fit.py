@@ -2,6 +2,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,6 +63,14 @@ def test_all_but_the_training(name, folders, tmp_path, capsys):
     assert cfg.randomness.seed == 3
     assert cli.main(arguments) == 2, 'nothing is written over'
     assert 'out' in capsys.readouterr().err
+
+
+def test_the_edge_preset(folders, tmp_path):
+    made = fit(folders['COCO'], tmp_path / 'out', model='mobileode_v1_edge', dry_run=True)
+    backbone, preset = (load_config(config).model.backbone for config in (
+        made.config, Path(__file__).parents[2] / 'configs/ssdlite_mobileode_edge_mini.py'))
+    same = ('type', 'sides', 'num_steps', 'solver_norm', 'act_cfg')
+    assert [backbone[key] for key in same] == [preset[key] for key in same]
 
 
 @pytest.mark.parametrize('arguments, message', [
