@@ -297,7 +297,7 @@ def _main(args: argparse.Namespace) -> int:
     text = markdown(content)
     print(text)
     if args.page:
-        put_into_page(args.page, MARK, text)
+        put_into_page(args.page, MARK, content, text)
     good = [trial['exact'] and not trial['lost'] and not trial['processes_left']
             for trial in content['trials'].values()]
     return 0 if all(good) and len(good) == args.moments + 1 else 1

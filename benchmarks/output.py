@@ -23,6 +23,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return '\n'.join(f'| {" | ".join(cell.replace("|", "/") for cell in line)} |' for line in lines)
 
 
+def markdown(parts: Sequence[str | dict]) -> str:
+    """Paragraphs, and tables by ``head`` and ``rows``."""
+    return '\n\n'.join(part if isinstance(part, str) else table(part['head'], part['rows']) for part in parts)
+
+
 def number(value: float | None) -> str:
     """Three digits, or all before the point; a dash for None."""
     return '–' if value is None else f'{value:.3g}' if value < 100 else f'{value:.0f}'
@@ -67,7 +72,15 @@ def page_and_mark(argument: str | None, default: str) -> tuple[Path | None, str]
     return page, mark or default
 
 
-def put_into_page(page: Path, name: str, text: str) -> None:
-    """Write a text into a Markdown page, between its marks: see :func:`around`."""
+def put_into_page(page: Path, name: str, results: object, text: str) -> None:
+    """Write a text into a Markdown page, between its marks, and what it says to ``results/NAME.json`` beside the page.
+
+    Args:
+        page: The page: see :func:`around`.
+        name: Of the marks, and of the JSON file.
+        results: Of which ``benchmarks/results_page.py`` makes the text again, for docs/.
+        text: What stands between the marks.
+    """
     before, after = around(page, name)
+    write_json(page.parent / 'results' / f'{name}.json', results)
     AtomicLocalBackend().put_text(f'{before}\n{text.strip()}\n{after}', page)

@@ -1,28 +1,50 @@
-"""The tables and charts of docs/benchmarks.md, from the results of suites in docs/results.
+"""The tables and charts of the pages of docs/, from docs/results.
 
-``python benchmarks/results_page.py`` writes them. A block of the page begins with ``<!-- results: SUITE -->``, or
-``<!-- results: SUITE, charts -->``, and ends with ``<!-- end of results -->``; what stands between is replaced. The
-results are ``results.json`` of a suite's folder, copied to ``docs/results/SUITE.json``. What others measured is read
-from their packages.
+``python benchmarks/results_page.py`` writes them. Of a page is replaced
+
+- what stands between ``<!-- results: SUITE -->``, or ``<!-- results: SUITE, charts -->``, and
+  ``<!-- end of results -->``: of a suite's ``results.json``, copied to ``docs/results/SUITE.json``;
+- what stands between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``: of ``docs/results/NAME.json``, which the
+  command that measures writes with ``--page``; NAME is that of the command's table, or begins with it and a dash;
+- what stands between ``<!-- figures of others -->`` and ``<!-- end of figures -->``: what others measured, read from
+  their packages.
 """
 
 import argparse
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config
 
+from benchmarks import chaos, runtimes
 from benchmarks.others import figures_of_others
+from benchmarks.output import markdown
+from benchmarks.sanitize import __main__ as sanitize
+from benchmarks.speed import files_report, operators
+from benchmarks.studies import fits
 from benchmarks.suites.page import charts, curves
 from benchmarks.suites.suite import FOLDER
 from benchmarks.suites.table import add_intervals, tables
 from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / 'docs' / 'benchmarks.md'
+DOCS = Path(__file__).resolve().parents[1] / 'docs'
 BLOCK = re.compile(r'(<!-- results: (\w+)(, charts)? -->\n).*?(<!-- end of results -->)', re.DOTALL)
+MARKED = re.compile(r'(<!-- ([\w-]+): begin -->\n).*?(<!-- \2: end -->)', re.DOTALL)
 OTHERS = re.compile(r'(<!-- figures of others -->\n).*?(<!-- end of figures -->)', re.DOTALL)
+#: What makes the text of results, by the name of the command's table.
+TEXTS: dict[str, Callable[..., str]] = {
+    'bench': files_report.as_markdown,
+    'chaos': chaos.markdown,
+    'compiled': markdown,
+    'fits': fits.markdown,
+    'long-solvers': markdown,
+    'operators': operators.markdown,
+    'prebuilt': markdown,
+    'runtimes': runtimes.as_markdown,
+    'sanitize': sanitize.markdown,
+}
 
 
 def results(suite: str) -> dict | None:
@@ -31,7 +53,7 @@ def results(suite: str) -> dict | None:
     Those of before intervals were written get theirs from the runs' figures, and the reference that the suite has now;
     those of before files were timed have no such times.
     """
-    path = ROOT / 'docs' / 'results' / f'{suite}.json'
+    path = DOCS / 'results' / f'{suite}.json'
     if not path.is_file():
         return None
     content = json.loads(path.read_text())
@@ -55,8 +77,21 @@ def images(suite: str, content: dict) -> dict[str, str]:
     return {name: svg for name, svg in made.items() if svg}
 
 
+def marked(name: str) -> tuple[str | None, dict[str, str]]:
+    """The text between the marks of a name, None where there are no results; and charts by file name."""
+    command = next((one for one in TEXTS if name == one or name.startswith(f'{one}-')), None)
+    if command is None:
+        raise KeyError(f'{name} is the name of no table: {", ".join(TEXTS)}')
+    path = DOCS / 'results' / f'{name}.json'
+    if not path.is_file():
+        return None, {}
+    content = json.loads(path.read_text())
+    made = {f'{name}.svg': fits.curves(content)} if command == 'fits' else {}
+    return TEXTS[command](content).strip(), made
+
+
 def generate(page: str) -> tuple[str, dict[str, str]]:
-    """The page with its blocks written anew, and the charts that they show, by file name."""
+    """A page with its blocks written anew, and the charts that they show, by file name."""
     made = {}
 
     def block(match: re.Match) -> str:
@@ -71,17 +106,27 @@ def generate(page: str) -> tuple[str, dict[str, str]]:
             body += '\n\n' + '\n'.join(f'![{name[:-4].replace("_", " ")}](images/{name})' for name in own)
         return f'{start}\n{body}\n\nEvery run: [results/{suite}.json](results/{suite}.json).\n\n{end}'
 
+    def between_marks(match: re.Match) -> str:
+        start, name, end = match.groups()
+        text, own = marked(name)
+        made.update(own)
+        return match[0] if text is None else f'{start}{text}\n{end}'
+
+    page = MARKED.sub(between_marks, page)
     page = OTHERS.sub(lambda match: f'{match[1]}\n{figures_of_others()}\n\n{match[2]}', page)
     return BLOCK.sub(block, page), made
 
 
 def main() -> None:
-    """Write page and charts."""
+    """Write pages and charts."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    text, made = generate(PAGE.read_text())
-    for name, svg in made.items():
-        AtomicLocalBackend().put_text(svg, ROOT / 'docs' / 'images' / name)
-    AtomicLocalBackend().put_text(text, PAGE)
+    for page in sorted(DOCS.glob('*.md')):
+        before = page.read_text()
+        text, made = generate(before)
+        for name, svg in made.items():
+            AtomicLocalBackend().put_text(svg, DOCS / 'images' / name)
+        if text != before:
+            AtomicLocalBackend().put_text(text, page)
 
 
 if __name__ == '__main__':

@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
     markdown = as_markdown(results)
     print(markdown)
     if args.page:
-        put_into_page(args.page, PAGE, markdown)
+        put_into_page(args.page, PAGE, results, markdown)
 
 
 def main() -> int:

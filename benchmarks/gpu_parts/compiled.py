@@ -21,7 +21,7 @@ from mobileode_mm.ode.backends import triton_blocks, triton_kernels, triton_oper
 from mobileode_mm.ode.backends.triton_blocks import padded
 
 from .. import ROOT
-from ..output import put_into_page, table
+from ..output import markdown, put_into_page
 
 #: Shared memory that a block can have, bytes, by architecture (CUDA's and ROCm's programming guides).
 SHARED_MEMORY = {'sm_75': 65536, 'sm_80': 166912, 'sm_86': 101376, 'sm_90': 232448, 'sm_100': 232448, 'sm_120': 101376,
@@ -47,7 +47,7 @@ _STORED = ('x', 'y', 'x_grad', 'y_grad')
 _INTEGERS = ('batch', 'area', 'num_steps', 'spacing', 'slots', 'total', 'step', 'total_rows')
 _NUMBERS = ('eps', 'count')
 #: Of the tables' place on the page.
-MARK = 'compiled kernels'
+MARK = 'compiled'
 
 
 class Use(NamedTuple):
@@ -117,9 +117,10 @@ def _attempt(arguments: tuple) -> Use | str:
         return f'**{type(error).__name__}**'
 
 
-def measure(architectures: list[str], types: list[str], jobs: int) -> str:
-    """The tables, in Markdown: one for each pair of sides."""
-    parts = []
+def measure(architectures: list[str], types: list[str], jobs: int) -> list[str | dict]:
+    """Paragraphs and tables: one for each pair of sides."""
+    parts: list[str | dict] = [f'Triton {version_of("triton")}; of each kernel registers · bytes spilled, both a '
+                               'thread · KiB of shared memory a block.']
     for side_in, side in SIDES:
         rows = [(name, dtype) for name in KERNELS for dtype in types]
         cases = [(name, architecture, dtype, side_in, side) for name, dtype in rows for architecture in architectures]
@@ -131,8 +132,8 @@ def measure(architectures: list[str], types: list[str], jobs: int) -> str:
             lines.append([name, dtype, *(f'{use.registers} · {use.spilled} · {use.shared / 1024:.1f}'
                                          if isinstance(use, Use) else use for use in found)])
         parts += [f'p = {side_in}, q = {side} ({side_in ** 2} channels to {side ** 2}):',
-                  table(['kernel', 'type', *architectures], lines)]
-    return '\n\n'.join(parts)
+                  dict(head=['kernel', 'type', *architectures], rows=lines)]
+    return parts
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -147,11 +148,11 @@ def main(argv: list[str] | None = None) -> int:
         parser.error('--docs writes the whole table: leave out --architectures and --types')
 
     def work() -> None:
-        text = (f'Triton {version_of("triton")}; of each kernel registers · bytes spilled, both a thread · KiB of '
-                f'shared memory a block.\n\n{measure(args.architectures, args.types, args.jobs)}')
+        results = measure(args.architectures, args.types, args.jobs)
+        text = markdown(results)
         print(text)
         if args.docs:
-            put_into_page(ROOT / 'docs' / 'gpu.md', MARK, text)
+            put_into_page(ROOT / 'docs' / 'gpu.md', MARK, results, text)
 
     return exit_status(work)
 

@@ -66,8 +66,8 @@ def run_part(part: Part, work_dir: Path, name: str, seed: int, every: int) -> di
     return {**row, **found, 'fault': f'wrong: {wrong[:5]}' if wrong else None}
 
 
-def markdown(content: dict, trained: dict | None) -> str:
-    """What was covered, part by part, and the training."""
+def markdown(content: dict) -> str:
+    """What was covered, part by part, and the training, where its results are there."""
     def cells(row: dict) -> list[str]:
         result = f'not run: {row["absent"]}' if row['absent'] else 'a fault' if row['fault'] else 'no fault'
         flags = ' '.join(flag for flag in row['flags'] if flag.startswith(('-O', '-march')))
@@ -79,7 +79,7 @@ def markdown(content: dict, trained: dict | None) -> str:
     lines = [f'Commit {commits}, seed {content["seed"]}; {content["machine"]}.', '',
              table(('checked by', 'compiled by', 'cases', 'with two threads', 'largest sides', 'seconds', 'result'),
                    list(map(cells, rows)))]
-    return '\n'.join([*lines, '', training.markdown(trained)] if trained else lines)
+    return '\n'.join([*lines, '', training.markdown(content['training'])] if content['training'] else lines)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -111,10 +111,11 @@ def _main(args: argparse.Namespace) -> int:
         print(f'{name}: {row["cases"]} cases, {row["seconds"]} s: {result}', flush=True)
         write_json(out, content)
     trained = args.work_dir / 'training' / 'training.json'
-    text = markdown(content, read_json(trained) if trained.is_file() else None)
+    content['training'] = read_json(trained) if trained.is_file() else None
+    text = markdown(content)
     print(text)
     if args.page:
-        put_into_page(args.page, MARK, text)
+        put_into_page(args.page, MARK, content, text)
     return 1 if any(row['fault'] for row in content['parts'].values()) else 0
 
 

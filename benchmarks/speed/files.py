@@ -205,4 +205,4 @@ def run(args: argparse.Namespace) -> None:
         texts = {report.JSON_NAME: json_text(result), report.MARKDOWN_NAME: markdown}
         report.write_report(out, texts | ({CHART_NAME: drawing} if drawing else {}))
     if page:
-        put_into_page(page, mark, markdown)
+        put_into_page(page, mark, result, markdown)

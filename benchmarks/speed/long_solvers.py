@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import OtherPrograms, describe_machine
-from benchmarks.output import around, number, put_into_page, table
+from benchmarks.output import around, markdown, number, put_into_page
 from benchmarks.speed.agreement import worst_difference
 from benchmarks.speed.allocations import peak_bytes, saved_bytes
 from benchmarks.speed.sampling import quartiles, sample_in_turn
@@ -70,12 +70,14 @@ def main() -> None:
     others = OtherPrograms()
     rows = [row for steps in args.num_steps for row in measure(steps, args.batch, args.rounds)]
     quiet = others.report(args.threads)
-    text = (table(['L', 'computed by', 'ms', '÷ reference', 'saved, MB', 'peak, MB', 'difference from float64'], rows)
-            + f'\n\n{describe_machine(torch.device("cpu"))}; float32, batch {args.batch}, {args.rounds} rounds; '
-            f'{CHANNELS} channels at {SIDE}×{SIDE}, forward and backward; median and quartiles; {quiet}.')
+    head = ['L', 'computed by', 'ms', '÷ reference', 'saved, MB', 'peak, MB', 'difference from float64']
+    results = [dict(head=head, rows=rows),
+               f'{describe_machine(torch.device("cpu"))}; float32, batch {args.batch}, {args.rounds} rounds; '
+               f'{CHANNELS} channels at {SIDE}×{SIDE}, forward and backward; median and quartiles; {quiet}.']
+    text = markdown(results)
     print(text)
     if args.page:
-        put_into_page(args.page, PAGE, text)
+        put_into_page(args.page, PAGE, results, text)
 
 
 if __name__ == '__main__':

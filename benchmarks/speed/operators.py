@@ -72,8 +72,9 @@ def _by_kind(profile: Path, calls: int) -> dict[str, tuple[int, float]]:
             for kind, durations in runs[-1].items()}
 
 
-def markdown(found: Mapping[str, Mapping[str, tuple[int, float]]]) -> str:
+def markdown(results: dict) -> str:
     """A row a kind of operator, the longest first; number and milliseconds for each file, the sums behind."""
+    found = results['found']
     kinds = sorted({kind for one in found.values() for kind in one},
                    key=lambda kind: -max(one.get(kind, (0, 0.))[1] for one in found.values()))
     rows = []
@@ -83,7 +84,7 @@ def markdown(found: Mapping[str, Mapping[str, tuple[int, float]]]) -> str:
     sums = [(sum(count for count, _ in one.values()), sum(ms for _, ms in one.values())) for one in found.values()]
     rows += [['all', *(f'{count}: {ms:.2f}' for count, ms in sums)],
              ['over the last', *(f'{ms / sums[-1][1]:.2f}' for _, ms in sums)]]
-    return table(['operator', *found], rows)
+    return f'{table(["operator", *found], rows)}\n\n{results["note"]}'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,20 +106,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Export, profile and print."""
     page, mark = page_and_mark(args.page, _MARK)
-    text = measured(args.networks, args.size, args.calls, args.threads)
+    results = measured(args.networks, args.size, args.calls, args.threads)
+    text = markdown(results)
     print(text)
     if page:
-        put_into_page(page, mark, text)
+        put_into_page(page, mark, results, text)
 
 
-def measured(networks: Sequence[str], size: Sequence[int] | None, calls: int, threads: int) -> str:
-    """The table and what it was measured on."""
+def measured(networks: Sequence[str], size: Sequence[int] | None, calls: int, threads: int) -> dict:
+    """What :func:`time_operators` ``found``, and a ``note`` on what it was measured on."""
     with tempfile.TemporaryDirectory() as folder:
         files = {Path(name).stem: _file(Path(name), Path(folder), size) for name in networks}
         found = time_operators(files, calls, threads)
-    return (f'{markdown(found)}\n\nNumber of operators of one image after onnxruntime\'s fusions, and their '
-            f'milliseconds together: medians of {calls} calls, the files in turn, with the profiler on; onnxruntime '
-            f'{version("onnxruntime")}, {threads} of its threads; {describe_machine()}.')
+    note = (f'Number of operators of one image after onnxruntime\'s fusions, and their milliseconds together: medians '
+            f'of {calls} calls, the files in turn, with the profiler on; onnxruntime {version("onnxruntime")}, '
+            f'{threads} of its threads; {describe_machine()}.')
+    return dict(found=found, note=note)
 
 
 def _file(path: Path, folder: Path, size: Sequence[int] | None) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import describe_machine
-from benchmarks.output import around, number, put_into_page, table
+from benchmarks.output import around, markdown, number, put_into_page
 from benchmarks.speed.sampling import quartiles, sample_in_turn
 from benchmarks.speed.variants import LAYER_SHAPES
 from mobileode_mm.ode.backends import build, compiler, cpu_kernels
@@ -113,11 +113,12 @@ def main() -> None:
     loaded = libraries(args.libraries)
     rows = [row for mode in ('infer', 'train') for row in measure(mode, loaded, args.rounds)]
     others = [name for name in loaded if name != 'native']
-    text = (table(['kernels', *loaded, *(f'{name} ÷ native' for name in others)], rows)
-            + f'\n\n{describe_machine(torch.device("cpu"))}; float32, batch 1, L = {STEPS}, {args.rounds} rounds; ms.')
+    results = [dict(head=['kernels', *loaded, *(f'{name} ÷ native' for name in others)], rows=rows),
+               f'{describe_machine(torch.device("cpu"))}; float32, batch 1, L = {STEPS}, {args.rounds} rounds; ms.']
+    text = markdown(results)
     print(text)
     if args.page:
-        put_into_page(args.page, 'prebuilt', text)
+        put_into_page(args.page, 'prebuilt', results, text)
 
 
 if __name__ == '__main__':

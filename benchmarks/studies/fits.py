@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from mobileode_mm.analysis.scalars import read_scalars
 from mobileode_mm.data.json_file import read_json
+from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
 from mobileode_mm.errors import InputError
 from mobileode_mm.fit.models import MODELS
 from mobileode_mm.runs.config import load_config
 
+from ..charts import row_of_charts, svg_of
 from ..machine import describe_machine
-from ..output import around, put_into_page, table, write_json
+from ..output import page_and_mark, put_into_page, table, write_json
 
+#: The marks of a page between which the table is written.
 _MARK = 'fits'
 
 
@@ -84,18 +84,16 @@ def markdown(results: dict) -> str:
               f'{results["machine"]}.')
 
 
-def draw_curves(results: dict, path: Path) -> None:
-    """Validation over the training: a line for each seed, a colour for each network."""
-    figure = Figure(figsize=(7, 4), layout='constrained')
-    axes = figure.subplots()
+def curves(results: dict) -> str:
+    """Validation over the training, as SVG: a line for each seed, a colour for each network."""
+    figure, (axes, ) = row_of_charts(1)
     for number, ((model, start), runs) in enumerate(_by_network(results['runs']).items()):
         for run in runs:
             axes.plot(*run['curve'], color=f'C{number}', label=f'{model}, from {start}' if run is runs[0] else None)
     axes.set(xlabel='epoch', ylabel=f'{results["runs"][0]["metric"]} of the validation', ylim=(0, None))
     axes.grid(color='#e4e4e4')
     axes.legend(frameon=False)
-    FigureCanvasAgg(figure)
-    figure.savefig(path, metadata=dict(Date=None))
+    return svg_of(figure, _MARK)
 
 
 def _by_network(runs: Sequence[dict]) -> dict[tuple[str, str], list[dict]]:
@@ -117,9 +115,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='one run of each network for each')
     parser.add_argument('--epochs', type=int, help='length of the trainings; by default as fit chooses it')
     parser.add_argument('--out', type=Path, help='JSON file for the results')
-    parser.add_argument('--page', type=Path, metavar='FILE',
-                        help='put the table into this page, between its marks "fits"')
-    parser.add_argument('--curves', type=Path, metavar='FILE', help='draw the validations to this SVG or PNG file')
+    parser.add_argument('--page', metavar='FILE[#NAME]',
+                        help=f'put the table into this page, between its marks of this name (default: {_MARK})')
+    parser.add_argument('--curves', type=Path, metavar='FILE', help='draw the validations to this SVG file')
 
 
 def run(args: argparse.Namespace) -> None:
@@ -132,8 +130,7 @@ def run(args: argparse.Namespace) -> None:
         if start and not Path(start).is_file():
             raise InputError(f'--models {word}: there is no file {start}')
         models[name] = Path(start) if start else None
-    if args.page:
-        around(args.page, _MARK)
+    page, mark = page_and_mark(args.page, _MARK)
     length = ['--epochs', str(args.epochs)] if args.epochs else []
     runs = fit_all(args.data, args.work_dir, models, args.seeds, length)
     words = ['mobileode fits', args.data.name, '--models', *(f'{name}=CHECKPOINT' if start else name
@@ -144,7 +141,7 @@ def run(args: argparse.Namespace) -> None:
     print(text)
     if args.out:
         write_json(args.out, results)
-    if args.page:
-        put_into_page(args.page, _MARK, text)
+    if page:
+        put_into_page(page, mark, results, text)
     if args.curves:
-        draw_curves(results, args.curves)
+        AtomicLocalBackend().put_text(curves(results), args.curves)

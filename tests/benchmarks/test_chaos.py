@@ -53,11 +53,12 @@ def test_the_page_has_the_trials(tmp_path):
     assert '| 2 | epoch 2, 1 of 2 processes | 0.50 | 9 | differs: weights | curves.png | none | 0 |' in text
     page, begin, end = tmp_path / 'page.md', f'<!-- {MARK}: begin -->', f'<!-- {MARK}: end -->'
     page.write_text(f'before\n{begin}\nold\n{end}\nafter\n')
-    put_into_page(page, MARK, text)
+    put_into_page(page, MARK, content, text)
+    assert json.loads((tmp_path / 'results/chaos.json').read_text()) == content
     assert page.read_text() == f'before\n{begin}\n{text}\n{end}\nafter\n'
     page.write_text('no marks')
     with pytest.raises(InputError, match='has no lines'):
-        put_into_page(page, MARK, text)
+        put_into_page(page, MARK, content, text)
 
 
 def test_a_training_that_fails_is_named(tmp_path, capsys):

@@ -34,9 +34,10 @@ def test_operators_are_counted_as_onnxruntime_runs_them(tmp_path):
 
 
 def test_sums_and_ratios():
-    text = markdown({'a': {'Conv': (3, 6.), 'Clip': (1, 0.5)}, 'b': {'Conv': (2, 5.)}})
+    found = {'a': {'Conv': (3, 6.), 'Clip': (1, 0.5)}, 'b': {'Conv': (2, 5.)}}
+    text = markdown(dict(found=found, note='Measured here.'))
     assert '| `Conv` | 3: 6.00 | 2: 5.00 |\n| `Clip` | 1: 0.50 | – |' in text
-    assert '| all | 4: 6.50 | 2: 5.00 |\n| over the last | 1.30 | 1.00 |' in text
+    assert '| all | 4: 6.50 | 2: 5.00 |\n| over the last | 1.30 | 1.00 |\n\nMeasured here.' in text
 
 
 def test_files_are_taken_as_they_are(tmp_path, capsys):
