@@ -22,7 +22,7 @@ from benchmarks import chaos, runtimes
 from benchmarks.others import figures_of_others
 from benchmarks.output import markdown
 from benchmarks.sanitize import __main__ as sanitize
-from benchmarks.speed import files_report, operators
+from benchmarks.speed import files_report, floors, operators, report
 from benchmarks.studies import fits
 from benchmarks.suites.page import charts, curves
 from benchmarks.suites.suite import FOLDER
@@ -39,11 +39,13 @@ TEXTS: dict[str, Callable[..., str]] = {
     'chaos': chaos.markdown,
     'compiled': markdown,
     'fits': fits.markdown,
+    'floors': floors.page_text,
     'long-solvers': markdown,
     'operators': operators.markdown,
     'prebuilt': markdown,
     'runtimes': runtimes.as_markdown,
     'sanitize': sanitize.markdown,
+    'torch': report.page_text,
 }
 
 

@@ -1,4 +1,4 @@
-"""Layers, backbones, detectors and segmentors measured side by side; the command ``bench``."""
+"""Layers, backbones, detectors and segmentors measured side by side; the command ``bench-torch``."""
 
 import argparse
 import gc
@@ -10,18 +10,20 @@ import torch
 from mobileode_mm.commands.options import add_steps
 from mobileode_mm.errors import InputError
 
-from ..machine import describe_machine
-from ..output import json_text
+from ..machine import OtherPrograms, describe_machine
+from ..output import json_text, page_and_mark, put_into_page
 from . import variants
 from .agreement import TOLERANCES, compared, worst_difference
 from .allocations import peak_bytes, saved_bytes
-from .report import JSON_NAME, MARKDOWN_NAME, add_ratios, as_markdown, free_folder, mean_ratios, write_report
+from .report import JSON_NAME, MARKDOWN_NAME, add_ratios, as_markdown, free_folder, mean_ratios, page_text, write_report
 from .sampling import clock_of, sample_in_turn
 from .variants import PATHS, Case, Settings
 
 DTYPES = dict(float32=torch.float32, float16=torch.float16, bfloat16=torch.bfloat16)
 #: Exit status where a variant gave wrong numbers or broke: its speed is not reported.
 FAILED = 1
+#: The marks of a page between which the tables are written.
+PAGE = 'torch'
 
 
 def tolerance_of(kind: str, settings: Settings) -> float:
@@ -93,7 +95,7 @@ def compare(subject: str, cases: Sequence[Case], settings: Settings, baselines: 
         rounds: Samples of each variant.
         seconds: Shortest sample.
     """
-    measured = []
+    measured, others = [], OtherPrograms()
     for case in cases:
         print(f'{subject}: {case.title}' + (f', L = {case.num_steps}' if case.num_steps else ''), file=sys.stderr)
         measured.append(measure(case, settings, rounds, seconds))
@@ -102,7 +104,8 @@ def compare(subject: str, cases: Sequence[Case], settings: Settings, baselines: 
     return dict(
         subject=subject, mode=settings.mode, machine=describe_machine(settings.device), batch=settings.batch,
         dtype=str(settings.dtype).removeprefix('torch.'), device=settings.device.type,
-        threads=torch.get_num_threads(), rounds=rounds, baselines=list(baselines),
+        threads=torch.get_num_threads(), quiet=others.report(torch.get_num_threads()), rounds=rounds,
+        baselines=list(baselines),
         reference=f'the same weights, eager, {"float32" if whole else "float64"}, solvers as released; tolerance '
                   f'{tolerance_of(cases[0].kind, settings):.0e} of the norm',
         cases=measured, geometric_means=mean_ratios(measured))
@@ -111,6 +114,7 @@ def compare(subject: str, cases: Sequence[Case], settings: Settings, baselines: 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; returns the exit status, 1 where a variant failed."""
     out = free_folder(args.out) if args.out else None
+    page, mark = page_and_mark(args.page, PAGE)
     if args.device == 'cuda' and not torch.cuda.is_available():
         raise InputError('--device cuda: torch finds no GPU here')
     if args.threads:
@@ -130,6 +134,8 @@ def run(args: argparse.Namespace) -> int:
     print(markdown)
     if out:
         write_report(out, {JSON_NAME: json_text(result), MARKDOWN_NAME: markdown})
+    if page:
+        put_into_page(page, mark, result, page_text(result))
     failed = [f'{case["title"]}: {variant["label"]}: {variant["error"]}' for case in result['cases']
               for variant in case['variants'] if variant['error']]
     for line in failed:
@@ -174,6 +180,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='variants that the others are divided by (default: naive and pointwise for layers, else '
                         'the last one named)')
     common.add_argument('--out', metavar='DIR', help=f'write {JSON_NAME} and {MARKDOWN_NAME} into this folder')
+    common.add_argument('--page', metavar='FILE[#NAME]',
+                        help=f'put the tables into this page, between its marks of this name (default: {PAGE})')
     layer = subjects.add_parser('layer', parents=[common], help='the solver beside a 1x1 convolution')
     layer.add_argument('--shapes', nargs='+', default=variants.LAYER_SHAPES, metavar='C_IN-C_OUT-HxW')
     layer.add_argument('--variants', nargs='+', default=variants.LAYER_VARIANTS, metavar='VARIANT',

@@ -16,14 +16,16 @@ from mobileode_mm.backbones.mobileode import SolverModule
 from mobileode_mm.errors import InputError
 
 from ..complexity.solver import least_operations
-from ..machine import describe_machine
-from ..output import number, table
+from ..machine import OtherPrograms, describe_machine
+from ..output import number, page_and_mark, put_into_page, table
 from .report import MEGABYTE, free_folder, write_report
 from .sampling import quartiles, sample_in_turn
 from .variants import build_backbone, parse_size, positive
 from .workloads import NetworkWorkload
 
 MARKDOWN_NAME = 'profile_floor.md'
+#: The marks of a page between which the tables are written.
+PAGE = 'floors'
 OPERATORS_LISTED = 12
 
 
@@ -172,33 +174,51 @@ def operators(workload: NetworkWorkload) -> list[tuple[str, int, float]]:
     return [(event.key, event.count, event.self_cpu_time_total / 1000) for event in found[:OPERATORS_LISTED]]
 
 
-def as_markdown(results: dict[tuple[str, str], dict], machine: Machine, size: tuple[int, int], batch: int) -> str:
+def as_markdown(content: dict) -> str:
     """One section a network and mode."""
-    parts = ['# Where the time goes, and the floors',
-             f'- {describe_machine(torch.device("cpu"))}\n- {size[0]}×{size[1]} px, batch {batch}, float32, eager\n'
-             f'- {machine.describe()}']
-    for (name, mode), result in results.items():
-        parts.append(f'## {name}, {mode}')
-        keys = ('ms', 'bytes_ms', 'arithmetic_ms', 'floor_ms')
-        rows = [[row['stage'], row['kind'], str(row['count']), *(number(row[key]) for key in keys),
-                 number(row['ms'] / row['floor_ms'])] for row in result['rows']]
-        sums = {key: sum(row[key] for row in result['rows']) for key in keys}
-        for stage in dict.fromkeys(row['stage'] for row in result['rows']):
-            of_stage = [row for row in result['rows'] if row['stage'] == stage]
-            if len(of_stage) > 1:
-                total = {key: sum(row[key] for row in of_stage) for key in keys}
-                rows.insert(max(i for i, row in enumerate(rows) if row[0] == stage) + 1, [
-                    f'**{stage}**', 'all', str(sum(row['count'] for row in of_stage)),
-                    *(number(total[key]) for key in keys), number(total['ms'] / total['floor_ms'])])
-        rows.append(['**parts**', 'all', str(sum(row['count'] for row in result['rows'])),
-                     *(number(sums[key]) for key in keys), number(sums['ms'] / sums['floor_ms'])])
-        parts.append(table(['stage', 'part', 'count', 'measured ms', 'bytes, ms', 'arithmetic, ms', 'floor, ms',
-                            'measured over floor'], rows))
-        parts.append(f'The network in one go: {number(result["whole_ms"])} ms, '
-                     f'{number(result["whole_ms"] / sums["floor_ms"])} times the floor of its parts.')
+    parts = ['# Where the time goes, and the floors', _conditions(content)]
+    for result in content['networks']:
+        parts += [f'## {result["name"]}, {result["mode"]}', *_of_network(result)]
         parts.append(table(['operator', 'calls', 'own time, ms'],
                            [[f'`{name}`', str(count), number(time)] for name, count, time in result['operators']]))
     return '\n\n'.join(parts) + '\n'
+
+
+def page_text(content: dict) -> str:
+    """What a page shows of it: stages and solvers, without the convolutions and torch's operators."""
+    parts = [_conditions(content)]
+    for result in content['networks']:
+        parts += [f'{result["name"]}, {result["mode"]}:', *_of_network(result, 'solver')]
+    return '\n\n'.join(parts)
+
+
+def _conditions(content: dict) -> str:
+    height, width = content['size']
+    return (f'- {content["machine"]}\n- {height}×{width} px, batch {content["batch"]}, float32, eager; '
+            f'{content["quiet"]}\n- {content["floors"]}')
+
+
+def _of_network(result: dict, kinds: str = '') -> list[str]:
+    """The table of the parts whose kind begins so, with the sums of all, and a line on the network in one go."""
+    keys = ('ms', 'bytes_ms', 'arithmetic_ms', 'floor_ms')
+
+    def cells(stage: str, kind: str, rows: list[dict]) -> list[str]:
+        sums = {key: sum(row[key] for row in rows) for key in keys}
+        return [stage, kind, str(sum(row['count'] for row in rows)), *(number(sums[key]) for key in keys),
+                number(sums['ms'] / sums['floor_ms'])]
+
+    rows = []
+    for stage in dict.fromkeys(row['stage'] for row in result['rows']):
+        of_stage = [row for row in result['rows'] if row['stage'] == stage]
+        rows += [cells(stage, row['kind'], [row]) for row in of_stage if row['kind'].startswith(kinds)]
+        if len(of_stage) > 1:
+            rows.append(cells(f'**{stage}**', 'all', of_stage))
+    rows.append(cells('**parts**', 'all', result['rows']))
+    floor = sum(row['floor_ms'] for row in result['rows'])
+    return [table(['stage', 'part', 'count', 'measured ms', 'bytes, ms', 'arithmetic, ms', 'floor, ms',
+                   'measured over floor'], rows),
+            f'The network in one go: {number(result["whole_ms"])} ms, {number(result["whole_ms"] / floor)} times the '
+            'floor of its parts.']
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -214,6 +234,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--rounds', default='15', metavar='N', help='samples of each part (default: 15)')
     parser.add_argument('--threads', metavar='N', help='threads of torch (default: its own choice)')
     parser.add_argument('--out', metavar='DIR', help=f'write {MARKDOWN_NAME} into this folder')
+    parser.add_argument('--page', metavar='FILE[#NAME]',
+                        help=f'put the tables into this page, between its marks of this name (default: {PAGE})')
 
 
 def run(args: argparse.Namespace) -> None:
@@ -224,13 +246,18 @@ def run(args: argparse.Namespace) -> None:
     except ValueError as error:
         raise InputError(f'--batch, --rounds and --threads want a number of 1 or more: {error}') from None
     size = parse_size(args.shape)
+    page, mark = page_and_mark(args.page, PAGE)
     out = free_folder(args.out, (MARKDOWN_NAME, )) if args.out else None
     if threads:
         torch.set_num_threads(threads)
-    machine = Machine()
-    results = {(name, mode): profile_network(name, size, batch, mode == 'train', rounds, machine)
-               for name in args.names for mode in args.modes}
-    markdown = as_markdown(results, machine, size, batch)
+    machine, others = Machine(), OtherPrograms()
+    networks = [dict(profile_network(name, size, batch, mode == 'train', rounds, machine), name=name, mode=mode)
+                for name in args.names for mode in args.modes]
+    content = dict(machine=describe_machine(torch.device('cpu')), quiet=others.report(torch.get_num_threads()),
+                   floors=machine.describe(), size=size, batch=batch, networks=networks)
+    markdown = as_markdown(content)
     print(markdown)
     if out:
         write_report(out, {MARKDOWN_NAME: markdown})
+    if page:
+        put_into_page(page, mark, content, page_text(content))

@@ -60,34 +60,57 @@ def mean_ratios(cases: list[dict]) -> dict[str, dict[str, float]]:
             for variant, by_label in found.items()}
 
 
+def page_text(result: dict) -> str:
+    """What a page shows of what ``compare`` gives: of one case everything, of several their medians and ratios."""
+    if len(result['cases']) == 1:
+        return f'{_conditions(result)}\n\n{case_table(result["cases"][0], _baselines(result))}'
+    return '\n\n'.join([_conditions(result), *(f'{title}:\n\n{lines}' for title, lines in _summaries(result))])
+
+
 def as_markdown(result: dict) -> str:
     """Tables of what ``compare`` gives: medians, ratios, then everything of each case."""
+    parts = [f'# {result["subject"]}, {result["mode"]}', _conditions(result)]
+    for title, lines in _summaries(result):
+        parts += [f'## {title}', lines]
+    for title, case in zip(_titles(result), result['cases']):
+        parts += [f'## {title}', case_table(case, _baselines(result))]
+    return '\n\n'.join(parts) + '\n'
+
+
+def _conditions(result: dict) -> str:
+    quiet = f'; {result["quiet"]}' if result.get('quiet') else ''
+    return (f'- {result["machine"]}\n- batch {result["batch"]}, {result["dtype"]}, {result["device"]}, '
+            f'{result["rounds"]} rounds in which each variant was measured in turn{quiet}\n'
+            f'- numbers compared with: {result["reference"]}')
+
+
+def _titles(result: dict) -> list[str]:
+    return [case['title'] + (f', L = {case["num_steps"]}' if case['num_steps'] else '') for case in result['cases']]
+
+
+def _baselines(result: dict) -> list[str]:
+    return list(dict.fromkeys(label for case in result['cases'] for variant in case['variants']
+                              for label in variant.get('ratios', {})))
+
+
+def _summaries(result: dict) -> list[tuple[str, str]]:
+    """Title and table of the medians, of the ratios to each baseline, and of the memory over the steps."""
     cases = result['cases']
     labels = list(dict.fromkeys(variant['label'] for case in cases for variant in case['variants']))
     variants = [{variant['label']: variant for variant in case['variants']} for case in cases]
-    titles = [case['title'] + (f', L = {case["num_steps"]}' if case['num_steps'] else '') for case in cases]
 
     def summary(value):
         return [[title, *(number(value(by_label.get(label, {}))) for label in labels)]
-                for title, by_label in zip(titles, variants)]
+                for title, by_label in zip(_titles(result), variants)]
 
-    parts = [f'# {result["subject"]}, {result["mode"]}',
-             f'- {result["machine"]}\n- batch {result["batch"]}, {result["dtype"]}, {result["device"]}, '
-             f'{result["rounds"]} rounds in which each variant was measured in turn\n'
-             f'- numbers compared with: {result["reference"]}',
-             '## Milliseconds, median', table(['', *labels], summary(lambda variant: variant.get('median_ms')))]
-    baselines = list(dict.fromkeys(
-        label for case in cases for variant in case['variants'] for label in variant.get('ratios', {})))
-    for baseline in baselines:
+    parts = [('Milliseconds, median', table(['', *labels], summary(lambda variant: variant.get('median_ms'))))]
+    for baseline in _baselines(result):
         rows = summary(lambda variant, label=baseline: variant.get('ratios', {}).get(label, {}).get('median'))
         if len(cases) > 1:
             means = result['geometric_means']
             rows.append(['**geometric mean**', *(number(means.get(label, {}).get(baseline)) for label in labels)])
-        parts += [f'## Time over that of {baseline}', table(['', *labels], rows)]
-    parts += memory_over_steps(cases)
-    for title, case in zip(titles, cases):
-        parts += [f'## {title}', case_table(case, baselines)]
-    return '\n\n'.join(parts) + '\n'
+        parts.append((f'Time over that of {baseline}', table(['', *labels], rows)))
+    return parts + memory_over_steps(cases)
 
 
 def case_table(case: dict, baselines: list[str]) -> str:
@@ -103,7 +126,7 @@ def case_table(case: dict, baselines: list[str]) -> str:
     return table(head, rows)
 
 
-def memory_over_steps(cases: list[dict]) -> list[str]:
+def memory_over_steps(cases: list[dict]) -> list[tuple[str, str]]:
     """Saved bytes of each variant at each L, over those at the smallest L; nothing where there is one L only."""
     steps = sorted({case['num_steps'] for case in cases if case['num_steps']})
     saved = {}
@@ -120,7 +143,7 @@ def memory_over_steps(cases: list[dict]) -> list[str]:
         ratios = [number(by_steps[count] / base) if base and count in by_steps else '–' for count in steps[1:]]
         rows.append([title, label, *cells, *ratios])
     head = ['', 'variant', *(f'L = {count}' for count in steps), *(f'{count} over {steps[0]}' for count in steps[1:])]
-    return ['## Saved for the backward pass, MB', table(head, rows)]
+    return [('Saved for the backward pass, MB', table(head, rows))]
 
 
 def agreement(variant: dict) -> str:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks.speed.compare import compare
+from benchmarks.speed.report import page_text
 from benchmarks.speed.variants import Case, Settings, backbone_cases, layer_cases
 from mobileode_mm import cli
 from mobileode_mm.ode import ChannelwiseODESolver
@@ -34,8 +35,10 @@ def labels(result):
 @pytest.mark.parametrize('mode', ['infer', 'train'])
 def test_layer(mode, tmp_path, capsys):
     # two shapes, one that keeps its width on an oblong map
+    page = tmp_path / 'page.md'
+    page.write_text('<!-- torch: begin -->\n<!-- torch: end -->\n')
     assert main(['layer', '--shapes', '9-9-5x3', '16-4-4', '--mode', mode, '--num-steps', '3', '12',
-                 '--out', str(tmp_path / 'out'), *QUICK]) == 0
+                 '--out', str(tmp_path / 'out'), '--page', str(page), *QUICK]) == 0
     result, markdown = report(tmp_path / 'out')
     assert markdown.strip() == capsys.readouterr().out.strip()
     assert (result['subject'], result['mode'], result['dtype'], result['batch']) == ('layer', mode, 'float32', 1)
@@ -53,6 +56,10 @@ def test_layer(mode, tmp_path, capsys):
     assert result['geometric_means']['naive/eager']['naive/eager'] == pytest.approx(1)
     assert '**geometric mean**' in markdown and f'torch {torch.__version__.split("+")[0]}' in markdown
     assert ('| 12 over 3 |' in markdown) == (mode == 'train')
+    # The page's own text has no headings, and is made again from the results beside it.
+    text = page.read_text()
+    assert '#' not in text and 'Milliseconds, median:\n\n|' in text and 'load average' in text
+    assert page_text(json.loads((tmp_path / 'results/torch.json').read_text())) in text
 
 
 def test_a_variant_with_wrong_numbers_is_not_timed(tmp_path, capsys, monkeypatch):

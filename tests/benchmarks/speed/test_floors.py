@@ -1,10 +1,12 @@
 """The profile's parts, and the work that the floors count."""
 
+import json
+
 import pytest
 import torch
 from mmcv.cnn import ConvModule
 
-from benchmarks.speed.floors import part_work, parts_of
+from benchmarks.speed.floors import page_text, part_work, parts_of
 from mobileode_mm import MobileODEV2, cli
 from mobileode_mm.backbones.mobileode import SolverModule
 
@@ -45,11 +47,17 @@ def test_every_convolution_and_solver_is_a_part():
 
 
 def test_command(tmp_path, capsys):
-    command = ['MobileODEV1', '--shape', '32', '--rounds', '2', '--batch', '2', '--out', str(tmp_path / 'out')]
+    page = tmp_path / 'page.md'
+    page.write_text('<!-- floors-32: begin -->\n<!-- floors-32: end -->\n')
+    command = ['MobileODEV1', '--shape', '32', '--rounds', '2', '--batch', '2', '--out', str(tmp_path / 'out'),
+               '--page', f'{page}#floors-32']
     assert main(command) == 0
     text = (tmp_path / 'out/profile_floor.md').read_text()
     assert '## MobileODEV1, infer' in text and '## MobileODEV1, train' in text
     assert '| stage4 | solver 576→576 | 5 |' in text and 'GFLOP/s' in text and '`aten::' in text
+    # The page has no operators of torch and no convolutions, and is made again from the results beside it.
+    assert '`aten::' not in page.read_text() and '| stage4 | solver 576→576 | 5 |' in page.read_text()
+    assert page_text(json.loads((tmp_path / 'results/floors-32.json').read_text())) in page.read_text()
     assert main(command) == 2
     assert 'would be written over' in capsys.readouterr().err
 
