@@ -121,7 +121,8 @@ def _check_coco(cfg: Config, source: Source, documents: Documents) -> Iterator[F
     path, document = source.dataset.ann_file, source.document
     judged = source.split == 'train' or any(
         not evaluator.get('format_only') for _, evaluator in heads.evaluators(cfg, source.split))
-    yield from check_file(path, document, wanted=('images', 'categories', *(['annotations'] if judged else [])))
+    broken = [*check_file(path, document, wanted=('images', 'categories', *(['annotations'] if judged else [])))]
+    yield from broken
     if judged and source.split != 'train' and isinstance(document, dict) and document.get('annotations') == []:
         yield Finding(f'{path} holds no annotation: there is nothing to measure by')
     for what, numbers in documents.filled(path).items():
@@ -129,6 +130,8 @@ def _check_coco(cfg: Config, source: Source, documents: Documents) -> Iterator[F
                       tuple(f'annotation {number}' for number in numbers), 'warning')
     if isinstance(document, dict) and isinstance(document.get('categories'), list):
         yield from heads.check_categories(source)
+    if judged and source.split != 'train' and not _errors(broken):
+        yield from heads.check_crowded(cfg, source)
     if (source.step('LoadAnnotations') or {}).get('with_mask') and isinstance(document, dict):
         yield from between.check_masks(source, 'LoadAnnotations has with_mask=True')
 

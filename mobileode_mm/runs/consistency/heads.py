@@ -5,12 +5,15 @@ from collections.abc import Iterator, Sequence
 from mmengine.config import Config
 
 from ...data.verify.report import Finding
+from ...detection.tiling import MOST_BOXES
 from ...errors import listed
 from ..config import type_name
 from .sources import Source
 
 #: mmseg reads label maps as 8 bits, and ignores 255.
 MOST_MASK_CLASSES = 255
+#: Of pycocotools' first figure, whatever the evaluator's ``proposal_nums`` are.
+COUNTED_BOXES = 100
 _TOPK = ('Accuracy', 'CorruptedAccuracy')
 
 
@@ -151,6 +154,27 @@ def check_topk(cfg: Config, split: str, num_classes: dict[str, int]) -> Iterator
         if type_name(evaluator) in _TOPK and beyond:
             left = tuple(k for k in topk if k not in beyond) or (1, )
             yield Finding(f'{key}.topk is {tuple(topk)}, but the head has {fewest} classes', f'set {key}.topk={left}')
+
+
+def check_crowded(cfg: Config, source: Source) -> Iterator[Finding]:
+    """Images with more objects than the detector gives boxes, or of a class than mmdet's AP counts."""
+    test_cfg = cfg.model.get('test_cfg') or {}
+    key, given = 'model.test_cfg.max_per_img', test_cfg.get('max_per_img')
+    if test_cfg.get('tile'):
+        key, given = 'model.test_cfg.tile.max_per_img', test_cfg['tile'].get('max_per_img', MOST_BOXES)
+    objects = [annotation for annotation in source.document['annotations'] if not annotation.get('iscrowd')]
+    of_image = Counter(annotation['image_id'] for annotation in objects)
+    of_class = Counter((annotation['image_id'], annotation['category_id']) for annotation in objects)
+    names = {image['id']: image['file_name'] for image in source.document['images']}
+    for most, what, counts, limit, fix in (
+            (given, 'objects', of_image.items(), f'the detector gives {given} boxes of an image', f'raise {key}'),
+            (COUNTED_BOXES, 'objects of a class', ((image, count) for (image, _), count in of_class.items()),
+             f"mmdet's coco/bbox_mAP counts the {COUNTED_BOXES} surest boxes of a class in an image",
+             'read coco/bbox_mAP_50 and coco/bbox_mAP_75, which count 1000')):
+        beyond = tuple(f'{names[image]}: {count}' for image, count in counts if most is not None and count > most)
+        if beyond:
+            yield Finding(f'{source.where} has more than {most} {what} in an image, and {limit}', fix, beyond,
+                          'warning')
 
 
 def evaluators(cfg: Config, split: str) -> list[tuple[str, dict]]:

@@ -1,4 +1,6 @@
 """Labels and heads: names of classes, labels of lists, what evaluators count."""
+import json
+
 import pytest
 
 
@@ -90,6 +92,25 @@ def test_topk_of_several_evaluators(findings):
     def change(cfg):
         cfg.val_evaluator = [dict(type='SingleLabelMetric'), dict(type='Accuracy', topk=(1, 5))]
     assert 'val_evaluator.1.topk is (1, 5)' in findings('classification', change)[0][0]
+
+
+def test_more_objects_than_are_counted(findings, edit):
+    def crowd(document):
+        first = document['annotations'][0]
+        document['annotations'] += [dict(first, id=1000 + number) for number in range(100)]
+    path = edit('val', crowd)
+    image = json.loads(path.read_text())['images'][0]['file_name']
+
+    def found(**test_cfg):
+        problems, notes = findings('detection', lambda cfg: cfg.model.test_cfg.update(test_cfg))
+        assert not problems
+        return [note for note in notes if 'in an image' in note]
+
+    counted, = found(max_per_img=200)
+    assert "mmdet's coco/bbox_mAP counts the 100 surest boxes" in counted and f'{image}: 101' in counted
+    given, counted = found(max_per_img=50)
+    assert 'the detector gives 50 boxes of an image' in given and 'raise model.test_cfg.max_per_img' in given
+    assert len(found(max_per_img=50, tile=dict(size=96, overlap=16))) == 1, 'of tiles put together 1,000 are kept'
 
 
 def test_more_classes_than_a_mask_can_hold(findings):
