@@ -84,7 +84,7 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
         shutil.rmtree(out)
         raise
     for choice in plan.choices:
-        _say(f'{choice.name}: {choice.value} ({choice.reason})')
+        _say(str(choice))
     for note in found.notes:
         _LOGGER.warning(note)
     _say(f'config: {config}; labels, to look at before anything else: {out / "labels.png"}')
@@ -98,10 +98,12 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
 
     from ..inference.inferencer import Inferencer
     from ..runs.training import train
+    from .checkpoint import choose_checkpoint
     from .judging import judge
     from .report import write_figures, write_report
     train(config, out / 'runs', load_backbone=start, trust=trust)
-    best = max((out / 'runs').glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
+    best = choose_checkpoint(plan, out / 'runs', images['val'])
+    _say(str(plan.choices[-1]))
     split = 'test' if 'test' in images else 'val'
     judged = judge(Inferencer(config, best), images[split])
     report = out / 'report.html'

@@ -24,9 +24,7 @@ ENOUGH_REACHED = 0.98
 _FINEST, _MAPS = {True: 8, False: 16}, 6
 #: Iterations of a training of the default length, and bounds on its epochs.
 _ITERATIONS, _LEAST_EPOCHS, _MOST_EPOCHS = 1500, 12, 300
-#: By which the best checkpoint is kept. Of detectors not AP: how closely boxes were drawn by hand differs from image to
-#: image, and on few images AP is highest in an epoch that chance has chosen. On the trees that was epoch 30 of 65, with
-#: AP50 0.328 on other sites, where epochs 55, 60 and 65 have 0.350 to 0.358; AP50 on validation chooses epoch 55.
+#: By which epochs are compared. Of detectors not AP: how closely boxes were drawn by hand differs from image to image.
 METRICS = dict(detection='coco/bbox_mAP_50', segmentation='mIoU', classification='accuracy/top1')
 #: Iterations and tiles from which on mosaics of tiles are learnt from: on the tree photographs a training of 528 was
 #: behind with them (AP50 on other sites 0.244 for 0.290), one of 1518 ahead (0.347 for 0.319; seed 0, one run each).
@@ -40,6 +38,9 @@ class Choice(NamedTuple):
     name: str
     value: str
     reason: str
+
+    def __str__(self) -> str:
+        return f'{self.name}: {self.value} ({self.reason})'
 
 
 class Tiling(NamedTuple):
@@ -151,9 +152,6 @@ def set_length(plan: Plan, number: int, epochs: int | None, batch: int | None) -
     plan.choose('length', f'{plan.epochs} epochs of {each} iterations', 'asked for' if epochs else
                 f'about {_ITERATIONS} iterations, which {number} images allow in {_LEAST_EPOCHS} to {_MOST_EPOCHS} '
                 'epochs; it ends early where validation gains nothing more')
-    if plan.task == 'detection':
-        plan.choose('best epoch', 'the one of the highest AP50 on validation',
-                    'boxes drawn by hand say where an object is, and less exactly where it ends')
     if plan.tiling:
         plan.mosaic = plan.epochs * each >= _MOSAIC_ITERATIONS and number >= _MOSAIC_TILES
         plan.choose('augmentation', 'mosaics of four tiles, sizes, colours, flips' if plan.mosaic else
