@@ -79,7 +79,7 @@ def markdown(results: dict) -> str:
     seeds = sorted({run['seed'] for run in results['runs']})
     first = results['runs'][0]
     return (table(['network', 'backbone starts from', *names], rows)
-            + f'\n\nBest checkpoint by validation, on the {first["images"]} images of the {first["split"]} split; '
+            + f'\n\nThe checkpoint that fit chooses, on the {first["images"]} images of the {first["split"]} split; '
               f'{first["epochs"]} epochs; seeds {", ".join(map(str, seeds))}. `{results["command"]}`; '
               f'{results["machine"]}.')
 
