@@ -13,7 +13,8 @@ from .plan import METRICS, Plan
 
 _BASES = dict(detection='ssdlite', segmentation='deeplabv3', classification='classifier')
 #: From this IoU to 0.5 an anchor is neither an object nor none. SSD's own rule, none under 0.5, makes hard negatives of
-#: anchors that almost are objects, three of them to each object; small data sets then learn next to nothing.
+#: anchors that almost are objects, three of them to each object. On the tree photographs AP50 on validation was then
+#: 0.206 after 20 epochs, for 0.514 (V1, seed 0).
 AMBIGUOUS = 0.3
 #: Channels of the six maps where the first has stride 8.
 _FINE_WIDTHS = (128, 256, 256, 256, 128, 128)
