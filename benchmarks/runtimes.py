@@ -25,7 +25,7 @@ from .speed.untrained import untrained_checkpoint
 
 BACKBONES = ('mobileode', 'mobileode_v2', 'mobileode_edge', 'peers/mobilenetv1', 'peers/mobilenetv2',
              'peers/mobilenetv3')
-TASKS = dict(ssdlite='detector', deeplabv3='segmentor', classify='classifier')
+TASKS = dict(ssdlite='detector', rtmdet='detector', deeplabv3='segmentor', classify='classifier')
 #: Of rows of a comparison, the file's outputs.
 _OUTPUTS = ('boxes', 'scores', 'mask')
 #: Distributions whose versions are kept, by format.
@@ -96,7 +96,8 @@ def run(args: argparse.Namespace) -> None:
     results = json.loads(args.results.read_text()) if args.results.is_file() else dict(machine=[], found={})
     formats = args.formats or [name for name, one in FORMATS.items()
                                if not one.missing([*one.writes_with, *one.runs_with])]
-    configs = [config_of(task, backbone) for task in args.tasks for backbone in args.backbones]
+    configs = [config for task in args.tasks for backbone in args.backbones  # RTMDet is there with some of them
+               if (config := config_of(task, backbone)).is_file()]
     for name in formats:
         results['found'].setdefault(name, {}).update(measure(name, configs, (192, 192)))
         facts = describe_machine(torch.device('cpu')).split(', ')
