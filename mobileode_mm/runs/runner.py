@@ -16,6 +16,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
 from torch import nn
 
 from ..backbones import Deployable, replacement
@@ -88,7 +89,7 @@ def build_runner(cfg: Config, splits: tuple[str, ...]) -> Runner:
     if cfg.launcher != 'none' and cfg.get('model_wrapper_cfg') is None:
         cfg.model_wrapper_cfg = dict(
             type='MobileODEDistributedDataParallel', find_unused_parameters=cfg.get('find_unused_parameters', False))
-    _wait_for_a_name_of_its_own(cfg)
+    _take_names_of_its_own(cfg)
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     with config_errors(filename):
         runner = build(cfg)
@@ -104,8 +105,12 @@ def build_runner(cfg: Config, splits: tuple[str, ...]) -> Runner:
     return runner
 
 
-def _wait_for_a_name_of_its_own(cfg: Config) -> None:
-    # MMEngine names runs by config and second, and gives a run whose name is taken the other's logger and log file.
+def _take_names_of_its_own(cfg: Config) -> None:
+    # MMEngine names runs by config and second, and gives a run whose name is taken the other's logger and log file; and
+    # where the name of the config's visualizer is taken, the other's, which writes scalars into the other's work dir.
+    # Without a name it has the run's.
+    if cfg.get('visualizer') and Visualizer.check_instance_created(cfg.visualizer.get('name') or ''):
+        del cfg.visualizer['name']
     name = cfg.get('experiment_name') or Path(cfg.filename).stem
     while MMLogger.check_instance_created(f'{name}_{time.strftime("%Y%m%d_%H%M%S")}'):
         time.sleep(0.05)

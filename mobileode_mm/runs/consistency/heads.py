@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from mmengine.config import Config
 
 from ...data.verify.report import Finding
-from ...detection.tiling import MOST_BOXES
 from ...errors import listed
 from ..config import type_name
 from .sources import Source
@@ -161,6 +160,7 @@ def check_crowded(cfg: Config, source: Source) -> Iterator[Finding]:
     test_cfg = cfg.model.get('test_cfg') or {}
     key, given = 'model.test_cfg.max_per_img', test_cfg.get('max_per_img')
     if test_cfg.get('tile'):
+        from ...detection.tiling import MOST_BOXES  # mmdet's own parts come along
         key, given = 'model.test_cfg.tile.max_per_img', test_cfg['tile'].get('max_per_img', MOST_BOXES)
     objects = [annotation for annotation in source.document['annotations'] if not annotation.get('iscrowd')]
     of_image = Counter(annotation['image_id'] for annotation in objects)
