@@ -25,7 +25,7 @@ from .speed.untrained import untrained_checkpoint
 
 BACKBONES = ('mobileode', 'mobileode_v2', 'mobileode_edge', 'peers/mobilenetv1', 'peers/mobilenetv2',
              'peers/mobilenetv3')
-TASKS = dict(ssdlite='detector', rtmdet='detector', deeplabv3='segmentor', classify='classifier')
+TASKS = dict(ssdlite='detector', deeplabv3='segmentor', classify='classifier')
 #: Of rows of a comparison, the file's outputs.
 _OUTPUTS = ('boxes', 'scores', 'mask')
 #: Distributions whose versions are kept, by format.
@@ -80,7 +80,7 @@ def as_markdown(results: dict) -> str:
             for name in formats:
                 cell = results['found'][name].get(config)
                 if cell and 'refused' in cell:
-                    reasons.setdefault(cell['refused'], []).append(f'{config} as {name}')
+                    reasons.setdefault(cell['refused'].splitlines()[0], []).append(f'{config} as {name}')
                 row.append('–' if cell is None else 'refused' if 'refused' in cell else number(cell['difference']))
             if any(cell != '–' for cell in row[1:]):
                 rows.append([what, *row])
@@ -96,8 +96,7 @@ def run(args: argparse.Namespace) -> None:
     results = json.loads(args.results.read_text()) if args.results.is_file() else dict(machine=[], found={})
     formats = args.formats or [name for name, one in FORMATS.items()
                                if not one.missing([*one.writes_with, *one.runs_with])]
-    configs = [config for task in args.tasks for backbone in args.backbones  # RTMDet is there with some of them
-               if (config := config_of(task, backbone)).is_file()]
+    configs = [config_of(task, backbone) for task in args.tasks for backbone in args.backbones]
     for name in formats:
         results['found'].setdefault(name, {}).update(measure(name, configs, (192, 192)))
         facts = describe_machine(torch.device('cpu')).split(', ')
