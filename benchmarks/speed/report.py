@@ -78,9 +78,8 @@ def as_markdown(result: dict) -> str:
 
 
 def _conditions(result: dict) -> str:
-    quiet = f'; {result["quiet"]}' if result.get('quiet') else ''
     return (f'- {result["machine"]}\n- batch {result["batch"]}, {result["dtype"]}, {result["device"]}, '
-            f'{result["rounds"]} rounds in which each variant was measured in turn{quiet}\n'
+            f'{result["rounds"]} rounds in which each variant was measured in turn; {result["quiet"]}\n'
             f'- numbers compared with: {result["reference"]}')
 
 

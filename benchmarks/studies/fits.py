@@ -130,6 +130,8 @@ def run(args: argparse.Namespace) -> None:
         if start and not Path(start).is_file():
             raise InputError(f'--models {word}: there is no file {start}')
         models[name] = Path(start) if start else None
+    if args.curves and args.curves.suffix != '.svg':
+        raise InputError(f'--curves {args.curves}: curves are drawn as .svg')
     page, mark = page_and_mark(args.page, _MARK)
     length = ['--epochs', str(args.epochs)] if args.epochs else []
     runs = fit_all(args.data, args.work_dir, models, args.seeds, length)

@@ -11,7 +11,7 @@ from mmengine.registry import DATASETS
 from ..errors import InputError
 from ..inference.inferencer import Inferencer
 from ..runs.checks import config_scope
-from ..runs.config import leaf_datasets, type_name
+from ..runs.config import leaf_datasets, most_boxes, type_name
 
 _WITHOUT_EFFECT = ('LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs', 'PackSegInputs', 'PackInputs')
 
@@ -70,8 +70,7 @@ def tiles_of(cfg: Config, size: Sequence[int] | None, dynamic: str, int8: bool) 
         raise InputError(f'{about}: the file takes that size; leave --size and --dynamic size out')
     if int8:
         raise InputError(f'{about}: --int8 is calibrated and measured on whole images, so it is not for this network')
-    from ..detection.tiling import MOST_BOXES
-    return dict(size=side, overlap=test_cfg['tile']['overlap'], most=test_cfg['tile'].get('max_per_img', MOST_BOXES),
+    return dict(size=side, overlap=test_cfg['tile']['overlap'], most=most_boxes(cfg)[1],
                 iou_threshold=test_cfg['nms']['iou_threshold'])
 
 

@@ -100,6 +100,17 @@ def type_name(cfg) -> str:
     return (kind if isinstance(kind, str) else kind.__name__).rsplit('.', 1)[-1]
 
 
+def most_boxes(cfg: Config) -> tuple[str, int | None]:
+    """The key that says how many boxes a detector gives of an image, and the number; None where it does not say."""
+    test_cfg = (cfg.get('model') or {}).get('test_cfg') or {}
+    if test_cfg.get('tile'):
+        from ..detection.tiling import MOST_BOXES  # mmdet's own parts come along
+        return 'model.test_cfg.tile.max_per_img', test_cfg['tile'].get('max_per_img', MOST_BOXES)
+    if test_cfg.get('rcnn'):
+        return 'model.test_cfg.rcnn.max_per_img', test_cfg['rcnn'].get('max_per_img')
+    return 'model.test_cfg.max_per_img', test_cfg.get('max_per_img')
+
+
 def leaf_datasets(dataset: dict) -> list[dict]:
     """Configs of the datasets inside wrappers (RepeatDataset, ConcatDataset, ...)."""
     if 'datasets' in dataset:

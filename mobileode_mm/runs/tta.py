@@ -5,7 +5,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hooks import PrepareTTAHook
 
 from ..errors import InputError
-from .config import leaf_datasets, type_name
+from .config import leaf_datasets, most_boxes, type_name
 
 _FLIP = ('flip', 'flip_direction')
 
@@ -41,12 +41,9 @@ def _usual_model(cfg: Config) -> dict:
         raise InputError(f'--tta: {cfg.filename} has no tta_model, and its default_scope {scope} no usual one')
     test_cfg = cfg.model.get('test_cfg') or {}
     test_cfg = test_cfg.get('rcnn') or test_cfg
-    most = test_cfg.get('max_per_img', 100)
-    if test_cfg.get('tile'):
-        from ..detection.tiling import MOST_BOXES
-        most = test_cfg['tile'].get('max_per_img', MOST_BOXES)
+    most = most_boxes(cfg)[1]
     return dict(type='DetTTAModel', tta_cfg=dict(
-        nms=test_cfg.get('nms') or dict(type='nms', iou_threshold=0.5), max_per_img=most))
+        nms=test_cfg.get('nms') or dict(type='nms', iou_threshold=0.5), max_per_img=100 if most is None else most))
 
 
 def _with_flips(cfg: Config, pipeline: list) -> list:

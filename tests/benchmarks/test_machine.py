@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import machine
 from benchmarks.machine import OtherPrograms, seconds_of_others
 
 STAT = Path('/proc/stat')
@@ -32,3 +33,10 @@ def test_another_program_counts():
     assert seconds_of_others() - before > 0.9
     assert others.busy() > 0.1
     assert 'disturbed' in others.report(999) and 'disturbed' not in others.report(-999)
+
+
+def test_without_counters_the_load_alone_is_said(monkeypatch):
+    monkeypatch.setattr(machine, 'seconds_of_others', lambda: None)
+    others = OtherPrograms()
+    assert others.busy() is None
+    assert 'disturbed' not in others.report(1) and 'load average' in others.report(1)

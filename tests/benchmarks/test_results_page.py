@@ -1,4 +1,5 @@
 """The pages of docs/: their tables and charts are those of docs/results."""
+import functools
 import re
 from pathlib import Path
 
@@ -14,10 +15,14 @@ BY_HAND = ('Suites', 'The mini data, longer and from scratch')
 NOT_KEPT = ('chaos', 'operators', 'operators-kernel')
 
 
-@pytest.mark.parametrize('name', [name for name, text in PAGES.items() if results_page.generate(text)[1] or
-                                  results_page.MARKED.search(text) or results_page.BLOCK.search(text)])
+#: Of a text, once: drawing the charts takes the time.
+generate = functools.cache(results_page.generate)
+
+
+@pytest.mark.parametrize('name', [name for name, text in PAGES.items() if results_page.MARKED.search(text)
+                                  or results_page.BLOCK.search(text) or results_page.OTHERS.search(text)])
 def test_pages_and_charts_are_what_the_command_writes(name):
-    page, charts = results_page.generate(PAGES[name])
+    page, charts = generate(PAGES[name])
     assert page == PAGES[name], 'python benchmarks/results_page.py'
     for name, svg in charts.items():
         assert (DOCS / 'images' / name).read_text() == svg, f'{name}: python benchmarks/results_page.py'
@@ -27,7 +32,7 @@ def test_results_and_charts_are_shown():
     marks = [mark[2] for text in PAGES.values() for mark in results_page.MARKED.finditer(text)]
     assert len(marks) > 10 and len(set(marks)) == len(marks)
     assert {name for name in marks if results_page.marked(name)[0] is None} == set(NOT_KEPT)
-    charts = [chart for text in PAGES.values() for chart in results_page.generate(text)[1]]
+    charts = [chart for text in PAGES.values() for chart in generate(text)[1]]
     assert len(charts) >= 3 and all(f'images/{chart}' in ''.join(PAGES.values()) for chart in charts)
 
 

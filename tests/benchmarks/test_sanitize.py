@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from benchmarks.output import put_into_page
 from benchmarks.sanitize import guard, training
-from benchmarks.sanitize.__main__ import main, markdown, run_part
+from benchmarks.sanitize.__main__ import MARK, main, markdown, run_part
 from benchmarks.sanitize.builds import PARTS
 from benchmarks.sanitize.cases import BATCHES, Case, cases, check, sides_of_networks
 from mobileode_mm.ode.backends import compiler, cpu_operators
@@ -118,6 +119,10 @@ def test_the_page(tmp_path):
     assert '| 6 | a fault |' in text and '| not run: no AVX-512 |' in text
     assert text.endswith(training.markdown(trained)) and '3000 iterations, it ended with status -6; m.' in text
     assert markdown(dict(content, training=None)) in text
+    page = tmp_path / 'page.md'
+    page.write_text(f'<!-- {MARK}: begin -->\n<!-- {MARK}: end -->')
+    put_into_page(page, MARK, content, text)
+    assert text in page.read_text()
 
 
 def test_bad_options_are_named(capsys, tmp_path):

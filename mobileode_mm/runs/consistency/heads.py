@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from ...data.verify.report import Finding
 from ...errors import listed
-from ..config import type_name
+from ..config import most_boxes, type_name
 from .sources import Source
 
 #: mmseg reads label maps as 8 bits, and ignores 255.
@@ -157,11 +157,7 @@ def check_topk(cfg: Config, split: str, num_classes: dict[str, int]) -> Iterator
 
 def check_crowded(cfg: Config, source: Source) -> Iterator[Finding]:
     """Images with more objects than the detector gives boxes, or of a class than mmdet's AP counts."""
-    test_cfg = cfg.model.get('test_cfg') or {}
-    key, given = 'model.test_cfg.max_per_img', test_cfg.get('max_per_img')
-    if test_cfg.get('tile'):
-        from ...detection.tiling import MOST_BOXES  # mmdet's own parts come along
-        key, given = 'model.test_cfg.tile.max_per_img', test_cfg['tile'].get('max_per_img', MOST_BOXES)
+    key, given = most_boxes(cfg)
     objects = [annotation for annotation in source.document['annotations'] if not annotation.get('iscrowd')]
     of_image = Counter(annotation['image_id'] for annotation in objects)
     of_class = Counter((annotation['image_id'], annotation['category_id']) for annotation in objects)

@@ -6,6 +6,7 @@ pytest.importorskip('triton')
 from benchmarks.gpu_parts.compiled import (  # noqa: E402 (it needs Triton)
     ARCHITECTURES,
     KERNELS,
+    MARK,
     SHARED_MEMORY,
     SIDES,
     TYPES,
@@ -13,6 +14,7 @@ from benchmarks.gpu_parts.compiled import (  # noqa: E402 (it needs Triton)
     compile_kernel,
     main,
 )
+from benchmarks.output import put_into_page  # noqa: E402
 
 #: Bytes that a thread may spill where the kernels are made for the architecture.
 SPILLED = 100
@@ -40,6 +42,13 @@ def test_every_architecture(name, architecture):
             assert use.registers > 0 and use.shared <= SHARED_MEMORY[architecture]
             if side <= 32 and architecture not in ('sm_75', 'gfx942'):
                 assert use.spilled <= SPILLED, (dtype, side_in, side)
+
+
+def test_the_table_goes_between_its_marks(tmp_path):
+    page = tmp_path / 'gpu.md'
+    page.write_text('before\n<!-- compiled: begin -->\nold\n<!-- compiled: end -->\nafter\n')
+    put_into_page(page, MARK, ['new'], 'new')
+    assert page.read_text() == 'before\n<!-- compiled: begin -->\nnew\n<!-- compiled: end -->\nafter\n'
 
 
 def test_a_part_of_the_table_is_not_for_the_page():

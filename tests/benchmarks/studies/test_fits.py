@@ -57,3 +57,8 @@ def test_runs_that_are_there_are_compared(runs, tmp_path, capsys):
 def test_what_is_refused(runs, change, message, capsys):
     assert main([change.get(word, word) for word in runs]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_curves_of_another_format_are_refused(runs, capsys):
+    assert main([*runs[:-1], 'curves.png']) == 2
+    assert '--curves curves.png: curves are drawn as .svg' in capsys.readouterr().err

@@ -110,7 +110,14 @@ def test_more_objects_than_are_counted(findings, edit):
     assert "mmdet's coco/bbox_mAP counts the 100 surest boxes" in counted and f'{image}: 101' in counted
     given, counted = found(max_per_img=50)
     assert 'the detector gives 50 boxes of an image' in given and 'raise model.test_cfg.max_per_img' in given
+    given, counted = found(rcnn=dict(max_per_img=60))
+    assert 'the detector gives 60 boxes of an image' in given and 'raise model.test_cfg.rcnn.max_per_img' in given
     assert len(found(max_per_img=50, tile=dict(size=96, overlap=16))) == 1, 'of tiles put together 1,000 are kept'
+
+
+def test_a_config_without_a_network(findings):
+    problems, _ = findings('detection', lambda cfg: cfg.pop('model'))
+    assert not problems
 
 
 def test_more_classes_than_a_mask_can_hold(findings):
