@@ -1,18 +1,20 @@
 """MobileODE (channelwise ODE solver) networks for OpenMMLab.
 
-Importing the package registers its backbones, lets an mmcv without compiled operators be used, and has MMEngine find
-mmseg's configs whichever distribution brings them.
+Importing the package registers its backbones, lets an mmcv without compiled operators be used, has MMEngine find
+mmseg's configs whichever distribution brings them, and keeps mmpretrain's classifiers beside a transformers that is too
+new for its other models.
 """
 
 import warnings
 
 from . import interrupts
-from .compat import mmcv_ops
+from .compat import mmcv_ops, mmpretrain_multimodal
 from .version import __version__
 
 if interrupts.is_command():
     interrupts.watch()  # the imports below take seconds
 mmcv_ops.install()
+mmpretrain_multimodal.install()
 
 try:
     from .backbones import COSConv, MobileNetV1, MobileODEV1, MobileODEV2, MobileViTODE

@@ -76,6 +76,7 @@ def compile_kernel(name: str, architecture: str, dtype: torch.dtype, side_in: in
     kernel = getattr(triton_kernels, kernel_name)
     rows = triton_blocks.RESIDENT_TILE // padded(side)
     blocks = triton_blocks.chosen(kernel_name, dtype, side_in, side, rows, architecture)
+    blocks.pop('programs', None)
     stored = triton_operators.DTYPES[dtype]
     constants = {'P': side_in, 'PB': padded(side_in), 'Q': side, 'QB': padded(side), 'BLOCK': blocks.pop('BLOCK', None),
                  'ROUND': stored, 'DOT': stored, **flags}

