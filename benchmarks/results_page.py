@@ -40,6 +40,7 @@ TEXTS: dict[str, Callable[..., str]] = {
     'compiled': markdown,
     'fits': fits.markdown,
     'floors': floors.page_text,
+    'gpu': markdown,
     'long-solvers': markdown,
     'operators': operators.markdown,
     'prebuilt': markdown,

@@ -38,7 +38,7 @@ class ChannelwiseODESolver(Dispatched):
             - ``'auto'``: compiled kernels where there are some (CPU, float32 and float64, Euler; any resize but the
               bilinear one, or with a gain, goes before them, by operators). On a GPU that is Triton's kernels where
               the table of measured GPUs says that this architecture ran them right and faster, else torch's operators;
-              no GPU has run them yet, so that the table is empty (docs/gpu.md).
+              so far of an H100 (docs/gpu.md).
             - ``'triton'``: on a GPU: Euler and bilinear, up to 4096 channels, float32, float16, bfloat16 and autocast
               to these; training, and inference without gradients. Not served are a gain, a norm in eval mode with
               gradients, statistics shared by several processes, and export.
