@@ -98,13 +98,11 @@ def _measure(settings: Settings, make: Callable[[Settings], Comparison], is_dry:
     """``is_compared``: not with many steps, through which half precision's rounding grows (by torch's own operators to
     0.15 of the norm at 60); ``parity`` compares such layers."""
     comparison, wrong = make(settings), {}
-    if not is_compared:
-        variants = comparison.variants
-        comparison = replace(comparison, variants=lambda: [replace(variant, expected=None) for variant in variants()])
-    elif settings.batch != CHECKED:
-        small = replace(settings, batch=CHECKED)
+    small = replace(settings, batch=CHECKED)
+    if is_compared and settings != small:
         wrong = {variant['label']: variant for variant in measure(make(small), small, 0, 0.0)['variants']
                  if variant['error']}
+    if not is_compared or settings != small:
         variants = comparison.variants
         comparison = replace(comparison, variants=lambda: [
             replace(variant, expected=None) for variant in variants() if variant.label not in wrong])

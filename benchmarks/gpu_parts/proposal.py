@@ -41,7 +41,7 @@ def propose(found: dict[str, dict]) -> dict[str, dict] | None:
     if parity is None or not parity['is_complete']:
         return None
     proofs = [parity, *([found['sanitizer']] if 'sanitizer' in found else [])]
-    blocks: dict[str, dict] = {kernel: dict(found) for kernel, found in gpus.blocks(parity['architecture']).items()}
+    blocks: dict[str, dict] = {kernel: dict(choices) for kernel, choices in gpus.blocks(parity['architecture']).items()}
     for row in found.get('tuning', {}).get('rows', []):
         if row['error'] is None and row.get('ratio', 1) < tuning.GAIN:
             blocks.setdefault(row['kernel'], {})[row['key']] = row['best']

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from statistics import geometric_mean
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -95,19 +96,17 @@ def _tune(plan: Plan, kernel: str, dtype: torch.dtype, layers: Sequence[str]) ->
     for choice in grid(kernel, rule, side)[:2 if plan.is_dry else None]:
         if not plan.seconds_left() and times:
             break
-        triton_blocks.TRIED[kernel] = choice
         try:
             # Another order of sums; NaN is refused with the rest.
-            if all(parity.difference(ours, theirs.double()) <= parity.GRADIENT_ERRORS[dtype]
-                   for call, before in zip(calls, expected) for ours, theirs in zip(call(), before)):
-                times.append((choice, [_milliseconds(call, plan) for call in calls]))
-            else:
-                refused += 1
+            with patch.dict(triton_blocks.TRIED, {kernel: choice}):
+                if all(parity.difference(ours, theirs.double()) <= parity.GRADIENT_ERRORS[dtype]
+                       for call, before in zip(calls, expected) for ours, theirs in zip(call(), before)):
+                    times.append((choice, [_milliseconds(call, plan) for call in calls]))
+                else:
+                    refused += 1
         except Exception as error:  # too much shared memory, too many registers, or what the compiler refuses
             print(f'{kernel}, {choice}: {error}', flush=True)
             refused += 1
-        finally:
-            triton_blocks.TRIED.pop(kernel)
     before = times[0][1]
     best, best_ms = min(times, key=lambda pair: geometric_mean(pair[1]))
     return dict(kernel=kernel, key=triton_blocks.key(dtype, side_in, side), layers=list(layers), rule=rule,
@@ -163,14 +162,12 @@ def compile_share(shard: int, shards: int) -> None:
                 continue
             call = _call(kernel, _shape(kernel, layer, False, (4, 4)), DTYPES[name], device)
             for choice in mine:
-                triton_blocks.TRIED[kernel] = choice
                 try:
-                    call()
-                    torch.cuda.synchronize()
+                    with patch.dict(triton_blocks.TRIED, {kernel: choice}):
+                        call()
+                        torch.cuda.synchronize()
                 except Exception as error:  # it is refused when it is its turn
                     print(f'{kernel}, {choice}: {str(error)[:200]}', flush=True)
-                finally:
-                    triton_blocks.TRIED.pop(kernel)
 
 
 def _call(kernel: str, shape: parity.Shape, dtype: torch.dtype, device: torch.device) -> Callable[[], list[Tensor]]:

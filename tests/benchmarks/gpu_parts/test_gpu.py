@@ -6,7 +6,7 @@ import pytest
 import torch
 
 pytest.importorskip('triton')
-from benchmarks.gpu_parts import PARTS, layers, parity, proposal, tuning  # noqa: E402 (they need Triton)
+from benchmarks.gpu_parts import PARTS, layers, page, parity, proposal, tuning  # noqa: E402 (they need Triton)
 from benchmarks.gpu_parts.part import Case, Journal, Plan, journal_of  # noqa: E402
 from benchmarks.gpu_parts.worker import work  # noqa: E402
 from mobileode_mm import cli  # noqa: E402
@@ -142,3 +142,16 @@ def test_the_grid_begins_with_the_rule_and_holds_tiles_of_a_sensible_size(kernel
 def test_layers_table_says_what_failed():
     text = layers.markdown([dict(case='x', error='cos:triton/eager: differs')])
     assert '## Failed' in text and 'cos:triton/eager: differs' in text
+
+
+def test_a_part_goes_onto_its_page_with_what_is_left_of_it(tmp_path):
+    (tmp_path / 'gpu.md').write_text('before\n<!-- gpu-parity: begin -->\nold\n<!-- gpu-parity: end -->\nafter\n')
+    row = dict(case='infer, channel norm, float16, x', error=None, output=1e-4, gradient=None)
+    (tmp_path / 'parity.json').write_text(json.dumps(dict(
+        part='parity', is_complete=False, machine='a machine', commit='abc', rows=[row])))
+    assert page.main([str(tmp_path / 'parity.json'), '--page', str(tmp_path / 'gpu.md')]) == 0
+    text = (tmp_path / 'gpu.md').read_text()
+    assert 'infer, channel norm, float16' in text and 'a machine; commit abc.' in text and 'old' not in text
+    assert 'Not all cases of this part ran' in text and text.endswith('after\n')
+    kept = json.loads((tmp_path / 'results/gpu-parity.json').read_text())
+    assert all(paragraph in text for paragraph in kept)
