@@ -23,7 +23,7 @@ from benchmarks.others import figures_of_others
 from benchmarks.output import markdown
 from benchmarks.sanitize import __main__ as sanitize
 from benchmarks.speed import files_report, floors, operators, report
-from benchmarks.studies import fits
+from benchmarks.studies import anytime, fits
 from benchmarks.suites.page import charts, curves
 from benchmarks.suites.suite import FOLDER
 from benchmarks.suites.table import add_intervals, tables
@@ -35,6 +35,7 @@ MARKED = re.compile(r'(<!-- ([\w-]+): begin -->\n).*?(<!-- \2: end -->)', re.DOT
 OTHERS = re.compile(r'(<!-- figures of others -->\n).*?(<!-- end of figures -->)', re.DOTALL)
 #: What makes the text of results, by the name of the command's table.
 TEXTS: dict[str, Callable[..., str]] = {
+    'anytime': anytime.markdown,
     'bench': files_report.as_markdown,
     'chaos': chaos.markdown,
     'compiled': markdown,

@@ -18,14 +18,15 @@ from mobileode_mm.data.json_file import read_json
 from mobileode_mm.deploy.accuracy import accuracy
 from mobileode_mm.deploy.exporting import deployed_copy, file_copy
 from mobileode_mm.deploy.formats import load, needed, run_of, write
-from mobileode_mm.deploy.inputs import Images, fixed_size, preparation
+from mobileode_mm.deploy.inputs import Images, fixed_size, preparation, sized
 from mobileode_mm.deploy.tasks import TASKS, Task
+from mobileode_mm.deploy.tiles import tiles_of
 from mobileode_mm.errors import InputError, exit_status
 from mobileode_mm.inference.inferencer import Inferencer
 from mobileode_mm.runs.checks import config_scope
 
 from ..machine import describe_machine
-from ..output import number, table, write_json
+from ..output import number, page_and_mark, put_into_page, table, write_json
 from ..speed.sampling import quartiles, sample_in_turn
 from ..suites.run import DONE
 from ..suites.worker import SETTINGS
@@ -34,6 +35,8 @@ from ..suites.worker import SETTINGS
 ANYTIME, ALONE = 'V1 anytime', 'V1, L = {}'
 #: Beside the suite's results: what was measured.
 CURVE = 'curve.json'
+#: Of the table on a page.
+_MARK = 'anytime-curve'
 ROUNDS = 30
 
 
@@ -50,7 +53,9 @@ class Trained:
                                      deploy=False)
         cfg = self.inferencer.cfg
         self.numbers = tuple(cfg.model.backbone.anytime.steps)
-        _, self.size = fixed_size(preparation(cfg), None, cfg.model.backbone.get('input_size'))
+        tiles = tiles_of(cfg, None, 'none', False)
+        self.size = ((tiles['size'], ) * 2 if tiles else
+                     fixed_size(preparation(cfg), None, cfg.model.backbone.get('input_size'))[1])
         self.images = Images(self.inferencer, 'test')
 
     def task(self, steps: int, form=deployed_copy) -> Task:
@@ -65,7 +70,7 @@ class Trained:
 
     def milliseconds(self) -> dict[str, float]:
         """Median time of an image by ``'torch L'`` and ``'onnx L'``, all measured in turn."""
-        image, runs = self.images[0][0][None], {}
+        image, runs = sized(self.images[0][0], self.size)[None], {}
         with config_scope(self.inferencer.cfg), tempfile.TemporaryDirectory() as folder:
             for steps in self.numbers:
                 path = Path(folder, f'{steps}.onnx')
@@ -103,14 +108,17 @@ def measure(folder: Path) -> list[dict]:
     return rows
 
 
-def markdown(rows: list[dict]) -> str:
-    """The table."""
+def markdown(curve: dict) -> str:
+    """The table of what :func:`main` writes, and what it was measured on."""
     body = []
-    for row in rows:
+    for row in curve['rows']:
         gap = f'{mean(row["anytime"]) - mean(row["alone"]):+.1f}' if row['alone'] else '–'
         body.append([row['task'], row['metric'], str(row['steps']), _spread(row['anytime']), _spread(row['alone']), gap,
                      number(row['torch']), number(row['onnx'])])
-    return table(['task', 'metric, %', 'L', 'anytime', 'alone', 'difference', 'ms, PyTorch', 'ms, onnxruntime'], body)
+    head = ['task', 'metric, %', 'L', 'anytime', 'alone', 'difference', 'ms, PyTorch', 'ms, onnxruntime']
+    return (f'{table(head, body)}\n\nMean ± sample standard deviation over the seeds. {curve["machine"]}; '
+            f'{curve["threads"]} threads each of PyTorch (deploy form) and onnxruntime, float32, one image, or tile of '
+            f'one, median of {ROUNDS} rounds in which all were measured in turn.')
 
 
 def _spread(values: list[float]) -> str:
@@ -124,14 +132,19 @@ def main() -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/suites/anytime'), help='folder of the suite')
-    folder = parser.parse_args().work_dir
+    parser.add_argument('--page', metavar='FILE[#NAME]',
+                        help=f'put the table into this page, between its marks of this name (default: {_MARK})')
+    args = parser.parse_args()
 
     def work() -> None:
+        page, mark = page_and_mark(args.page, _MARK)
         needed('onnx', False)
-        rows, machine = measure(folder), f'{describe_machine()}, onnxruntime {version("onnxruntime")}'
-        write_json(folder / CURVE, dict(machine=machine, threads=torch.get_num_threads(), rows=rows))
-        print(f'{markdown(rows)}\n\n{machine}; {torch.get_num_threads()} threads each of PyTorch (deploy form) and '
-              f'onnxruntime, float32, one image, median of {ROUNDS} rounds in which all were measured in turn')
+        rows, machine = measure(args.work_dir), f'{describe_machine()}, onnxruntime {version("onnxruntime")}'
+        curve = dict(machine=machine, threads=torch.get_num_threads(), rows=rows)
+        write_json(args.work_dir / CURVE, curve)
+        print(markdown(curve))
+        if page:
+            put_into_page(page, mark, curve, markdown(curve))
 
     return exit_status(work)
 

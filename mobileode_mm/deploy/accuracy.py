@@ -9,6 +9,8 @@ from ..inference.inferencer import Inferencer
 from ..runs.checks import config_scope
 from .formats import Run, quiet
 from .inputs import Images, sized
+from .tasks import Normalise
+from .tiles import tiled, tiles_of
 
 
 def accuracy(inferencer: Inferencer, run: Run, images: Images, size: tuple[int, int] | None,
@@ -17,13 +19,17 @@ def accuracy(inferencer: Inferencer, run: Run, images: Images, size: tuple[int, 
 
     Args:
         inferencer: The network's.
-        run: The file.
+        run: The file. Of a detector that sees images tile by tile, it takes one tile.
         images: The data.
-        size: Height and width that the file takes; None takes any.
+        size: Height and width that the file takes; None takes any. Not looked at where images are cut into tiles.
         limit: Measure on that many images, spread evenly over the set.
         split: ``'val'`` or ``'test'``: whose evaluator.
     """
     cfg = inferencer.cfg
+    tiles = tiles_of(cfg, None, 'none', False)
+    if tiles:
+        mean = Normalise(inferencer.model.data_preprocessor, inferencer.takes_rgb).in_rgb()['mean']
+        run, size = tiled(run, tiles, mean), None
     with config_scope(cfg), quiet():
         evaluator = Evaluator(cfg[f'{split}_evaluator'])
         evaluator.dataset_meta = images.dataset.metainfo

@@ -20,9 +20,10 @@ from ..runs.checks import check_new, check_writable, config_scope
 from . import browser, parity
 from . import tasks as networks
 from .formats import FORMATS, check_able, load, needed, write
-from .inputs import Images, fixed_size, preparation, samples, tiles_of
+from .inputs import Images, fixed_size, preparation, samples
 from .kernel_library import build_library
 from .steps import choose_steps
+from .tiles import tiles_of
 
 _SAMPLES = 4
 _AIMS = ('speed', 'size')

@@ -11,7 +11,7 @@ from mmengine.registry import DATASETS
 from ..errors import InputError
 from ..inference.inferencer import Inferencer
 from ..runs.checks import config_scope
-from ..runs.config import leaf_datasets, most_boxes, type_name
+from ..runs.config import leaf_datasets, type_name
 
 _WITHOUT_EFFECT = ('LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs', 'PackSegInputs', 'PackInputs')
 
@@ -49,29 +49,6 @@ def preparation(cfg: Config) -> list[dict]:
             raise InputError(f'the test pipeline has the step {dict(step)}, which an exported network cannot ask for; '
                              'known are Resize (bilinear), ResizeEdge (short side) and CenterCrop')
     return steps
-
-
-def tiles_of(cfg: Config, size: Sequence[int] | None, dynamic: str, int8: bool) -> dict | None:
-    """How a detector sees images tile by tile, ``model.test_cfg.tile``; None where it sees whole ones.
-
-    Returns:
-        ``size`` and ``overlap`` in pixels of the prepared image, ``most`` boxes of an image, and the
-        ``iou_threshold`` above which the lesser of two boxes of a class goes.
-
-    Raises:
-        InputError: What is asked of the file is not for tiles.
-    """
-    test_cfg = cfg.model.get('test_cfg') or {}
-    if not test_cfg.get('tile'):
-        return None
-    side = test_cfg['tile']['size']
-    about = f'{cfg.filename} sees images in tiles of {side} x {side} px (model.test_cfg.tile)'
-    if dynamic in ('size', 'both') or size not in (None, [side, side], (side, side)):
-        raise InputError(f'{about}: the file takes that size; leave --size and --dynamic size out')
-    if int8:
-        raise InputError(f'{about}: --int8 is calibrated and measured on whole images, so it is not for this network')
-    return dict(size=side, overlap=test_cfg['tile']['overlap'], most=most_boxes(cfg)[1],
-                iou_threshold=test_cfg['nms']['iou_threshold'])
 
 
 def fixed_size(steps: list[dict], size: Sequence[int] | None, trained: int | Sequence[int] | None,

@@ -4,14 +4,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-from mmengine.structures import InstanceData
-
 from ..errors import InputError
 from . import run_onnx
-from .formats import FORMATS, Run, format_of, quiet, require, suppressed
+from .formats import FORMATS, Run, format_of, require, suppressed
 from .tasks import Suppression
+from .tiles import tiled
 
 
 def run_file(path: str | Path, images: Sequence[str], score_thr: float = 0.3, masks: str | Path | None = None,
@@ -76,38 +73,8 @@ def open_file(path: Path, threads: int = 0, custom_ops: str | Path | None = None
     elif outputs != names:
         raise InputError(f'{path} has not the outputs of a {facts[0]}')
     if 'tiles' in metadata:
-        call = _tiled(call, json.loads(metadata['tiles']), json.loads(metadata['normalisation'])['mean'])
+        call = tiled(call, json.loads(metadata['tiles']), json.loads(metadata['normalisation'])['mean'])
     return run_onnx.Network(*facts, lambda image: dict(zip(names, call(image))))
-
-
-def _tiled(call: Run, tiles: dict, mean: Sequence[float]) -> Run:
-    """A call on an image (1, H, W, 3) of any size, whose tiles another call sees, one by one.
-
-    Args:
-        call: Gives boxes, scores and labels of a tile.
-        tiles: As ``tiles_of`` gives them.
-        mean: Of R, G and B, which is nothing to the network; it stands where a tile reaches beyond the image.
-    """
-    with quiet():  # of a toolbox, which reports on standard output, where the results go
-        from ..detection import tiling
-    side, overlap = tiles['size'], tiles['overlap']
-
-    def run(image):
-        height, width = image.shape[1:3]
-        whole = np.full((max(height, side), max(width, side), 3), np.round(mean), np.uint8)
-        whole[:height, :width] = image[0]
-        corners = tiling.windows((height, width), side, overlap)
-        found = []
-        for top, left in corners:
-            tile = np.ascontiguousarray(whole[None, top:top + side, left:left + side])
-            boxes, scores, labels = map(torch.from_numpy, call(tile))
-            kept = scores[0] > 0
-            found.append(InstanceData(bboxes=boxes[0, kept], scores=scores[0, kept], labels=labels[0, kept]))
-        merged = tiling.merge(found, corners, (height, width), side, overlap,
-                              dict(type='nms', iou_threshold=tiles['iou_threshold']), tiles['most'])
-        return [merged[name].numpy()[None] for name in ('bboxes', 'scores', 'labels')]
-
-    return run
 
 
 def _suppressed(call: Run, metadata: dict[str, str], path: Path) -> Run:
