@@ -1,8 +1,9 @@
 """Aerial photographs of trees, tested on others than trained on: MobileODE and eight peers, three seeds.
 
 Classifiers of the mini digits first, from whose backbone the detectors of the same seed start: from scratch the first
-epochs find nothing. Most peers are timm's (`pip install timm`), without its weights. The photographs are made where
-they are absent, which fetches 20 MB: `python -m benchmarks.tree_parts`.
+epochs find nothing. These are those of the suite `peers`, from whose folder they may be copied. Most peers are timm's
+(`pip install timm`), without its weights. The photographs are made where they are absent, which fetches 20 MB:
+`python -m benchmarks.tree_parts`.
 """
 
 _base_ = './peers.py'

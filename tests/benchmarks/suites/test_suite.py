@@ -56,6 +56,18 @@ def test_options_fit_the_configs_and_every_run_is_another(name, tmp_path):
         assert epochs is None or epochs == network.cfg_options['param_scheduler.1.end']
 
 
+def test_classifications_that_may_be_copied_are_the_same(tmp_path):
+    pytest.importorskip('timm', reason='timm is not installed')
+
+    def identities(suite):
+        return {network.backbone: Run(network, 0, tmp_path).settings()['identity']
+                for network in SUITES[suite].networks if network.task == 'classification'}
+
+    heads, peers = identities('heads'), identities('peers')
+    assert len(heads) == 3 and heads.items() <= peers.items()
+    assert identities('trees').items() <= peers.items()
+
+
 @pytest.mark.parametrize('name, network', FOREIGN, ids=lambda value: getattr(value, 'slug', value))
 def test_backbones_by_name_build(name, network):
     cfg = load_config(network.config, network.cfg_options)
