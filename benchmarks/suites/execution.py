@@ -5,14 +5,14 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
 from mobileode_mm.data.json_file import read_json
 from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
-from mobileode_mm.errors import INTERRUPTED, InputError
+from mobileode_mm.errors import INTERRUPTED, InputError, listed
 from mobileode_mm.runs.config import DATA_VARIABLE, short_path
 
 from .. import ROOT
@@ -20,6 +20,7 @@ from ..output import write_json
 from ..tree_parts import ensure_tree_parts
 from .page import html_page
 from .processes import WAIT_SECONDS, Processes, share
+from .published import beside_published
 from .run import DONE, FAILED, Run, checksum, commit, worker_command
 from .suite import Suite, load_suite, suite_names
 from .table import markdown, summarize
@@ -30,7 +31,7 @@ RESULTS, TABLE, PAGE, LATENCY = 'results.json', 'results.md', 'results.html', 'l
 
 
 def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: int = 1, amp: bool = False,
-              auto_scale_lr: bool = False, jobs: int = 1) -> dict | None:
+              auto_scale_lr: bool = False, jobs: int = 1, only: Sequence[str] = ()) -> dict | None:
     """Train and evaluate every network of a suite with every seed, and write down what came out.
 
     Runs that are done are skipped, one that was stopped goes on from its last checkpoint with the figures of a run that
@@ -45,6 +46,8 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
         processes: Of this machine, for each run: GPUs, or processes of a CPU.
         amp, auto_scale_lr: As for :func:`mobileode_mm.apis.train`.
         jobs: Runs at once, each with its part of the cores, and where there are GPUs with one of them.
+        only: Run these alone, with those that they start from, and measure no latency: ``TASK/BACKBONE`` or
+            ``TASK/BACKBONE/seed_N``, as below ``runs`` in the folder; none: all.
 
     Returns:
         The content of ``results.json``, and its ``folder``; None on machines other than the first.
@@ -63,10 +66,12 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
         raise InputError(f'{jobs} runs at once, and {processes * machines} processes for each: one of the two is '
                          'possible (--jobs without --nproc and NNODES)')
     runs = _runs(suite, folder, dict(processes=processes * machines, amp=amp, auto_scale_lr=auto_scale_lr))
+    chosen = _chosen(runs, only, folder)
     worker = worker_command(processes)
     with _alone(folder) as lock, ThreadPoolExecutor(jobs) as pool, Processes(lock) as workers:
         results = earlier_results(folder, suite, runs)
-        waiting = [run for run, result in zip(runs, results) if result is None or result['status'] == FAILED]
+        waiting = [run for run, result in zip(runs, results)
+                   if run in chosen and (result is None or result['status'] == FAILED)]
         if suite.mini_data and waiting and leads:
             ensure_mini_data()
         if suite.tree_data and waiting and leads:
@@ -77,7 +82,7 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
         facts = {}
         if leads:
             facts = dict(_ask('inspect', question, folder, workers, share(0, jobs)), commit=commit(),
-                         command=_command(given, processes, amp, auto_scale_lr, jobs))
+                         command=_command(given, processes, amp, auto_scale_lr, jobs, only))
 
         def name_of(run: Run) -> str:
             return f'[{runs.index(run) + 1}/{len(runs)}]'
@@ -100,7 +105,8 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
                 _write(folder, suite, runs, results, facts)
         if not leads:
             return None
-        _measure_latency(folder, question, facts['machine'], workers)
+        if not only:
+            _measure_latency(folder, question, facts['machine'], workers)
         return dict(_write(folder, suite, runs, results, facts), folder=str(folder))
 
 
@@ -113,6 +119,24 @@ def _runs(suite: Suite, folder: Path, how: dict) -> list[Run]:
             runs[network.task, network.backbone, seed] = Run(
                 network, seed, folder / 'runs' / network.slug / f'seed_{seed}', **how, base=base)
     return list(runs.values())
+
+
+def _chosen(runs: list[Run], only: Sequence[str], folder: Path) -> list[Run]:
+    """The runs that are named, with those that they start from; all where none is.
+
+    Raises:
+        InputError: A name is of no run.
+    """
+    names = [run.folder.relative_to(folder / 'runs').as_posix() for run in runs]
+    chosen = []
+    for wanted in only:
+        found = [run for run, name in zip(runs, names) if f'{name}/'.startswith(f'{wanted.strip("/")}/')]
+        if not found:
+            known = dict.fromkeys(name.rpartition('/')[0] for name in names)
+            raise InputError(f'--only {wanted}: no run of the suite is named so; there are {listed(known, 99)}, each '
+                             'with /seed_N behind it for one seed alone')
+        chosen += [one for run in found for one in (run, run.base) if one]
+    return chosen if only else runs
 
 
 def _ended(runs: list[Run], pool: ThreadPoolExecutor, jobs: int, start: Callable[[Run], None],
@@ -252,9 +276,10 @@ def _outcome(run: Run, result: dict) -> str:
     return f'{result["status"]}: {result["reason"]}'
 
 
-def _command(suite: str | Path, processes: int, amp: bool, auto_scale_lr: bool, jobs: int) -> str:
+def _command(suite: str | Path, processes: int, amp: bool, auto_scale_lr: bool, jobs: int,
+             only: Sequence[str]) -> str:
     flags = [f'--nproc {processes}'] * (processes > 1) + ['--amp'] * amp + ['--auto-scale-lr'] * auto_scale_lr
-    flags += [f'--jobs {jobs}'] * (jobs > 1)
+    flags += [f'--jobs {jobs}'] * (jobs > 1) + [f'--only {" ".join(only)}'] * bool(only)
     return ' '.join(['mobileode suite', str(suite), *flags])
 
 
@@ -285,12 +310,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         '(default: 1)')
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rates by the batch size')
+    parser.add_argument('--only', nargs='+', default=[], metavar='TASK/BACKBONE',
+                        help='run these alone, as their folders below runs are named, or TASK/BACKBONE/seed_N; latency '
+                        'is not measured then')
 
 
 def run(args: argparse.Namespace) -> int:
     """Run a suite and print its table; returns the exit status, which is 1 where a run failed."""
     try:
-        results = run_suite(args.suite, args.work_dir, args.nproc, args.amp, args.auto_scale_lr, args.jobs)
+        results = run_suite(args.suite, args.work_dir, args.nproc, args.amp, args.auto_scale_lr, args.jobs,
+                            args.only)
     except KeyboardInterrupt:
         print('the same command goes on', file=sys.stderr)
         raise
@@ -298,5 +327,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     folder = Path(results['folder'])
     print(f'\n{(folder / TABLE).read_text()}')
+    print(*beside_published(results), sep='\n')
     print(', '.join(short_path(folder / name) for name in (RESULTS, TABLE, PAGE)))
     return int(any(run['status'] == FAILED for run in results['runs']))

@@ -114,7 +114,6 @@ def test_faults_of_a_network_are_told_before_anything_is_trained(place, run):
     assert not list((place / FOLDER).rglob('*.pth')) and not (place / FOLDER / 'results.json').exists()
 
 
-@pytest.mark.slow
 def test_killed_and_started_again_ends_with_the_same_table(finished, place, run):
     status, out, _ = run(place, 'suite.py', KILL='1')
     assert status == -signal.SIGKILL
@@ -137,7 +136,6 @@ def test_killed_and_started_again_ends_with_the_same_table(finished, place, run)
     assert 'measuring latency' not in out
 
 
-@pytest.mark.slow
 def test_interrupt_stops_the_suite_and_not_a_run(place, start):
     process = start(place, 'suite.py')
     process.stdout.readline()
@@ -147,7 +145,17 @@ def test_interrupt_stops_the_suite_and_not_a_run(place, start):
     assert not list((place / FOLDER).rglob('result.json'))
 
 
-@pytest.mark.slow
+def test_named_runs_alone_and_then_the_rest(finished, place, run):
+    status, out, err = run(place, 'suite.py', '--only', 'colours/good/seed_0')
+    assert status == 0, err
+    assert [run['status'] for run in results(place)['runs']] == ['done', 'not run yet', 'not run yet']
+    assert results(place)['command'].endswith(' --only colours/good/seed_0')
+    assert not (place / FOLDER / 'latency.json').exists() and 'Beside docs/results' not in out
+    status, out, err = run(place, 'suite.py', '--only', 'colours/goo')
+    assert status == 2 and '--only colours/goo: no run of the suite is named so; there are colours/good, ' in err
+    assert run(place, 'suite.py')[0] == 1 and outcomes(place) == outcomes(finished[0])
+
+
 def test_two_runs_at_once(finished, place, run):
     status, out, err = run(place, 'suite.py', '--jobs', 2)
     assert status == 1, err
@@ -157,7 +165,6 @@ def test_two_runs_at_once(finished, place, run):
     assert [line[:5] for line in out.splitlines()[:2]] == ['[1/3]', '[2/3]'] and '    [2/3] failed: ' in out
 
 
-@pytest.mark.slow
 def test_interrupt_stops_all_runs(place, start):
     process = start(place, 'suite.py', '--jobs', 2)
     for _ in range(2):
@@ -183,7 +190,6 @@ def test_runs_at_once_share_the_machine(monkeypatch):
     assert share(1, 9) == dict(CUDA_VISIBLE_DEVICES='6')
 
 
-@pytest.mark.slow
 def test_two_processes_share_each_run(place, run):
     status, out, err = run(place, 'suite.py', '--nproc', 2)
     assert status == 1, err
@@ -195,7 +201,6 @@ def test_two_processes_share_each_run(place, run):
         run_suite('suite.py')
 
 
-@pytest.mark.slow
 def test_two_suites_in_one_folder(place, start):
     first = start(place, 'suite.py')
     first.stdout.readline()
