@@ -1,21 +1,47 @@
-"""SSDLite and RTMDet's head on the same backbones, mini detection, three seeds.
+"""SSDLite and RTMDet's head on the same backbones, mini detection and photographs of trees, three seeds.
 
-Detectors start from the backbone that the classification with their seed has left. RTMDet's head learns its classes
-later than SSDLite's: both train for three times the epochs of the mini suite. The classifications are those of the
-suite `peers`, from whose folder they may be copied.
+Detectors start from the backbone that the classification with their seed has left. RTMDet's head learns the digits'
+classes later than SSDLite's: both train for three times the epochs of the mini suite. The photographs are those of the
+suite `trees`, with its schedule. Classifications are those of the suite `peers`, and the trees with SSDLite those of
+`trees`: they may be copied from there.
 """
 
-_base_ = './mini.py'
+_base_ = './trees.py'
 tasks = dict(
-    _delete_=True,
-    classification=dict(_base_.tasks.classification, val_interval=1),
-    ssdlite=dict(_base_.tasks.detection, epochs=6, val_interval=1),
-    rtmdet=dict(_base_.tasks.detection, epochs=6, val_interval=1, configs='configs/rtmdet_{}_mini.py'))
+    ssdlite=dict(
+        starts_from='classification',
+        configs='configs/ssdlite_{}_mini.py',
+        input_size=(192, 192),
+        metrics=['coco/bbox_mAP', 'coco/bbox_mAP_50'],
+        epochs=6,
+        val_interval=1,
+        cfg_options={'train_dataloader.batch_size': 8}),
+    rtmdet=dict(
+        starts_from='classification',
+        configs='configs/rtmdet_{}_mini.py',
+        input_size=(192, 192),
+        metrics=['coco/bbox_mAP', 'coco/bbox_mAP_50'],
+        epochs=6,
+        val_interval=1,
+        cfg_options={'train_dataloader.batch_size': 8}),
+    rtmdet_trees=dict(_base_.tasks.trees, configs='configs/rtmdet_mobileode_trees.py'))
+_cspnext = dict(_delete_=True, type='mmdet.CSPNeXt', deepen_factor=0.167, widen_factor=0.25)
 backbones = {
     '_delete_': True,
-    'MobileODE V1': dict(config='mobileode'),
+    'MobileODE V1': _base_.backbones['MobileODE V1'],
     # mmdet's own names its parts otherwise than mmpretrain's, whose weights it is to start from.
-    'MobileNetV2': dict(config='mobilenetv2', ssdlite={'model.backbone.type': 'mmpretrain.MobileNetV2'},
-                        rtmdet={'model.backbone.type': 'mmpretrain.MobileNetV2'}),
-    'MobileNetV4-small': dict(config='timm.mobilenetv4_conv_small'),
+    'MobileNetV2': dict(
+        _base_.backbones['MobileNetV2'],
+        ssdlite={'model.backbone.type': 'mmpretrain.MobileNetV2'},
+        rtmdet={'model.backbone.type': 'mmpretrain.MobileNetV2'},
+        rtmdet_trees=_base_.backbones['MobileNetV2'].trees),
+    'MobileNetV4-small': _base_.backbones['MobileNetV4-small'],
+    'CSPNeXt, narrow': dict(
+        config='mobileode',
+        classification={'model.backbone': dict(_cspnext, out_indices=(4, ))},
+        ssdlite={'model.backbone': dict(_cspnext, out_indices=(3, 4))},
+        rtmdet={'model.backbone': _cspnext},
+        trees={'model.backbone': _cspnext},
+        rtmdet_trees={'model.backbone': _cspnext}),
 }
+del _cspnext
