@@ -5,7 +5,8 @@
 - what stands between ``<!-- results: SUITE -->``, or ``<!-- results: SUITE, charts -->``, and
   ``<!-- end of results -->``: of a suite's ``results.json``, copied to ``docs/results/SUITE.json``;
 - what stands between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``: of ``docs/results/NAME.json``, which the
-  command that measures writes with ``--page``; NAME is that of the command's table, or begins with it and a dash;
+  command that measures writes with ``--page``; NAME is that of the command's table, or begins with it and a dash. What
+  stands between those of ``aims`` is of several;
 - what stands between ``<!-- figures of others -->`` and ``<!-- end of figures -->``: what others measured, read from
   their packages.
 """
@@ -22,7 +23,7 @@ from benchmarks import chaos, runtimes
 from benchmarks.others import figures_of_others
 from benchmarks.output import markdown
 from benchmarks.sanitize import __main__ as sanitize
-from benchmarks.speed import files_report, floors, operators, report
+from benchmarks.speed import aims, files_report, floors, operators, report
 from benchmarks.studies import anytime, fits
 from benchmarks.suites.page import charts, curves
 from benchmarks.suites.suite import FOLDER
@@ -83,6 +84,8 @@ def images(suite: str, content: dict) -> dict[str, str]:
 
 def marked(name: str) -> tuple[str | None, dict[str, str]]:
     """The text between the marks of a name, None where there are no results; and charts by file name."""
+    if name == aims.NAME:  # of several results
+        return aims.markdown(DOCS / 'results'), {}
     command = next((one for one in TEXTS if name == one or name.startswith(f'{one}-')), None)
     if command is None:
         raise KeyError(f'{name} is the name of no table: {", ".join(TEXTS)}')
