@@ -5,6 +5,8 @@ import platform
 import re
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -68,6 +70,15 @@ class OtherPrograms:
 
     def __init__(self) -> None:
         self._load, self._seconds, self._begin = os.getloadavg()[0], seconds_of_others(), time.perf_counter()
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """What is done meanwhile does not count: a compiler that we start is another program too."""
+        seconds, begin = seconds_of_others(), time.perf_counter()
+        yield
+        if self._seconds is not None:
+            self._seconds += seconds_of_others() - seconds
+        self._begin += time.perf_counter() - begin
 
     def busy(self) -> float | None:
         """The cores that other programs have kept busy until now; None where the kernel does not say."""

@@ -15,7 +15,8 @@ _PATHS = ('eager', 'deploy', 'compiled')
 _RATIOS = (
     ('solver over the 1×1 convolution, geometric mean of eight shapes', '0.5 compiled', 'torch-layers',
      'cos', 'pointwise'),
-    ('solver over the one as released, eager', '0.25 eager, 0.125 compiled', 'torch-layers', 'cos', 'naive/eager'),
+    ('solver over the one as released, which is eager', '0.25 eager, 0.125 compiled', 'torch-layers',
+     'cos', 'naive/eager'),
     ('backbone, MobileODE V1 over MobileNetV2', '0.7 compiled', 'torch-backbones', 'MobileODEV1', 'mmdet.MobileNetV2'),
     ('backbone, MobileODE V2 over MobileNetV2', '–', 'torch-backbones', 'MobileODEV2', 'mmdet.MobileNetV2'),
     ('SSDLite, MobileODE V1 over MobileNetV2', '1', 'torch-detectors', 'ssdlite_mobileode', 'ssdlite_mobilenetv2'),

@@ -1,6 +1,7 @@
 """Layers, backbones, detectors and segmentors measured side by side; the command ``bench-torch``."""
 
 import argparse
+import contextlib
 import gc
 import sys
 from collections.abc import Sequence
@@ -36,14 +37,8 @@ def tolerance_of(kind: str, settings: Settings) -> float:
     return TOLERANCES[dtype][f'{kind} {settings.mode}']
 
 
-def measure(case: Case, settings: Settings, rounds: int, seconds: float) -> dict:
-    """Check the numbers of a case's variants, time those that are right in turn, then take their memory.
-
-    Returns:
-        ``title``, ``num_steps`` and ``variants``: for each ``label``, ``difference`` from the reference and the
-        ``worst`` tensor, ``error`` (None where all is well), ``samples_ms``, ``saved_bytes`` (training) and
-        ``peak_bytes`` (not of a CUDA graph, which allocates nothing in a call).
-    """
+def _ready(case: Case, settings: Settings) -> tuple[list[dict], dict]:
+    """What :func:`measure` returns of the variants, before they are timed; by label, those whose numbers are right."""
     results, workloads = [], {}
     for variant in case.variants():
         result = dict(label=variant.label, difference=None, worst=None, error=None, samples_ms=[], saved_bytes=None,
@@ -67,6 +62,23 @@ def measure(case: Case, settings: Settings, rounds: int, seconds: float) -> dict
         except Exception as error:  # one variant that breaks (no compiler, no kernel) must not lose the others
             lines = str(error).strip().splitlines() or ['']
             result['error'] = f'{type(error).__name__}: {lines[0][:200]}'
+    return results, workloads
+
+
+def measure(case: Case, settings: Settings, rounds: int, seconds: float,
+            others: OtherPrograms | None = None) -> dict:
+    """Check the numbers of a case's variants, time those that are right in turn, then take their memory.
+
+    Args:
+        others: Is not to count what is compiled before the timing.
+
+    Returns:
+        ``title``, ``num_steps`` and ``variants``: for each ``label``, ``difference`` from the reference and the
+        ``worst`` tensor, ``error`` (None where all is well), ``samples_ms``, ``saved_bytes`` (training) and
+        ``peak_bytes`` (not of a CUDA graph, which allocates nothing in a call).
+    """
+    with others.uncounted() if others else contextlib.nullcontext():
+        results, workloads = _ready(case, settings)
     samples = sample_in_turn({label: workload.step for label, workload in workloads.items()}, rounds, seconds,
                              clock_of(settings.device))
     for result in results:
@@ -98,7 +110,7 @@ def compare(subject: str, cases: Sequence[Case], settings: Settings, baselines: 
     measured, others = [], OtherPrograms()
     for case in cases:
         print(f'{subject}: {case.title}' + (f', L = {case.num_steps}' if case.num_steps else ''), file=sys.stderr)
-        measured.append(measure(case, settings, rounds, seconds))
+        measured.append(measure(case, settings, rounds, seconds, others))
         add_ratios(measured[-1], list(baselines))
     whole = subject in ('detector', 'segmentor')
     return dict(
