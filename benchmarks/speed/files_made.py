@@ -10,7 +10,8 @@ import torch
 from mobileode_mm.deploy import export, parity, tasks
 from mobileode_mm.deploy.exporting import deployed_copy
 from mobileode_mm.deploy.formats import FORMATS, Run, load, quiet, run_of, suppressed
-from mobileode_mm.deploy.inputs import Images, fixed_size, preparation, samples, tiles_of
+from mobileode_mm.deploy.inputs import Images, fixed_size, preparation, samples
+from mobileode_mm.deploy.tiles import tiles_of
 from mobileode_mm.engine.compiling import fault_of_compiler
 from mobileode_mm.errors import InputError
 from mobileode_mm.inference.inferencer import Inferencer
