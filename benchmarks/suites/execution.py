@@ -135,7 +135,10 @@ def _chosen(runs: list[Run], only: Sequence[str], folder: Path) -> list[Run]:
             known = dict.fromkeys(name.rpartition('/')[0] for name in names)
             raise InputError(f'--only {wanted}: no run of the suite is named so; there are {listed(known, 99)}, each '
                              'with /seed_N behind it for one seed alone')
-        chosen += [one for run in found for one in (run, run.base) if one]
+        for run in found:
+            while run:  # what it starts from may itself start from another
+                chosen.append(run)
+                run = run.base
     return chosen if only else runs
 
 

@@ -68,6 +68,16 @@ def test_classifications_that_may_be_copied_are_the_same(tmp_path):
     assert len(heads) == 4 and len(heads.items() & peers.items()) == 3
 
 
+def test_a_named_run_brings_all_that_it_starts_from(tmp_path):
+    base, runs = None, []
+    for task in 'abc':
+        base = Run(SUITES['mini'].networks[0], 0, tmp_path / 'runs' / task / 'v1/seed_0', base=base)
+        runs.append(base)
+    assert execution._chosen(runs, ['c/v1'], tmp_path) == runs[::-1]
+    assert execution._chosen(runs, ['a/v1/seed_0'], tmp_path) == runs[:1]
+    assert execution._chosen(runs, [], tmp_path) == runs
+
+
 @pytest.mark.parametrize('name, network', FOREIGN, ids=lambda value: getattr(value, 'slug', value))
 def test_backbones_by_name_build(name, network):
     cfg = load_config(network.config, network.cfg_options)
