@@ -4,8 +4,9 @@ Read from the results that ``mobileode bench-torch --page`` leaves; ``benchmarks
 its page.
 """
 
-import json
 from pathlib import Path
+
+from mobileode_mm.data.json_file import read_json
 
 from ..output import number, table
 
@@ -36,7 +37,7 @@ def markdown(folder: Path) -> str | None:
     paths = {name: folder / f'{name}.json' for name in names}
     if not all(path.is_file() for path in paths.values()):
         return None
-    results = {name: json.loads(path.read_text()) for name, path in paths.items()}
+    results = {name: read_json(path) for name, path in paths.items()}
     rows = []
     for what, wanted, name, ours, base in _RATIOS:
         means = results[name]['geometric_means']

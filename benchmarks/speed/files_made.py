@@ -98,7 +98,7 @@ def make(network: Network, kinds: Sequence[str], folder: Path, size: Sequence[in
         InputError: The network cannot be read or has no size. What a format refuses is a note.
     """
     inferencer = Inferencer(network.config, network.checkpoint, 'cpu', trust, deploy=False, steps=network.steps)
-    if tiles_of(inferencer.cfg, None, 'none', False):
+    if tiles_of(inferencer.cfg):
         raise InputError(f'{network.config} sees images tile by tile (model.test_cfg.tile); no file computes what is '
                          'measured here, whole images: leave it out')
     _, size = fixed_size(preparation(inferencer.cfg), size, inferencer.cfg.model.backbone.get('input_size'))

@@ -53,7 +53,7 @@ class Trained:
                                      deploy=False)
         cfg = self.inferencer.cfg
         self.numbers = tuple(cfg.model.backbone.anytime.steps)
-        tiles = tiles_of(cfg, None, 'none', False)
+        tiles = tiles_of(cfg)
         self.size = ((tiles['size'], ) * 2 if tiles else
                      fixed_size(preparation(cfg), None, cfg.model.backbone.get('input_size'))[1])
         self.images = Images(self.inferencer, 'test')
@@ -142,9 +142,10 @@ def main() -> int:
         rows, machine = measure(args.work_dir), f'{describe_machine()}, onnxruntime {version("onnxruntime")}'
         curve = dict(machine=machine, threads=torch.get_num_threads(), rows=rows)
         write_json(args.work_dir / CURVE, curve)
-        print(markdown(curve))
+        text = markdown(curve)
+        print(text)
         if page:
-            put_into_page(page, mark, curve, markdown(curve))
+            put_into_page(page, mark, curve, text)
 
     return exit_status(work)
 

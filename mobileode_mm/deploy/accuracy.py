@@ -26,7 +26,7 @@ def accuracy(inferencer: Inferencer, run: Run, images: Images, size: tuple[int, 
         split: ``'val'`` or ``'test'``: whose evaluator.
     """
     cfg = inferencer.cfg
-    tiles = tiles_of(cfg, None, 'none', False)
+    tiles = tiles_of(cfg)
     if tiles:
         mean = Normalise(inferencer.model.data_preprocessor, inferencer.takes_rgb).in_rgb()['mean']
         run, size = tiled(run, tiles, mean), None

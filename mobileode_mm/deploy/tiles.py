@@ -12,7 +12,7 @@ from ..runs.config import most_boxes
 from .formats import Run, quiet
 
 
-def tiles_of(cfg: Config, size: Sequence[int] | None, dynamic: str, int8: bool) -> dict | None:
+def tiles_of(cfg: Config, size: Sequence[int] | None = None, dynamic: str = 'none', int8: bool = False) -> dict | None:
     """How a detector sees images tile by tile, ``model.test_cfg.tile``; None where it sees whole ones.
 
     Returns:

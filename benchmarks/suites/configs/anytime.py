@@ -10,13 +10,8 @@ tasks = dict(
     _delete_=True,
     classification=_base_.tasks.classification,
     detection=_base_.tasks.detection,
-    trees=dict(
-        starts_from='classification',
-        configs='configs/ssdlite_mobileode_trees.py',
-        input_size=(192, 192),
-        metrics=['coco/bbox_mAP', 'coco/bbox_mAP_50'],
-        epochs=24,
-        val_interval=3))
+    trees=dict(_base_.tasks.detection, configs='configs/ssdlite_mobileode_trees.py', epochs=24, val_interval=3,
+               cfg_options={}))
 reference = 'V1, L = 3'
 backbones = {
     '_delete_': True,

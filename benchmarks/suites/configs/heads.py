@@ -7,23 +7,10 @@ suite `trees`, with its schedule. Classifications are those of the suite `peers`
 """
 
 _base_ = './trees.py'
+_digits = dict(_base_.tasks.trees, epochs=6, val_interval=1, cfg_options={'train_dataloader.batch_size': 8})
 tasks = dict(
-    ssdlite=dict(
-        starts_from='classification',
-        configs='configs/ssdlite_{}_mini.py',
-        input_size=(192, 192),
-        metrics=['coco/bbox_mAP', 'coco/bbox_mAP_50'],
-        epochs=6,
-        val_interval=1,
-        cfg_options={'train_dataloader.batch_size': 8}),
-    rtmdet=dict(
-        starts_from='classification',
-        configs='configs/rtmdet_{}_mini.py',
-        input_size=(192, 192),
-        metrics=['coco/bbox_mAP', 'coco/bbox_mAP_50'],
-        epochs=6,
-        val_interval=1,
-        cfg_options={'train_dataloader.batch_size': 8}),
+    ssdlite=dict(_digits, configs='configs/ssdlite_{}_mini.py'),
+    rtmdet=dict(_digits, configs='configs/rtmdet_{}_mini.py'),
     rtmdet_trees=dict(_base_.tasks.trees, configs='configs/rtmdet_mobileode_trees.py'))
 _cspnext = dict(_delete_=True, type='mmdet.CSPNeXt', deepen_factor=0.167, widen_factor=0.25)
 backbones = {
@@ -44,4 +31,4 @@ backbones = {
         trees={'model.backbone': _cspnext},
         rtmdet_trees={'model.backbone': _cspnext}),
 }
-del _cspnext
+del _digits, _cspnext

@@ -11,13 +11,8 @@ tree_data = True
 tasks = dict(
     _delete_=True,
     classification=dict(_base_.tasks.classification, val_interval=1),
-    trees=dict(
-        starts_from='classification',
-        configs='configs/ssdlite_mobileode_trees.py',
-        input_size=(192, 192),
-        metrics=['coco/bbox_mAP', 'coco/bbox_mAP_50'],
-        epochs=24,
-        val_interval=3))
+    trees=dict(_base_.tasks.detection, configs='configs/ssdlite_mobileode_trees.py', epochs=24, val_interval=3,
+               cfg_options={}))
 backbones = {
     '_delete_': True,
     'MobileODE V1': dict(config='mobileode'),
