@@ -66,7 +66,7 @@ def results(suite: str) -> dict | None:
         network.setdefault('onnx_milliseconds', None)
     if 'reference' not in content:
         content['reference'] = Config.fromfile(FOLDER / f'{suite}.py', import_custom_modules=False).get('reference')
-        add_intervals(content['networks'], content['runs'], content['reference'], {})
+        add_intervals(content['networks'], content['runs'], content['reference'])
     return content
 
 

@@ -2,11 +2,14 @@
 import argparse
 import contextlib
 import fcntl
+import math
 import os
+import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,17 +24,20 @@ from ..tree_parts import ensure_tree_parts
 from .page import html_page
 from .processes import WAIT_SECONDS, Processes, share
 from .published import beside_published
+from .resampling import packed
 from .run import DONE, FAILED, Run, checksum, commit, worker_command
+from .sittings import taken_over
 from .suite import Suite, load_suite, suite_names
-from .table import markdown, summarize
-from .worker import ANSWER, FORM, QUESTION, RESAMPLED
+from .table import factor_of, markdown, summarize
+from .worker import ANSWER, FORM, QUESTION, RESAMPLED, SETTINGS
 
 T = TypeVar('T')
 RESULTS, TABLE, PAGE, LATENCY = 'results.json', 'results.md', 'results.html', 'latency.json'
 
 
 def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: int = 1, amp: bool = False,
-              auto_scale_lr: bool = False, jobs: int = 1, only: Sequence[str] = ()) -> dict | None:
+              auto_scale_lr: bool = False, jobs: int = 1, only: Sequence[str] = (),
+              earlier: Sequence[str | Path] = ()) -> dict | None:
     """Train and evaluate every network of a suite with every seed, and write down what came out.
 
     Runs that are done are skipped, one that was stopped goes on from its last checkpoint with the figures of a run that
@@ -46,8 +52,11 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
         processes: Of this machine, for each run: GPUs, or processes of a CPU.
         amp, auto_scale_lr: As for :func:`mobileode_mm.apis.train`.
         jobs: Runs at once, each with its part of the cores, and where there are GPUs with one of them.
-        only: Run these alone, with those that they start from, and measure no latency: ``TASK/BACKBONE`` or
-            ``TASK/BACKBONE/seed_N``, as below ``runs`` in the folder; none: all.
+        only: Run these alone, with those that they start from: ``TASK/BACKBONE`` or ``TASK/BACKBONE/seed_N``, as below
+            ``runs`` in the folder, where ``*`` stands for anything; none: all. Latency is measured where every
+            network is among them.
+        earlier: ``results.json`` of other sittings or suites: runs that have ended there with the same settings are
+            taken from it and not run, unless the folder has them, or one that is to be run starts from their weights.
 
     Returns:
         The content of ``results.json``, and its ``folder``; None on machines other than the first.
@@ -67,11 +76,11 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
                          'possible (--jobs without --nproc and NNODES)')
     runs = _runs(suite, folder, dict(processes=processes * machines, amp=amp, auto_scale_lr=auto_scale_lr))
     chosen = _chosen(runs, only, folder)
+    taken = taken_over(runs, earlier)
     worker = worker_command(processes)
     with _alone(folder) as lock, ThreadPoolExecutor(jobs) as pool, Processes(lock) as workers:
         results = earlier_results(folder, suite, runs)
-        waiting = [run for run, result in zip(runs, results)
-                   if run in chosen and (result is None or result['status'] == FAILED)]
+        waiting = _waiting(runs, chosen, results, taken)
         if suite.mini_data and waiting and leads:
             ensure_mini_data()
         if suite.tree_data and waiting and leads:
@@ -82,7 +91,7 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
         facts = {}
         if leads:
             facts = dict(_ask('inspect', question, folder, workers, share(0, jobs)), commit=commit(),
-                         command=_command(given, processes, amp, auto_scale_lr, jobs, only))
+                         command=_command(given, processes, amp, auto_scale_lr, jobs, only, earlier))
 
         def name_of(run: Run) -> str:
             return f'[{runs.index(run) + 1}/{len(runs)}]'
@@ -102,23 +111,37 @@ def run_suite(suite: str | Path, work_dir: str | Path | None = None, processes: 
             if leads:
                 results[runs.index(run)] = result = run.keep(status, reason, facts['machine'])
                 print(f'    {f"{name_of(run)} " * (jobs > 1)}{_outcome(run, result)}, {seconds:.0f} s', flush=True)
-                _write(folder, suite, runs, results, facts)
+                _write(folder, suite, runs, results, facts, taken)
         if not leads:
             return None
-        if not only:
+        if {run.network.slug for run in chosen} == {network.slug for network in suite.networks}:
             _measure_latency(folder, question, facts['machine'], workers)
-        return dict(_write(folder, suite, runs, results, facts), folder=str(folder))
+        return dict(_write(folder, suite, runs, results, facts, taken), folder=str(folder))
 
 
 def _runs(suite: Suite, folder: Path, how: dict) -> list[Run]:
-    """Every network with every seed, after the one that it starts from."""
-    runs = {}
-    for network in suite.networks:
-        for seed in suite.seeds:
+    """Every network with every seed, after the one that it starts from.
+
+    Seed by seed, and backbone by backbone: what a suite has that was stopped can be compared.
+    """
+    runs, backbones = {}, list(dict.fromkeys(network.backbone for network in suite.networks))
+    for seed in suite.seeds:
+        for network in sorted(suite.networks, key=lambda network: backbones.index(network.backbone)):
             base = runs.get((network.starts_from, network.backbone, seed))
             runs[network.task, network.backbone, seed] = Run(
                 network, seed, folder / 'runs' / network.slug / f'seed_{seed}', **how, base=base)
     return list(runs.values())
+
+
+def _waiting(runs: list[Run], chosen: list[Run], results: list[dict | None], taken: Mapping[Run, dict]) -> list[Run]:
+    """The runs that are to be run, each after the one that it starts from."""
+    own = dict(zip(runs, results))
+    waiting = {run for run in chosen if (run not in taken if own[run] is None else own[run]['status'] == FAILED)}
+    for run in list(waiting):
+        while run.base and own[run.base] is None:  # what was taken over left no weights here
+            run = run.base
+            waiting.add(run)
+    return [run for run in runs if run in waiting]
 
 
 def _chosen(runs: list[Run], only: Sequence[str], folder: Path) -> list[Run]:
@@ -130,7 +153,7 @@ def _chosen(runs: list[Run], only: Sequence[str], folder: Path) -> list[Run]:
     names = [run.folder.relative_to(folder / 'runs').as_posix() for run in runs]
     chosen = []
     for wanted in only:
-        found = [run for run, name in zip(runs, names) if f'{name}/'.startswith(f'{wanted.strip("/")}/')]
+        found = [run for run, name in zip(runs, names) if fnmatchcase(f'{name}/', f'{wanted.strip("/")}/*')]
         if not found:
             known = dict.fromkeys(name.rpartition('/')[0] for name in names)
             raise InputError(f'--only {wanted}: no run of the suite is named so; there are {listed(known, 99)}, each '
@@ -247,30 +270,39 @@ def _measure_latency(folder: Path, question: dict, machine: str, workers: Proces
     write_json(folder / LATENCY, dict(of=of, **_ask('latency', question, folder, workers)))
 
 
-def _write(folder: Path, suite: Suite, runs: list[Run], results: list[dict | None], facts: dict) -> dict:
+def _write(folder: Path, suite: Suite, runs: list[Run], results: list[dict | None], facts: dict,
+           taken: Mapping[Run, dict]) -> dict:
     """Write table, page and results; returns what ``results.json`` then holds."""
     latency = read_json(folder / LATENCY) if (folder / LATENCY).is_file() else None
-    entries, draws = [], {}
-    for run, result in zip(runs, results):
-        result = result or {}
-        if result.get('status') == DONE and (run.folder / RESAMPLED).is_file():
-            draws[run.network.task, run.network.backbone, run.seed] = read_json(run.folder / RESAMPLED)
-        entries.append(dict(
-            task=run.network.task, backbone=run.network.backbone, seed=run.seed,
-            folder=str(run.folder.relative_to(folder)), config=str(short_path(run.network.config)),
-            status=result.get('status', 'not run yet'), reason=result.get('reason', ''), metrics=result.get('metrics'),
-            curve=result.get('curve'), machine=result.get('machine'), commit=result.get('commit')))
+    entries = [taken[run] if result is None and run in taken else _entry(run, result or {}, folder)
+               for run, result in zip(runs, results)]
     content = dict(suite=suite.name, description=suite.description, seeds=list(suite.seeds),
                    starts_from={network.task: network.starts_from for network in suite.networks if network.starts_from},
                    reference=suite.reference, processes=runs[0].processes, runs=entries,
                    left_out=[dict(task=task, backbone=backbone, reason=reason)
                              for task, backbone, reason in suite.left_out],
                    **{key: facts[key] for key in ('command', 'machine', 'commit')},
-                   networks=summarize(suite, entries, facts['costs'], latency, draws), latency=latency)
+                   networks=summarize(suite, entries, facts['costs'], latency), latency=latency)
     AtomicLocalBackend().put_text(markdown(content), folder / TABLE)
     AtomicLocalBackend().put_text(html_page(content), folder / PAGE)
     write_json(folder / RESULTS, content)
     return content
+
+
+def _entry(run: Run, result: dict, folder: Path) -> dict:
+    """What ``results.json`` says of a run."""
+    entry = dict(
+        task=run.network.task, backbone=run.network.backbone, seed=run.seed,
+        folder=str(run.folder.relative_to(folder)), config=str(short_path(run.network.config)),
+        status=result.get('status', 'not run yet'), reason=result.get('reason', ''), metrics=result.get('metrics'),
+        curve=result.get('curve'), machine=result.get('machine'), commit=result.get('commit'))
+    if result:
+        entry['identity'] = read_json(run.folder / SETTINGS)['identity']
+    if entry['status'] == DONE and (run.folder / RESAMPLED).is_file():
+        entry['resampled'] = {name: packed([factor_of(name) * value for value in values])
+                              for name, values in read_json(run.folder / RESAMPLED).items()
+                              if all(map(math.isfinite, values))}
+    return entry
 
 
 def _outcome(run: Run, result: dict) -> str:
@@ -280,9 +312,11 @@ def _outcome(run: Run, result: dict) -> str:
 
 
 def _command(suite: str | Path, processes: int, amp: bool, auto_scale_lr: bool, jobs: int,
-             only: Sequence[str]) -> str:
+             only: Sequence[str], earlier: Sequence[str | Path]) -> str:
     flags = [f'--nproc {processes}'] * (processes > 1) + ['--amp'] * amp + ['--auto-scale-lr'] * auto_scale_lr
-    flags += [f'--jobs {jobs}'] * (jobs > 1) + [f'--only {" ".join(only)}'] * bool(only)
+    flags += [f'--jobs {jobs}'] * (jobs > 1)
+    flags += [f'{flag} {shlex.join(map(str, values))}' for flag, values in (('--only', only), ('--earlier', earlier))
+              if values]
     return ' '.join(['mobileode suite', str(suite), *flags])
 
 
@@ -314,15 +348,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rates by the batch size')
     parser.add_argument('--only', nargs='+', default=[], metavar='TASK/BACKBONE',
-                        help='run these alone, as their folders below runs are named, or TASK/BACKBONE/seed_N; latency '
-                        'is not measured then')
+                        help="run these alone, as their folders below runs are named, or TASK/BACKBONE/seed_N, where * "
+                        "stands for anything ('*/seed_0'); latency is measured where every network is among them")
+    parser.add_argument('--earlier', nargs='+', default=[], metavar='RESULTS',
+                        help='results.json of other sittings or suites: runs with the same settings are taken from it')
 
 
 def run(args: argparse.Namespace) -> int:
     """Run a suite and print its table; returns the exit status, which is 1 where a run failed."""
     try:
         results = run_suite(args.suite, args.work_dir, args.nproc, args.amp, args.auto_scale_lr, args.jobs,
-                            args.only)
+                            args.only, args.earlier)
     except KeyboardInterrupt:
         print('the same command goes on', file=sys.stderr)
         raise

@@ -34,7 +34,7 @@ DONE, DIVERGED, FAILED = 'done', 'diverged', 'failed'
 _OPTIONS = {'default_hooks.checkpoint.save_best': None}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is itself, and can be a key
 class Run:
     """A network with a seed.
 

@@ -1,18 +1,14 @@
 """Means over the seeds, and the table of a suite in Markdown."""
 from statistics import mean, stdev
 
-import numpy as np
-
 from mobileode_mm.errors import listed
 
 from ..machine import are_disturbed
 from ..output import METRICS, table
 from .intervals import interval
+from .resampling import unpacked
 from .run import DONE
 from .suite import Suite
-
-#: By task, backbone and seed the figures of each metric on draws of the test images.
-Draws = dict[tuple[str, str, int], dict[str, list[float]]]
 
 
 def factor_of(metric: str) -> float:
@@ -20,7 +16,7 @@ def factor_of(metric: str) -> float:
     return METRICS.get(metric, (metric, 1))[1]
 
 
-def summarize(suite: Suite, runs: list[dict], costs: list[dict], latency: dict | None, draws: Draws) -> list[dict]:
+def summarize(suite: Suite, runs: list[dict], costs: list[dict], latency: dict | None) -> list[dict]:
     """One dict for each network, in the suite's order.
 
     ``metrics`` has for each metric its mean, its spread (the sample standard deviation over the seeds, None for fewer
@@ -48,11 +44,11 @@ def summarize(suite: Suite, runs: list[dict], costs: list[dict], latency: dict |
             others=others, seeds=len(own), parameters=cost['parameters'], macs=cost['macs'],
             **{key: times.get((network.task, network.backbone), {}).get(key)
                for key in ('milliseconds', 'onnx_milliseconds')}))
-    add_intervals(summaries, runs, suite.reference, draws)
+    add_intervals(summaries, runs, suite.reference)
     return summaries
 
 
-def add_intervals(networks: list[dict], runs: list[dict], reference: str | None, draws: Draws) -> None:
+def add_intervals(networks: list[dict], runs: list[dict], reference: str | None) -> None:
     """Give each metric of each network its interval, and its difference to the reference's, seed by seed.
 
     ``interval`` and ``difference`` are dicts of :class:`~benchmarks.suites.intervals.Interval`, in the table's units,
@@ -60,17 +56,15 @@ def add_intervals(networks: list[dict], runs: list[dict], reference: str | None,
 
     Args:
         networks: As :func:`summarize` makes them; changed.
-        runs: Their runs.
+        runs: Their runs; with ``resampled`` where there are figures on draws of the test images.
         reference: Backbone that the others are compared with.
-        draws: Figures on draws of the test images, where a run left them.
     """
 
     def figures(task, backbone, name):
-        factor = factor_of(name)
         for run in runs:
             if (run['task'], run['backbone'], run['status']) == (task, backbone, DONE):
-                drawn = draws.get((task, backbone, run['seed']), {}).get(name)
-                yield run['seed'], (factor * run['metrics'][name], None if drawn is None else factor * np.array(drawn))
+                drawn = run.get('resampled', {}).get(name)
+                yield run['seed'], (factor_of(name) * run['metrics'][name], None if drawn is None else unpacked(drawn))
 
     for network in networks:
         for metric in network['metrics']:

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from benchmarks.suites.intervals import interval
+from benchmarks.suites.resampling import packed
 from benchmarks.suites.table import add_intervals, comparison_note, comparison_rows
 
 AP = 'coco/bbox_mAP'
@@ -46,7 +47,7 @@ def networks(values):
 def test_differences_are_paired_by_seed():
     # From seed to seed both move by far more than their difference does.
     made, runs = networks({'ours': [.11, .52, .93], 'theirs': [.10, .50, .90], 'one': [.7]})
-    add_intervals(made, runs, 'theirs', {})
+    add_intervals(made, runs, 'theirs')
     head, lines = comparison_rows(made, 'theirs')
     assert head[-2:] == ['against theirs', '']
     assert [line[1] for line in lines] == ['ours', 'theirs'], 'one seed has no interval'
@@ -57,10 +58,10 @@ def test_differences_are_paired_by_seed():
 def test_differences_are_paired_by_draw():
     """Where one image is hard for both, it moves their figures together."""
     made, runs = networks({'ours': [.50, .51], 'theirs': [.40, .41]})
-    drawn = np.random.default_rng(0).normal(.4, .2, 1000)
-    draws = {('detection', name, seed): {AP: drawn + shift} for name, shift in (('ours', .1), ('theirs', 0.))
-             for seed in (0, 1)}
-    add_intervals(made, runs, 'theirs', draws)
+    drawn = np.random.default_rng(0).normal(40, 15, 1000).clip(0, 90)
+    for run in runs:
+        run['resampled'] = {AP: packed(drawn + 10 * (run['backbone'] == 'ours'))}
+    add_intervals(made, runs, 'theirs')
     metric = made[0]['metrics'][0]
     assert metric['interval']['high'] - metric['interval']['low'] > 50
     assert metric['difference']['low'] == pytest.approx(10) == pytest.approx(metric['difference']['high'])

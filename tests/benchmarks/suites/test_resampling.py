@@ -12,7 +12,9 @@ from benchmarks.suites.resampling import (
     ResampledBoxes,
     ResampledIoU,
     draws,
+    packed,
     resampling_options,
+    unpacked,
 )
 
 CLASSES = ('red', 'green', 'blue')
@@ -27,6 +29,13 @@ def test_draws_are_of_as_many_images_and_always_the_same():
     assert counts.shape == (SAMPLES, 7) and (counts.sum(1) == 7).all()
     assert np.array_equal(counts, draws(7))
     assert counts.mean(0) == pytest.approx(1, abs=0.15)
+
+
+def test_a_results_file_has_room_for_the_draws():
+    values = np.random.default_rng(0).uniform(0, 100, SAMPLES)
+    text = packed([0, 100, *values])
+    assert len(text) < 3 * SAMPLES and unpacked(text)[:2].tolist() == [0, 100]
+    assert unpacked(text)[2:] == pytest.approx(values, abs=1 / 1200 + 1e-9)
 
 
 def test_accuracy(tmp_path):

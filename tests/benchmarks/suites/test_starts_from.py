@@ -55,7 +55,7 @@ def test_the_backbone_starts_from_the_run_with_the_same_seed(started):
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert 'Backbones of again start from what the run of colours with the same seed left.' in out
     # It waited, though four could run at once.
-    assert re.search(r'\[1/4\] accuracy.*\[3/4\] again, good', out, re.DOTALL), out
+    assert re.search(r'\[1/4\] accuracy.*\[2/4\] again, good', out, re.DOTALL), out
 
 
 def test_without_weights_to_start_from_a_run_fails_and_is_fixed_with_them(started, copied, run):

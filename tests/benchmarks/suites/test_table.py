@@ -33,7 +33,7 @@ def make_content(latency=True):
     return dict(suite=suite.name, description=suite.description, seeds=[0, 1, 2], processes=1, command='python x',
                 machine='a machine', commit='abc', runs=runs, latency=latency, starts_from={'detection': 'colours'},
                 left_out=[dict(task='segmentation', backbone='<A>', reason='it cannot be dilated')], reference='B|b',
-                networks=summarize(suite, runs, costs, latency, {}))
+                networks=summarize(suite, runs, costs, latency))
 
 
 def test_mean_and_spread_over_seeds():
