@@ -78,8 +78,13 @@ def is_step(step):
 
 
 def read(path):
-    """Pixels (H, W, 3), uint8, RGB, of the upright image."""
-    return np.asarray(ImageOps.exif_transpose(Image.open(path)).convert('RGB'))
+    """Pixels (H, W, 3), uint8, RGB, of the upright image; of grey in 16 bits the upper 8, as in training."""
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode in ('I', 'F'):
+        raise ValueError('its pixels are numbers of 32 bits')
+    if image.mode.startswith('I;16'):  # Pillow would make white of all that is not dark
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return np.asarray(image.convert('RGB'))
 
 
 def resize(image, height, width):

@@ -7,6 +7,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from ..data.formats import Image
+from ..data.images import read_image
 
 #: Share of a box that has to be seen in a tile for the box to be one of the tile's.
 VISIBLE = 0.4
@@ -15,6 +16,8 @@ VISIBLE = 0.4
 def read(path: Path) -> Pillow.Image:
     """The upright image, RGB."""
     with Pillow.open(path) as image:
+        if image.mode.startswith('I;16'):  # of which Pillow would make white, and training takes the upper 8 bits
+            return Pillow.fromarray(np.ascontiguousarray(read_image(path, flag='color')[..., ::-1]))
         return ImageOps.exif_transpose(image).convert('RGB')
 
 

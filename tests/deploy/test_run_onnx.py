@@ -6,8 +6,11 @@ import sys
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+
+from mobileode_mm.data.images import read_image
 
 pytest.importorskip('onnx', reason='the extra "deploy" is not installed')
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
@@ -59,6 +62,22 @@ def test_images_that_cannot_be_used_are_named_and_skipped(here, write_model):
     assert [(one['image'], one['label']) for one in found] == [('red.png', 'red'), ('bl\\xe9.png', 'blue')]
     lines = [line for line in reported.splitlines() if line.startswith('skipped: ')]
     assert [line.split(': ')[1] for line in lines] == bad
+
+
+@pytest.mark.parametrize('name, dtype', [('a.png', '<u2'), ('a.tif', '<u2'), ('a.tif', '>u2')])
+def test_grey_of_16_bits_is_read_as_in_training(name, dtype, tmp_path, program):
+    grey = np.random.default_rng(0).integers(0, 2**16, (9, 7)).astype(dtype)
+    Image.fromarray(grey).save(tmp_path / name)
+    assert np.array_equal(program.read(tmp_path / name)[..., ::-1], read_image(tmp_path / name, flag='color'))
+
+
+@pytest.mark.parametrize('dtype', [np.int32, np.float32])
+def test_numbers_of_32_bits_are_no_picture(dtype, here):
+    Image.fromarray(np.ones((9, 7), dtype)).save('a.tif')
+    found, reported = run('a.onnx', 'a.tif', status=1)
+    assert not found and reported == 'skipped: a.tif: its pixels are numbers of 32 bits\n'
+    with pytest.raises(ValueError, match='broken or no image'):
+        read_image('a.tif', flag='color')
 
 
 @pytest.mark.parametrize('meta', [

@@ -65,6 +65,12 @@ def image_of(tmp_path, name, size, boxes):
                  np.zeros(len(boxes), bool))
 
 
+def test_tiles_of_16_bits_are_what_training_sees(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 2**16, (20, 30), np.uint16)
+    Pillow.fromarray(grey).save(tmp_path / 'grey.png')
+    assert np.array_equal(np.asarray(tiles.read(tmp_path / 'grey.png')), np.stack([grey >> 8] * 3, -1))
+
+
 def test_tiles_cover_an_image_and_keep_what_is_seen_of_a_box(tmp_path):
     image = image_of(tmp_path, 'large', (100, 150), [(10, 10, 30, 30), (60, 0, 68, 20), (100, 60, 140, 90)])
     folder = tmp_path / 'tiles'
