@@ -61,7 +61,7 @@ test-slow: install
 # Damaged checkpoints, JSON and safetensors files: how many were read and refused, and that nothing else came of any.
 FUZZ := 4000
 fuzz: install
-	OMP_NUM_THREADS=1 $(PYTHON) tests/checkpoints/fuzzing.py --count $(FUZZ)
+	OMP_NUM_THREADS=1 $(PYTHON) tests/checkpoints/fuzzing.py --count $(FUZZ) $(if $(PAGE),--page $(PAGE))
 
 # The CPU kernels under sanitizers and guard pages, compared with the plain solver too; minutes for each part.
 sanitize: install

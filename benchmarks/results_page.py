@@ -1,9 +1,10 @@
-"""The tables and charts of the pages of docs/, from docs/results.
+"""The tables and charts of README.md and of the pages of docs/, from docs/results.
 
 ``python benchmarks/results_page.py`` writes them. Of a page is replaced
 
 - what stands between ``<!-- results: SUITE -->``, or ``<!-- results: SUITE, charts -->``, and
-  ``<!-- end of results -->``: of a suite's ``results.json``, copied to ``docs/results/SUITE.json``;
+  ``<!-- end of results -->``: of a suite's ``results.json``, copied to ``docs/results/SUITE.json``; for
+  ``<!-- results: SUITE, summary -->`` a table of a line for each backbone;
 - what stands between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``: of ``docs/results/NAME.json``, which the
   command that measures writes with ``--page``; NAME is that of the command's table, or begins with it and a dash. What
   stands between those of ``aims`` is of several;
@@ -24,14 +25,15 @@ from benchmarks.others import figures_of_others
 from benchmarks.output import markdown
 from benchmarks.sanitize import __main__ as sanitize
 from benchmarks.speed import aims, files_report, floors, operators, report
-from benchmarks.studies import anytime, fits
+from benchmarks.studies import anytime, fits, norms, other_sizes
 from benchmarks.suites.page import charts, curves
 from benchmarks.suites.suite import FOLDER
-from benchmarks.suites.table import add_intervals, tables
+from benchmarks.suites.table import add_intervals, summary, tables
 from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
 
 DOCS = Path(__file__).resolve().parents[1] / 'docs'
-BLOCK = re.compile(r'(<!-- results: (\w+)(, charts)? -->\n).*?(<!-- end of results -->)', re.DOTALL)
+PAGES = [DOCS.parent / 'README.md', *sorted(DOCS.glob('*.md'))]
+BLOCK = re.compile(r'(<!-- results: (\w+)(, charts|, summary)? -->\n).*?(<!-- end of results -->)', re.DOTALL)
 MARKED = re.compile(r'(<!-- ([\w-]+): begin -->\n).*?(<!-- \2: end -->)', re.DOTALL)
 OTHERS = re.compile(r'(<!-- figures of others -->\n).*?(<!-- end of figures -->)', re.DOTALL)
 #: What makes the text of results, by the name of the command's table.
@@ -40,11 +42,15 @@ TEXTS: dict[str, Callable[..., str]] = {
     'bench': files_report.as_markdown,
     'chaos': chaos.markdown,
     'compiled': markdown,
+    'complexity': markdown,
     'fits': fits.markdown,
     'floors': floors.page_text,
     'gpu': markdown,
+    'fuzz': markdown,
     'long-solvers': markdown,
+    'norms': norms.markdown,
     'operators': operators.markdown,
+    'other-sizes': other_sizes.markdown,
     'prebuilt': markdown,
     'runtimes': runtimes.as_markdown,
     'sanitize': sanitize.markdown,
@@ -102,12 +108,14 @@ def generate(page: str) -> tuple[str, dict[str, str]]:
     made = {}
 
     def block(match: re.Match) -> str:
-        start, suite, with_charts, end = match.groups()
+        start, suite, form, end = match.groups()
         content = results(suite)
         if content is None:
             return f'{start}\nNot run yet: `mobileode suite {suite} --jobs 2`.\n\n{end}'
+        if form == ', summary':
+            return f'{start}\n{summary(content["networks"])}\n\n{end}'
         body = tables(content)
-        if with_charts:
+        if form == ', charts':
             own = images(suite, content)
             made.update(own)
             body += '\n\n' + '\n'.join(f'![{name[:-4].replace("_", " ")}](images/{name})' for name in own)
@@ -127,7 +135,7 @@ def generate(page: str) -> tuple[str, dict[str, str]]:
 def main() -> None:
     """Write pages and charts."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    for page in sorted(DOCS.glob('*.md')):
+    for page in PAGES:
         before = page.read_text()
         text, made = generate(before)
         for name, svg in made.items():

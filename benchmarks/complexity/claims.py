@@ -9,7 +9,7 @@ from torch import nn
 from mobileode_mm.ode import ChannelwiseODESolver, PositionNorm
 from mobileode_mm.zoo import create_model
 
-from ..output import table
+from ..output import markdown, page_and_mark, put_into_page
 
 #: Per cent fewer parameters than the pointwise convolution that a solver replaces (the paper's abstract: "over").
 SOLVER_CLAIM = 98.36
@@ -22,6 +22,7 @@ STEPS = (1, 3, 10)
 WIDTHS = (0.75, 1.0, 1.25)
 #: Side of the images, and the ending of the preset's name.
 SIZES = {256: '', 64: '', 32: '_cifar'}
+_MARK = 'complexity-claims'
 
 
 @dataclass(frozen=True)
@@ -146,39 +147,46 @@ def _saved(ours: int, theirs: int) -> float:
     return 100 * (1 - ours / theirs)
 
 
-def report() -> str:
-    """Claims, totals and what they leave open, as Markdown."""
+def report() -> list[str | dict]:
+    """Claims, totals and what they leave open: parts, as :func:`~benchmarks.output.markdown` takes them."""
     rows = [[claim.claim, f'{claim.ours:.2f} %', claim.definition, 'holds' if claim.holds else '**does not hold**']
             for claim in claims()]
-    lines = [table(['claim of the paper', 'ours', 'definition', ''], rows), '']
-    lines += [f'MobileNetV1\'s 1×1 convolutions have {mobilenet_v1_pointwise():,} parameters here. A claim holds where '
+    parts: list[str | dict] = [dict(head=['claim of the paper', 'ours', 'definition', ''], rows=rows)]
+    parts += [f'MobileNetV1\'s 1×1 convolutions have {mobilenet_v1_pointwise():,} parameters here. A claim holds where '
               'ours is as large or larger; the very figures of the paper come out nowhere.',
               'The claimed channel-interaction parameters would be reached with '
               + ' and '.join(f'L = {steps_for(version):.1f} in {version}' for version in INTERACTION_CLAIMS)
               + ' (K and Δt, everything else unchanged).',
               'A solver of 64 channels with L = 1 and two parameters of a norm saves '
               f'{_saved(64 + 1 + 2, 64 ** 2):.2f} % (67 against 4,096); whether that is how the paper comes to its '
-              'figure is not known.', '']
+              'figure is not known.']
     rows = [[f'{version}: {QUOTED_TOTALS[version]} M', settings, f'{total:,}']
             for version in QUOTED_TOTALS for classes in (CLASSES, (200, ))
             for settings, total in nearest_totals(version, classes)]
-    lines += [table(['quoted by a review', 'nearest of ours, of all and with 200 classes', 'parameters'], rows), '']
+    head = ['quoted by a review', 'nearest of ours, of all and with 200 classes', 'parameters']
+    parts.append(dict(head=head, rows=rows))
     claimed, quoted = (abs(values['V2'] - values['V1']) for values in (INTERACTION_CLAIMS, QUOTED_TOTALS))
     ours = [interaction_parameters(backbone(version), with_norm=False) for version in INTERACTION_CLAIMS]
-    lines.append(
+    parts.append(
         'Unknown are the number of classes, of steps, the size of the images, and the widths that the quoted numbers '
         f'belong to. By the claims V2 has {claimed / 100 * mobilenet_v1_pointwise():,.0f} interaction parameters more '
         f'than V1, by the review {quoted * 1e6:,.0f} parameters more; here it is {ours[1] - ours[0]:,} interaction '
         'parameters, since the released V2 ends with 1024 channels and V1 with 576. So the two networks behind these '
         'numbers are not both the released ones at width 1.')
-    return '\n'.join(lines)
+    return parts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """There are no arguments."""
+    """Declare what :func:`run` reads."""
     parser.description = 'Check the claims of the paper that need no training.'
+    parser.add_argument('--page', metavar='FILE[#NAME]',
+                        help=f'put it into this page, between its marks of this name (default: {_MARK})')
 
 
 def run(args: argparse.Namespace) -> None:
     """Print the report."""
-    print(report())
+    page, mark = page_and_mark(args.page, _MARK)
+    parts = report()
+    print(markdown(parts))
+    if page:
+        put_into_page(page, mark, parts, markdown(parts))

@@ -11,7 +11,6 @@ from mmodeconf.models.classifier import model as classifier
 from mmodeconf.models.deeplabv3 import model as deeplabv3
 from mmodeconf.models.ssdlite import model as ssdlite
 
-from ..output import table
 from .counting import Complexity
 from .from_config import count_config
 from .operators import Cost
@@ -105,9 +104,14 @@ def _peers() -> Iterator[Network]:
     }, needs='timm')
 
 
-def tables() -> str:
-    """MobileODE beside its peers, one table a task; a peer whose package is absent is named below them."""
-    parts, left_out = [], []
+def tables() -> list[str | dict]:
+    """MobileODE beside its peers, one table a task; a peer whose package is absent is named below them.
+
+    Returns:
+        Parts, as :func:`~benchmarks.output.markdown` takes them.
+    """
+    parts: list[str | dict] = []
+    left_out: list[str] = []
     for task, (_, _, side, _) in TASKS.items():
         rows = []
         for network in networks():
@@ -126,9 +130,8 @@ def tables() -> str:
             left_out += [f'{network.name} ({task}): operators of unknown cost, {", ".join(complexity.unknown)}'
                          ] if complexity.unknown else []
         head = ['network', 'backbone: parameters', 'backbone: MACs', 'parameters', 'MACs', 'FLOPs', 'activations']
-        parts += [f'### {task}, {side}×{side} px', '', 'In millions.', '', table(head, rows), '']
-    parts += [DEFINITIONS, *(f'\nNot counted: {line}.' for line in left_out)]
-    return '\n'.join(parts)
+        parts += [f'### {task}, {side}×{side} px', 'In millions.', dict(head=head, rows=rows)]
+    return parts + [f'Not counted: {line}.' for line in left_out]
 
 
 def _millions(number: int, digits: int = 1) -> str:

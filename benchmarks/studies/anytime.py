@@ -13,8 +13,6 @@ from statistics import mean, stdev
 import torch
 
 from mobileode_mm.analysis.scalars import headline_metric
-from mobileode_mm.checkpoints.resuming import find_resume_checkpoint
-from mobileode_mm.data.json_file import read_json
 from mobileode_mm.deploy.accuracy import accuracy
 from mobileode_mm.deploy.exporting import deployed_copy, file_copy
 from mobileode_mm.deploy.formats import load, needed, run_of, write
@@ -22,14 +20,12 @@ from mobileode_mm.deploy.inputs import Images, fixed_size, preparation, sized
 from mobileode_mm.deploy.tasks import TASKS, Task
 from mobileode_mm.deploy.tiles import tiles_of
 from mobileode_mm.errors import InputError, exit_status
-from mobileode_mm.inference.inferencer import Inferencer
 from mobileode_mm.runs.checks import config_scope
 
 from ..machine import describe_machine
 from ..output import number, page_and_mark, put_into_page, table, write_json
 from ..speed.sampling import quartiles, sample_in_turn
-from ..suites.run import DONE
-from ..suites.worker import SETTINGS
+from .trained import done_runs, inferencer_of
 
 #: Names of backbones in the suite: the one for all numbers, and that for a number alone.
 ANYTIME, ALONE = 'V1 anytime', 'V1, L = {}'
@@ -48,9 +44,7 @@ class Trained:
     """
 
     def __init__(self, folder: Path):
-        settings, (checkpoint, _) = read_json(folder / SETTINGS), find_resume_checkpoint(folder)
-        self.inferencer = Inferencer(settings['config'], checkpoint, 'cpu', cfg_options=settings['cfg_options'],
-                                     deploy=False)
+        self.inferencer = inferencer_of(folder)
         cfg = self.inferencer.cfg
         self.numbers = tuple(cfg.model.backbone.anytime.steps)
         tiles = tiles_of(cfg)
@@ -88,9 +82,7 @@ def measure(folder: Path) -> list[dict]:
     Raises:
         InputError: The folder holds no such suite, or no run of it that is done.
     """
-    if not (folder / 'results.json').is_file():
-        raise InputError(f'{folder} holds no results.json; first: mobileode suite anytime')
-    runs = [run for run in read_json(folder / 'results.json')['runs'] if run['status'] == DONE]
+    runs = done_runs(folder, 'anytime')
     ours = [run for run in runs if run['backbone'] == ANYTIME]
     if not ours:
         raise InputError(f'{folder} holds no run of {ANYTIME} that is done; first: mobileode suite anytime')

@@ -14,9 +14,11 @@ from mobileode_mm.runs.config import load_config
 from mobileode_mm.runs.training import train
 
 from ..machine import describe_machine
-from ..output import table, write_json
+from ..output import page_and_mark, put_into_page, table, write_json
+from ..suites.run import commit
 
 RESULT = 'sizes.json'
+_MARK = 'norms'
 
 
 def compare_norms(config: str | Path, work_dir: str | Path, seeds: Sequence[int] = (0, 1),
@@ -67,16 +69,21 @@ def _train_and_evaluate(config: str | Path, folder: Path, options: dict) -> None
     write_json(folder / RESULT, found)
 
 
-def markdown_table(results: dict[str, list[dict[str, float]]]) -> str:
-    """Mean mIoU over the seeds, with each seed's in brackets; one row a size, one column a norm."""
-    rows = []
+def markdown(content: dict) -> str:
+    """One row a size, one column a norm: mean mIoU over the seeds, with each seed's in brackets."""
+    results, rows = content['results'], []
     for name in next(iter(results.values()))[0]:
         row = [name]
         for runs in results.values():
             values = [run[name] for run in runs]
             row.append(f'{mean(values):.1f} ({", ".join(f"{value:.1f}" for value in values)})')
         rows.append(row)
-    return table(['images', *(f'`{norm}`' for norm in results)], rows)
+    first, *others = next(iter(results.values()))[0]
+    over = ', '.join(f'`{norm}` {mean(run[name] for run in runs for name in others):.1f}'
+                     for norm, runs in results.items())
+    return (table(['images', *(f'`{norm}`' for norm in results)], rows)
+            + f'\n\nmIoU in per cent: the mean, and of each seed. Over all rows but "{first}": {over}. '
+              f'`{content["command"]}`, commit {content["commit"]}; {content["machine"]}.')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,9 +93,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='segmentation config with a MobileODE backbone')
     parser.add_argument('--work-dir', default='work_dirs/compare_norms', help='folder of the runs')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1], help='one run of each norm for each seed')
+    parser.add_argument('--page', metavar='FILE[#NAME]',
+                        help=f'put the table into this page, between its marks of this name (default: {_MARK})')
 
 
 def run(args: argparse.Namespace) -> None:
     """Train, evaluate and print."""
+    page, mark = page_and_mark(args.page, _MARK)
     results = compare_norms(args.config, args.work_dir, args.seeds)
-    print(f'{markdown_table(results)}\n\n{describe_machine()}')
+    content = dict(command=f'mobileode norms {args.config} --seeds {" ".join(map(str, args.seeds))}',
+                   machine=describe_machine(), commit=commit(), results=results)
+    text = markdown(content)
+    print(text)
+    if page:
+        put_into_page(page, mark, content, text)

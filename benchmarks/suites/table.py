@@ -99,6 +99,20 @@ def rows(networks: list[dict]) -> tuple[list[str], list[list[str]]]:
         f'{network["macs"] / 1e6:.1f}', '×'.join(map(str, network['input_size']))] for network in networks]
 
 
+def summary(networks: list[dict]) -> str:
+    """A table of a line for each backbone: the first metric of each task, parameters and multiply-adds of all tasks."""
+    by_place = {(network['backbone'], network['task']): network for network in networks}
+    tasks = list(dict.fromkeys(network['task'] for network in networks))
+    lines = []
+    for backbone in dict.fromkeys(network['backbone'] for network in networks):
+        own = [by_place.get((backbone, task)) for task in tasks]
+        results = [result_text(dict(network, metrics=network['metrics'][:1])) if network else '–' for network in own]
+        costs = [', '.join(f'{network[key] / 1e6:.{digits}f}' for network in own if network)
+                 for key, digits in (('parameters', 2), ('macs', 1))]
+        lines.append([backbone, *results, *costs])
+    return table(['backbone', *(f'{task}, %' for task in tasks), 'parameters, M', 'MACs, M'], lines)
+
+
 def comparison_rows(networks: list[dict], reference: str | None) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table of intervals and of differences to the reference; empty where there is one seed."""
     head = ['task', 'backbone', 'figure', 'mean and interval, %']

@@ -23,6 +23,8 @@ from pathlib import Path
 #: an empty container.
 TIMES, SLACK = 256, 32 << 20
 BATCH = 500
+#: Of the page's marks.
+MARK = 'fuzz'
 NETWORK = dict(type='MobileODEV1', widen_factor=0.1, num_steps=1, input_size=32)
 KINDS = {'pth': 'checkpoint', 'old.pth': 'checkpoint, format before torch 1.6', 'pickle': 'pickle in a whole archive',
          'safetensors': 'safetensors', 'json': 'JSON'}
@@ -202,14 +204,23 @@ def main() -> int:
     parser.add_argument('--count', type=int, default=2000, help='files (default: 2000)')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--batch', type=int, metavar='SEED', help='run one batch here, and print how each file ends')
+    parser.add_argument('--page', type=Path, metavar='FILE', help='put the table into this page, between its marks')
     args = parser.parse_args()
     if args.batch is not None:
         return run_batch(args.batch, args.count)
+    from benchmarks.machine import describe_machine
+    from benchmarks.output import around, markdown, put_into_page
+    from benchmarks.suites.run import commit
+    if args.page:
+        around(args.page, MARK)  # told before minutes have been spent
     ends, faults = fuzz(args.count, args.seed)
-    print('| file | read | refused | faults |\n| --- | --- | --- | --- |')
-    for kind, what in KINDS.items():
-        print(f'| {what} | {" | ".join(str(ends[kind, end]) for end in ("read", "refused", "fault"))} |')
-    print(f'\n{sum(ends.values())} files, seed {args.seed}, {len(faults)} faults', *faults, sep='\n')
+    rows = [[what, *(str(ends[kind, end]) for end in ('read', 'refused', 'fault'))] for kind, what in KINDS.items()]
+    parts = [dict(head=['file', 'read', 'refused', 'faults'], rows=rows),
+             f'{sum(ends.values())} files, seed {args.seed}, {len(faults)} faults; commit {commit()}; '
+             f'{describe_machine()}.', *faults]
+    print(markdown(parts))
+    if args.page:
+        put_into_page(args.page, MARK, parts, markdown(parts))
     return bool(faults)
 
 

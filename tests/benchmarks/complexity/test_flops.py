@@ -8,6 +8,7 @@ from mmengine.config import Config
 from benchmarks.complexity import tables
 from benchmarks.complexity.from_config import count_config, default_shape
 from benchmarks.complexity.tables import TASKS, networks
+from benchmarks.output import markdown
 from mobileode_mm import cli
 from mobileode_mm.errors import InputError
 
@@ -113,7 +114,7 @@ def test_table(monkeypatch):
     assert len(rows) == 3
     monkeypatch.setattr(type(rows[0]), 'is_available', property(lambda self: self.needs == 'mmengine'))
     monkeypatch.setattr(tables, 'networks', lambda: rows)
-    text = tables.tables()
+    text = markdown(tables.tables())
     assert text.count('| MobileODE V2, width 0.5, L = 3 |') == 3 and text.count('| ShuffleNetV2 0.5x |') == 2
     assert text.count('timm is not installed') == 2 and text.count('### ') == len(TASKS) == 3
     # arXiv:1807.11164: 1.4 million parameters, 41 million multiply-adds at 224 px.

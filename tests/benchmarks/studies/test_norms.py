@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.studies.norms import RESULT, compare_norms, describe_machine, markdown_table
+from benchmarks.studies.norms import RESULT, compare_norms, describe_machine, markdown
 from mobileode_mm import cli
 from mobileode_mm.errors import InputError
 
@@ -18,13 +18,16 @@ CONFIGS = Path(__file__).parents[3] / 'configs'
 
 
 def test_table():
-    table = markdown_table(dict(position=[dict(square=10.0, oblong=1.0), dict(square=20.04, oblong=3.0)],
-                                channel=[dict(square=5.0, oblong=2.5), dict(square=6.0, oblong=2.5)]))
-    assert table.splitlines() == [
+    results = dict(position=[dict(square=10.0, oblong=1.0), dict(square=20.04, oblong=3.0)],
+                   channel=[dict(square=5.0, oblong=2.5), dict(square=6.0, oblong=2.5)])
+    text = markdown(dict(results=results, command='a command', commit='abc', machine='a machine'))
+    assert text.splitlines()[:4] == [
         '| images | `position` | `channel` |',
         '| --- | --- | --- |',
         '| square | 15.0 (10.0, 20.0) | 5.5 (5.0, 6.0) |',
         '| oblong | 2.0 (1.0, 3.0) | 2.5 (2.5, 2.5) |']
+    assert 'Over all rows but "square": `position` 2.0, `channel` 2.5.' in text
+    assert text.endswith('`a command`, commit abc; a machine.')
 
 
 def test_machine_is_named():

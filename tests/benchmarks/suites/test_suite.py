@@ -63,8 +63,8 @@ def test_classifications_that_may_be_copied_are_the_same(tmp_path):
         return {network.slug: Run(network, 0, tmp_path / network.slug).settings()['identity']
                 for network in SUITES[suite].networks if network.task == 'classification'}
 
-    peers, trees, heads = map(identities, ('peers', 'trees', 'heads'))
-    assert trees.items() <= peers.items()
+    peers, trees, heads, transfer = map(identities, ('peers', 'trees', 'heads', 'transfer'))
+    assert trees.items() <= peers.items() and transfer.items() <= peers.items()
     assert len(heads) == 4 and len(heads.items() & peers.items()) == 3
 
 

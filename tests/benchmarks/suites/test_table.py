@@ -9,7 +9,7 @@ import pytest
 from benchmarks.charts import pareto_front
 from benchmarks.suites.page import html_page
 from benchmarks.suites.suite import Network, Suite
-from benchmarks.suites.table import latency_note, markdown, summarize
+from benchmarks.suites.table import latency_note, markdown, summarize, summary
 
 AP = 'coco/bbox_mAP'
 
@@ -56,6 +56,17 @@ def test_markdown_drops_no_run():
     assert 'Left out: segmentation with <A>: it cannot be dilated.' in text
     assert '| detection | <A> | AP | 33.0 [24.0, 42.0] | – |  |' in text, 'one seed is shared with B|b'
     assert '| detection | B/b | AP | ' not in text, 'one run has no interval'
+
+
+def test_a_line_for_each_backbone():
+    networks = make_content()['networks']
+    networks.append(dict(networks[1], task='segmentation', parameters=4_000_000))
+    assert summary(networks).splitlines() == [
+        '| backbone | detection, % | segmentation, % | parameters, M | MACs, M |',
+        '| --- | --- | --- | --- | --- |',
+        '| <A> | AP 33.0 ± 3.6 | – | 1.50 | 20.0 |',
+        '| B/b | AP 50.0, diverged: seed 1, failed: seed 2 | AP 50.0, diverged: seed 1, failed: seed 2 | 2.50, 4.00 '
+        '| 10.0, 10.0 |']
 
 
 @pytest.mark.parametrize('others, threads, message, disturbed', [
