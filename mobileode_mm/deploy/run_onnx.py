@@ -79,9 +79,11 @@ def is_step(step):
 
 def read(path):
     """Pixels (H, W, 3), uint8, RGB, of the upright image; of grey in 16 bits the upper 8, as in training."""
-    image = ImageOps.exif_transpose(Image.open(path))
+    image = Image.open(path)
+    if image.format != 'WEBP':  # which OpenCV, and so training, leaves as it is
+        image = ImageOps.exif_transpose(image)
     if image.mode in ('I', 'F'):
-        raise ValueError('its pixels are numbers of 32 bits')
+        raise ValueError('Pillow reads its pixels as numbers of 32 bits')
     if image.mode.startswith('I;16'):  # Pillow would make white of all that is not dark
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return np.asarray(image.convert('RGB'))

@@ -71,11 +71,23 @@ def test_grey_of_16_bits_is_read_as_in_training(name, dtype, tmp_path, program):
     assert np.array_equal(program.read(tmp_path / name)[..., ::-1], read_image(tmp_path / name, flag='color'))
 
 
+@pytest.mark.parametrize('name', ['a.jpg', 'a.png', 'a.tif', 'a.webp'])
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+def test_an_image_is_turned_as_in_training(name, orientation, tmp_path, program):
+    exif = Image.Exif()
+    exif[274] = orientation
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[:8, :8] = 255
+    Image.fromarray(pixels).save(tmp_path / name, exif=exif, quality=95)
+    found, wanted = program.read(tmp_path / name)[..., ::-1], read_image(tmp_path / name, flag='color')
+    assert found.shape == wanted.shape and np.abs(found.astype(int) - wanted).max() <= 1
+
+
 @pytest.mark.parametrize('dtype', [np.int32, np.float32])
 def test_numbers_of_32_bits_are_no_picture(dtype, here):
     Image.fromarray(np.ones((9, 7), dtype)).save('a.tif')
     found, reported = run('a.onnx', 'a.tif', status=1)
-    assert not found and reported == 'skipped: a.tif: its pixels are numbers of 32 bits\n'
+    assert not found and reported == 'skipped: a.tif: Pillow reads its pixels as numbers of 32 bits\n'
     with pytest.raises(ValueError, match='broken or no image'):
         read_image('a.tif', flag='color')
 
