@@ -3,8 +3,9 @@
 ``python benchmarks/results_page.py`` writes them. Of a page is replaced
 
 - what stands between ``<!-- results: SUITE -->``, or ``<!-- results: SUITE, charts -->``, and
-  ``<!-- end of results -->``: of a suite's ``results.json``, copied to ``docs/results/SUITE.json``; for
-  ``<!-- results: SUITE, summary -->`` a table of a line for each backbone;
+  ``<!-- end of results -->``: of a suite's ``results.json``, copied to ``docs/results/SUITE.json``; with
+  ``curves`` for ``charts`` those over the training alone; for ``<!-- results: SUITE, summary -->`` a table of a line
+  for each backbone;
 - what stands between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``: of ``docs/results/NAME.json``, which the
   command that measures writes with ``--page``; NAME is that of the command's table, or begins with it and a dash. What
   stands between those of ``aims`` is of several;
@@ -33,7 +34,7 @@ from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
 
 DOCS = Path(__file__).resolve().parents[1] / 'docs'
 PAGES = [DOCS.parent / 'README.md', *sorted(DOCS.glob('*.md'))]
-BLOCK = re.compile(r'(<!-- results: (\w+)(, charts|, summary)? -->\n).*?(<!-- end of results -->)', re.DOTALL)
+BLOCK = re.compile(r'(<!-- results: (\w+)(, charts|, curves|, summary)? -->\n).*?(<!-- end of results -->)', re.DOTALL)
 MARKED = re.compile(r'(<!-- ([\w-]+): begin -->\n).*?(<!-- \2: end -->)', re.DOTALL)
 OTHERS = re.compile(r'(<!-- figures of others -->\n).*?(<!-- end of figures -->)', re.DOTALL)
 #: What makes the text of results, by the name of the command's table.
@@ -115,8 +116,10 @@ def generate(page: str) -> tuple[str, dict[str, str]]:
         if form == ', summary':
             return f'{start}\n{summary(content["networks"])}\n\n{end}'
         body = tables(content)
-        if form == ', charts':
+        if form:
             own = images(suite, content)
+            if form == ', curves':
+                own = {name: svg for name, svg in own.items() if name.endswith('_curves.svg')}
             made.update(own)
             body += '\n\n' + '\n'.join(f'![{name[:-4].replace("_", " ")}](images/{name})' for name in own)
         return f'{start}\n{body}\n\nEvery run: [results/{suite}.json](results/{suite}.json).\n\n{end}'
