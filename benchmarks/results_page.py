@@ -84,8 +84,9 @@ def images(suite: str, content: dict) -> dict[str, str]:
         drawn = [network for network in content['networks']
                  if network['task'] == task and network['metrics'][0]['runs']]
         if drawn:
-            made[f'benchmark_{suite}_{task}.svg'] = charts(drawn)
-            made[f'benchmark_{suite}_{task}_curves.svg'] = curves(content['runs'], drawn[0])
+            name = f'benchmark_{suite}_' + re.sub(r'\W+', '_', task.lower())
+            made[f'{name}.svg'] = charts(drawn)
+            made[f'{name}_curves.svg'] = curves(content['runs'], drawn[0])
     return {name: svg for name, svg in made.items() if svg}
 
 

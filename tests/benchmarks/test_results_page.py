@@ -12,7 +12,7 @@ PAGES = {page.name: page.read_text() for page in results_page.PAGES}
 #: Written whole by a command, or compared with what it names, figure by figure: both in tests/test_site.py.
 TESTED_ELSEWHERE = ('zoo.md', 'paper.md')
 #: Whose runs are to be repeated: their JSON was not kept.
-NOT_KEPT = ('segmentation.md', 'transfer.md')
+NOT_KEPT = ('segmentation.md', )
 
 
 #: Of a text, once: drawing the charts takes the time.
