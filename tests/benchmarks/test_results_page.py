@@ -11,8 +11,6 @@ DOCS = Path(__file__).parents[2] / 'docs'
 PAGES = {page.name: page.read_text() for page in results_page.PAGES}
 #: Written whole by a command, or compared with what it names, figure by figure: both in tests/test_site.py.
 TESTED_ELSEWHERE = ('zoo.md', 'paper.md')
-#: Whose runs are to be repeated: their JSON was not kept.
-NOT_KEPT = ('segmentation.md', )
 
 
 #: Of a text, once: drawing the charts takes the time.
@@ -44,7 +42,7 @@ def test_a_figure_typed_into_a_block_is_replaced(name, mark):
     assert typed != PAGES[name] and results_page.generate(typed)[0] == PAGES[name]
 
 
-@pytest.mark.parametrize('name', [name for name in PAGES if name not in TESTED_ELSEWHERE + NOT_KEPT])
+@pytest.mark.parametrize('name', [name for name in PAGES if name not in TESTED_ELSEWHERE])
 def test_no_figure_is_typed_into_a_table(name):
     rest = re.sub(r'`[^`]*`', '', PAGES[name])  # settings are no results
     for blocks in (results_page.OTHERS, results_page.BLOCK, results_page.MARKED):
