@@ -14,6 +14,8 @@ import torch
 from mobileode_mm.doctor import DISTRIBUTIONS, installed, version_of
 from mobileode_mm.runs.processes import usable_cores
 
+from . import ROOT
+
 #: Cores' worth of other programs beside which times are still those of a machine of its own.
 UNDISTURBED = 0.2
 
@@ -38,10 +40,14 @@ def describe_machine(device: torch.device | None = None) -> str:
 
 
 def commit() -> str | None:
-    """The first digits of the checkout's commit."""
-    done = subprocess.run(['git', 'rev-parse', '--short=12', 'HEAD'], cwd=Path(__file__).parent, capture_output=True,
-                          text=True, check=False)
-    return done.stdout.strip() or None
+    """Commit of the checkout, with ``+`` where files differ from it; None where git cannot tell."""
+    git = ['git', '-C', str(ROOT)]
+    try:
+        head = subprocess.run([*git, 'rev-parse', '--short=12', 'HEAD'], capture_output=True, text=True, check=True)
+        changes = subprocess.run([*git, 'status', '--porcelain'], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + '+' * bool(changes.stdout.strip())
 
 
 def seconds_of_others(stat: Path = Path('/proc/stat')) -> float | None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
 
 from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
 from mobileode_mm.errors import InputError
@@ -31,6 +32,11 @@ def markdown(parts: Sequence[str | dict]) -> str:
 def number(value: float | None) -> str:
     """Three digits, or all before the point; a dash for None."""
     return '–' if value is None else f'{value:.3g}' if value < 100 else f'{value:.0f}'
+
+
+def mean_and_each(values: Sequence[float]) -> str:
+    """A mean, and in brackets the values that it is of."""
+    return f'{mean(values):.1f} ({", ".join(f"{value:.1f}" for value in values)})'
 
 
 def json_text(data) -> str:

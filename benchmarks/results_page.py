@@ -46,8 +46,8 @@ TEXTS: dict[str, Callable[..., str]] = {
     'complexity': markdown,
     'fits': fits.markdown,
     'floors': floors.page_text,
-    'gpu': markdown,
     'fuzz': markdown,
+    'gpu': markdown,
     'long-solvers': markdown,
     'norms': norms.markdown,
     'operators': operators.markdown,
@@ -77,15 +77,16 @@ def results(suite: str) -> dict | None:
     return content
 
 
-def images(suite: str, content: dict) -> dict[str, str]:
-    """Charts of a suite, by file name below docs/images."""
+def images(suite: str, content: dict, curves_alone: bool) -> dict[str, str]:
+    """Charts of a suite, or its curves over the training alone, by file name below docs/images."""
     made = {}
     for task in dict.fromkeys(network['task'] for network in content['networks']):
         drawn = [network for network in content['networks']
                  if network['task'] == task and network['metrics'][0]['runs']]
         if drawn:
             name = f'benchmark_{suite}_' + re.sub(r'\W+', '_', task.lower())
-            made[f'{name}.svg'] = charts(drawn)
+            if not curves_alone:
+                made[f'{name}.svg'] = charts(drawn)
             made[f'{name}_curves.svg'] = curves(content['runs'], drawn[0])
     return {name: svg for name, svg in made.items() if svg}
 
@@ -118,9 +119,7 @@ def generate(page: str) -> tuple[str, dict[str, str]]:
             return f'{start}\n{summary(content["networks"])}\n\n{end}'
         body = tables(content)
         if form:
-            own = images(suite, content)
-            if form == ', curves':
-                own = {name: svg for name, svg in own.items() if name.endswith('_curves.svg')}
+            own = images(suite, content, form == ', curves')
             made.update(own)
             body += '\n\n' + '\n'.join(f'![{name[:-4].replace("_", " ")}](images/{name})' for name in own)
         return f'{start}\n{body}\n\nEvery run: [results/{suite}.json](results/{suite}.json).\n\n{end}'

@@ -187,6 +187,7 @@ def run(args: argparse.Namespace) -> None:
     """Print the report."""
     page, mark = page_and_mark(args.page, _MARK)
     parts = report()
-    print(markdown(parts))
+    text = markdown(parts)
+    print(text)
     if page:
-        put_into_page(page, mark, parts, markdown(parts))
+        put_into_page(page, mark, parts, text)

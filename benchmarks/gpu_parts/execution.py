@@ -19,11 +19,10 @@ from mobileode_mm.ode.backends import gpus
 from mobileode_mm.runs.processes import usable_cores
 
 from .. import ROOT
-from ..machine import describe_machine
+from ..machine import commit, describe_machine
 from ..output import table, write_json
 from ..speed.report import free_folder
 from ..suites.processes import TIED
-from ..suites.run import commit
 from . import PARTS
 from .part import journal_of
 from .proposal import TABLE, aims, propose

@@ -13,9 +13,8 @@ from mobileode_mm.ode.cos import NORMS
 from mobileode_mm.runs.config import load_config
 from mobileode_mm.runs.training import train
 
-from ..machine import describe_machine
-from ..output import page_and_mark, put_into_page, table, write_json
-from ..suites.run import commit
+from ..machine import commit, describe_machine
+from ..output import mean_and_each, page_and_mark, put_into_page, table, write_json
 
 RESULT = 'sizes.json'
 _MARK = 'norms'
@@ -73,11 +72,7 @@ def markdown(content: dict) -> str:
     """One row a size, one column a norm: mean mIoU over the seeds, with each seed's in brackets."""
     results, rows = content['results'], []
     for name in next(iter(results.values()))[0]:
-        row = [name]
-        for runs in results.values():
-            values = [run[name] for run in runs]
-            row.append(f'{mean(values):.1f} ({", ".join(f"{value:.1f}" for value in values)})')
-        rows.append(row)
+        rows.append([name, *(mean_and_each([run[name] for run in runs]) for runs in results.values())])
     first, *others = next(iter(results.values()))[0]
     over = ', '.join(f'`{norm}` {mean(run[name] for run in runs for name in others):.1f}'
                      for norm, runs in results.items())

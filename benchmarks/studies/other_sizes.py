@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean
 
 from mobileode_mm.deploy.accuracy import accuracy
 from mobileode_mm.deploy.exporting import deployed_copy
@@ -15,9 +14,8 @@ from mobileode_mm.deploy.inputs import Images
 from mobileode_mm.deploy.tasks import TASKS
 from mobileode_mm.errors import InputError, exit_status
 
-from ..machine import describe_machine
-from ..output import page_and_mark, put_into_page, table
-from ..suites.run import commit
+from ..machine import commit, describe_machine
+from ..output import mean_and_each, page_and_mark, put_into_page, table
 from .trained import done_runs, inferencer_of
 
 TASK, METRIC = 'classification', 'accuracy/top1'
@@ -52,8 +50,7 @@ def markdown(content: dict) -> str:
     rows = []
     for backbone in dict.fromkeys(run['backbone'] for run in content['runs']):
         columns = zip(*(run['top1'] for run in content['runs'] if run['backbone'] == backbone))
-        rows.append([backbone, *(f'{mean(values):.1f} ({", ".join(f"{value:.1f}" for value in values)})'
-                                 for values in columns)])
+        rows.append([backbone, *map(mean_and_each, columns)])
     return (table(['top-1, %', *(f'{side} px' for side in content['sides'])], rows)
             + f'\n\nMean, and each seed. Commit {content["commit"]}; {content["machine"]}.')
 
@@ -71,9 +68,10 @@ def main() -> int:
         page, mark = page_and_mark(args.page, _MARK)
         content = dict(sides=list(args.sides), machine=describe_machine(), commit=commit(),
                        runs=measure(args.work_dir, args.sides))
-        print(markdown(content))
+        text = markdown(content)
+        print(text)
         if page:
-            put_into_page(page, mark, content, markdown(content))
+            put_into_page(page, mark, content, text)
 
     return exit_status(work)
 

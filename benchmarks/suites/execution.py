@@ -19,13 +19,14 @@ from mobileode_mm.errors import INTERRUPTED, InputError, listed
 from mobileode_mm.runs.config import DATA_VARIABLE, short_path
 
 from .. import ROOT
+from ..machine import commit
 from ..output import write_json
 from ..tree_parts import ensure_tree_parts
 from .page import html_page
 from .processes import WAIT_SECONDS, Processes, share
 from .published import beside_published
 from .resampling import packed
-from .run import DONE, FAILED, Run, checksum, commit, worker_command
+from .run import DONE, FAILED, Run, checksum, worker_command
 from .sittings import taken_over
 from .suite import Suite, load_suite, suite_names
 from .table import factor_of, markdown, summarize

@@ -6,7 +6,6 @@ import math
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from mobileode_mm.errors import INTERRUPTED, InputError
 from mobileode_mm.runs.config import short_path
 
 from .. import ROOT
+from ..machine import commit
 from ..output import write_json
 from .suite import Network
 from .worker import METRICS, SETTINGS
@@ -211,17 +211,6 @@ def _reason(console: Path, begin: int, code: int) -> str:
     errors = [line for line in lines if re.match(r'error: |[\w.]*(Error|Exception|Exit)\b', line)
               and 'ChildFailedError' not in line]
     return (errors or [line for line in lines if line.strip()] or [f'ended with status {code}'])[-1][:300]
-
-
-def commit() -> str | None:
-    """Commit of the checkout, with ``+`` where files differ from it; None where git cannot tell."""
-    git = ['git', '-C', str(ROOT)]
-    try:
-        head = subprocess.run([*git, 'rev-parse', '--short=12', 'HEAD'], capture_output=True, text=True, check=True)
-        changes = subprocess.run([*git, 'status', '--porcelain'], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head.stdout.strip() + '+' * bool(changes.stdout.strip())
 
 
 def worker_command(processes: int) -> list[str]:

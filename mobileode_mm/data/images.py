@@ -91,7 +91,7 @@ def find_faulty(paths: list[str], read: Callable[[str], object], seconds: float 
     return {path: faults[path] for path in paths if path in faults}
 
 
-def read_image(path: str, backend: str = 'cv2', flag: str = 'unchanged') -> np.ndarray:
+def read_image(path: str | os.PathLike, backend: str = 'cv2', flag: str = 'unchanged') -> np.ndarray:
     """Decode an image as the training does (``mmcv`` with this backend and flag).
 
     Raises:

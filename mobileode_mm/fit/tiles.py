@@ -17,7 +17,7 @@ def read(path: Path) -> Pillow.Image:
     """The upright image, RGB."""
     with Pillow.open(path) as image:
         if image.mode.startswith('I;16'):  # of which Pillow would make white, and training takes the upper 8 bits
-            return Pillow.fromarray(np.ascontiguousarray(read_image(path, flag='color')[..., ::-1]))
+            return Pillow.fromarray(read_image(path, flag='color')[..., ::-1])
         return ImageOps.exif_transpose(image).convert('RGB')
 
 

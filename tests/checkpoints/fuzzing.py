@@ -204,24 +204,29 @@ def main() -> int:
     parser.add_argument('--count', type=int, default=2000, help='files (default: 2000)')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--batch', type=int, metavar='SEED', help='run one batch here, and print how each file ends')
-    parser.add_argument('--page', type=Path, metavar='FILE', help='put the table into this page, between its marks')
+    parser.add_argument('--page', metavar='FILE[#NAME]', help='put the table into this page, between its marks of this '
+                        f'name (default: {MARK})')
     args = parser.parse_args()
     if args.batch is not None:
         return run_batch(args.batch, args.count)
-    from benchmarks.machine import describe_machine
-    from benchmarks.output import around, markdown, put_into_page
-    from benchmarks.suites.run import commit
-    if args.page:
-        around(args.page, MARK)  # told before minutes have been spent
-    ends, faults = fuzz(args.count, args.seed)
-    rows = [[what, *(str(ends[kind, end]) for end in ('read', 'refused', 'fault'))] for kind, what in KINDS.items()]
-    parts = [dict(head=['file', 'read', 'refused', 'faults'], rows=rows),
-             f'{sum(ends.values())} files, seed {args.seed}, {len(faults)} faults; commit {commit()}; '
-             f'{describe_machine()}.', *faults]
-    print(markdown(parts))
-    if args.page:
-        put_into_page(args.page, MARK, parts, markdown(parts))
-    return bool(faults)
+    from benchmarks.machine import commit, describe_machine
+    from benchmarks.output import markdown, page_and_mark, put_into_page
+    from mobileode_mm.errors import exit_status
+
+    def work() -> int:
+        page, mark = page_and_mark(args.page, MARK)
+        ends, faults = fuzz(args.count, args.seed)
+        rows = [[what, *(str(ends[kind, end]) for end in ('read', 'refused', 'fault'))] for kind, what in KINDS.items()]
+        parts = [dict(head=['file', 'read', 'refused', 'faults'], rows=rows),
+                 f'{sum(ends.values())} files, seed {args.seed}, {len(faults)} faults; commit {commit()}; '
+                 f'{describe_machine()}.', *faults]
+        text = markdown(parts)
+        print(text)
+        if page:
+            put_into_page(page, mark, parts, text)
+        return bool(faults)
+
+    return exit_status(work)
 
 
 if __name__ == '__main__':

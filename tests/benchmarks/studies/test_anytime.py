@@ -1,6 +1,5 @@
 """The table of anytime checkpoints, from what a suite leaves."""
 import json
-import shutil
 
 import pytest
 
@@ -36,15 +35,9 @@ def test_a_folder_without_a_suite(tmp_path):
 
 
 @pytest.mark.slow
-def test_every_number_of_a_trained_network(anytime_place, tmp_path, monkeypatch):
-    monkeypatch.chdir(anytime_place)
-    folder = tmp_path / 'runs/anytime'
-    folder.mkdir(parents=True)
-    shutil.copy('any.py.pth', folder / 'epoch_1.pth')
-    (folder / 'settings.json').write_text(json.dumps(dict(config=str(anytime_place / 'any.py'), cfg_options={})))
-    (tmp_path / 'results.json').write_text(json.dumps(dict(runs=[
-        run_of('V1 anytime', 'runs/anytime', 30.), run_of('V1, L = 1', 'runs/one', 20.)])))
-    first, second = measure(tmp_path)
+def test_every_number_of_a_trained_network(suite_folder):
+    first, second = measure(suite_folder(
+        run_of('V1 anytime', 'runs/trained', 30.), run_of('V1, L = 1', 'runs/one', 20.)))
     assert (first['steps'], first['alone'], second['steps'], second['alone']) == (1, [20.], 2, [])
     assert all(row['metric'] == 'accuracy/top1' and 0 <= row['anytime'][0] <= 100 for row in (first, second))
     assert min(first['torch'], first['onnx'], second['torch'], second['onnx']) > 0

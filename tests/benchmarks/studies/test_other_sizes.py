@@ -1,7 +1,4 @@
 """Classifiers on images of other sizes."""
-import json
-import shutil
-
 import pytest
 
 from benchmarks.studies.other_sizes import markdown, measure
@@ -26,15 +23,9 @@ def test_a_folder_without_classifiers(tmp_path):
 
 
 @pytest.mark.slow
-def test_at_the_size_of_the_training_it_is_the_metric_of_the_test(anytime_place, tmp_path, monkeypatch):
+def test_at_the_size_of_the_training_it_is_the_metric_of_the_test(suite_folder):
     from mobileode_mm.apis import test
-    monkeypatch.chdir(anytime_place)
-    folder = tmp_path / 'runs/one'
-    folder.mkdir(parents=True)
-    shutil.copy('any.py.pth', folder / 'epoch_1.pth')
-    (folder / 'settings.json').write_text(json.dumps(dict(config=str(anytime_place / 'any.py'), cfg_options={})))
-    (tmp_path / 'results.json').write_text(json.dumps(dict(runs=[
-        dict(task='classification', backbone='V1', seed=0, status='done', folder='runs/one')])))
-    whole = test('any.py', 'any.py.pth', tmp_path / 'test')['accuracy/top1']
-    (run, ) = measure(tmp_path, (32, 48))
+    folder = suite_folder(dict(task='classification', backbone='V1', seed=0, status='done', folder='runs/trained'))
+    whole = test('any.py', 'any.py.pth', folder / 'test')['accuracy/top1']
+    (run, ) = measure(folder, (32, 48))
     assert run['top1'][0] == pytest.approx(whole) and 0 <= run['top1'][1] <= 100
