@@ -31,7 +31,7 @@ def check_checkpoint(model: nn.Module, checkpoint: dict, path: str | Path, purpo
         InputError: Fewer than 95 % of the entries of a part that must match do. The message lists what does
             not.
     """
-    state = {re.sub(r'^module\.', '', name): value for name, value in state_dict_of(checkpoint).items()}
+    state = state_dict_of(checkpoint)
     comparison = _Comparison(model, state, purpose not in ('resume', 'publish'), purpose == 'finetune')
     problems = comparison.describe()
     fault = not_numbers(checkpoint)
@@ -79,7 +79,6 @@ def check_pretrained(model: nn.Module, trust: bool = False) -> list[str]:
                 continue
             path, prefix = init_cfg['checkpoint'], init_cfg.get('prefix')
             state = state_dict_of(read_checkpoint(path, trust))
-            state = {re.sub(r'^module\.', '', key): value for key, value in state.items()}
             if prefix:
                 prefix = f'{prefix.rstrip(".")}.'
                 state = {key[len(prefix):]: value for key, value in state.items() if key.startswith(prefix)}

@@ -19,6 +19,9 @@ from .unpickling import ForeignObject
 #: Addresses that MMEngine's configs use for weights on the web, and its tables of them.
 _TABLES = {'torchvision': get_torchvision_models, 'open-mmlab': get_external_models, 'openmmlab': get_external_models}
 
+#: What parallel wrappers put before the names of weights.
+_WRAPPER = 'module.'
+
 #: Length to which a text from a file is shown in a message.
 _SHOWN = 300
 
@@ -28,6 +31,8 @@ def read_checkpoint(path: str | Path, trust: bool = False) -> dict:
 
     Tensors, plain values, NumPy arrays of numbers and MMEngine's log histories are read; a file with other objects is
     refused. Weights in a ``.safetensors`` file are read as well. Reading takes memory in proportion to the file.
+    Weights that were saved out of ``DataParallel`` or ``DistributedDataParallel`` lose its ``module.`` before their
+    names.
 
     Args:
         path: The file; or its http(s) URL, ``torchvision://name`` or ``open-mmlab://name``, which is fetched once into
@@ -44,7 +49,7 @@ def read_checkpoint(path: str | Path, trust: bool = False) -> dict:
     if not isinstance(checkpoint, dict) or not state_dict_of(checkpoint):
         raise InputError(f'{shown(path)} holds no weights')
     _check_content(checkpoint, path)
-    return checkpoint
+    return _unwrapped(checkpoint)
 
 
 def read_file(path: str | Path, trust: bool = False):
@@ -100,6 +105,19 @@ def shown(text) -> str:
     """A text from a file, for a message: on one line, its end left out where it is long."""
     text = ''.join(character if character.isprintable() else repr(character)[1:-1] for character in str(text)[:_SHOWN])
     return text if len(text) < _SHOWN else f'{text[:_SHOWN]}...'
+
+
+def _unwrapped(checkpoint: dict) -> dict:
+    """A checkpoint without the ``module.`` of a parallel wrapper before the names of its weights."""
+    state = state_dict_of(checkpoint)
+    if not any(name.startswith(_WRAPPER) for name in state):
+        return checkpoint
+    renamed = type(state)((name.removeprefix(_WRAPPER), value) for name, value in state.items())
+    if hasattr(state, '_metadata'):
+        # The versions of modules, by which some of them read older weights; the wrapper's own entry goes.
+        renamed._metadata = {name.removeprefix(_WRAPPER): entry for name, entry in state._metadata.items()
+                             if name != 'module' and name} | {'': state._metadata.get('module', {})}
+    return {**checkpoint, 'state_dict': renamed} if state is not checkpoint else renamed
 
 
 def _is_file(path: str) -> bool:

@@ -38,7 +38,21 @@ def check(state, purpose):
 @pytest.mark.parametrize('purpose', ['finetune', 'test', 'resume'])
 def test_a_fitting_one(state, purpose):
     assert check(state, purpose) == []
-    assert check({f'module.{name}': value for name, value in state.items()}, purpose) == []
+
+
+def test_names_of_a_parallel_wrapper_are_those_of_the_network(state, tmp_path):
+    """Whoever reads them: what was compared is what is loaded."""
+    network = Network()
+    parallel = nn.DataParallel(network).state_dict()
+    assert all(name.startswith('module.') for name in parallel)
+    for saved in (parallel, dict(state_dict=parallel, meta=dict(epoch=1))):
+        torch.save(saved, tmp_path / 'parallel.pth')
+        read = read_checkpoint(tmp_path / 'parallel.pth')
+        found = read.get('state_dict', read)
+        assert found.keys() == state.keys() and found._metadata == network.state_dict()._metadata
+        assert all(torch.equal(found[name], value) for name, value in network.state_dict().items())
+        assert check(found, 'resume') == []
+        assert saved is parallel or read['meta'] == dict(epoch=1)
 
 
 @pytest.mark.parametrize('purpose', ['finetune', 'test'])
