@@ -26,7 +26,8 @@ def complete(document: dict) -> dict[str, list]:
     - ``iscrowd`` is 0 where it is absent, and a number where it is a text or a truth value (mmdet takes ``"0"`` for
       true).
     - ``area`` is that of the box where it is absent or not above 0 (mmdet drops such an object).
-    - ``id`` 0 becomes a free number: COCO's evaluation takes it for "no match" and counts a hit as a miss.
+    - ``id`` 0 becomes a free number: COCO's evaluation takes it for "no match" and counts a hit as a miss. Where one is
+      no whole number, such as a text, all are numbered from 1: the evaluation keeps them as numbers.
 
     What is no annotation, or has no usable box, is left for the checks.
 
@@ -35,7 +36,7 @@ def complete(document: dict) -> dict[str, list]:
     """
     annotations = document.get('annotations') if isinstance(document, dict) else None
     filled: dict[str, list] = {}
-    zero = None
+    zero, is_other = None, False
     for annotation in annotations if isinstance(annotations, list) else ():
         if not isinstance(annotation, dict):
             continue
@@ -51,9 +52,17 @@ def complete(document: dict) -> dict[str, list]:
                 annotation['area'] = box[2] * box[3]
                 filled.setdefault('"area"', []).append(annotation.get('id'))
         number = annotation.get('id')
-        if number == 0 and type(number) is int:
+        if type(number) is not int:
+            is_other = is_other or number is not None
+        elif number == 0:
             zero = annotation
-    if zero is not None:
+    if is_other:
+        filled['"id" as a whole number'] = numbers = []
+        for number, annotation in enumerate(annotations, 1):
+            if isinstance(annotation, dict):
+                annotation['id'] = number
+                numbers.append(number)
+    elif zero is not None:
         zero['id'] = 1 + max(entry['id'] for entry in annotations
                              if isinstance(entry, dict) and isinstance(entry.get('id'), int))
         filled['"id" 0'] = [zero['id']]

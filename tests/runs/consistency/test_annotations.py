@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from mobileode_mm.data.coco_file import read_coco
+from mobileode_mm.data.coco_file import complete, read_coco
 
 WHOLE = 'data/coco/annotations/train.json'
 
@@ -96,6 +96,13 @@ def test_what_converters_leave_out_is_filled_in(tmp_path):
     assert filled == {'"iscrowd"': [0, 7, 8], '"area"': [0, 7], '"id" 0': [10]}
 
 
+def test_annotations_whose_ids_are_texts_are_numbered():
+    """pycocotools keeps ids as numbers: "a1" ends the evaluation, and "0" is "no match"."""
+    document = dict(annotations=[dict(id=name, bbox=[1, 2, 3, 4], area=12, iscrowd=0) for name in ('0', 'a1', 5)])
+    assert complete(document) == {'"id" as a whole number': [1, 2, 3]}
+    assert [annotation['id'] for annotation in document['annotations']] == [1, 2, 3]
+
+
 def test_mmdet_reads_what_is_checked(edit):
     """And reads as ever outside of a run."""
     from mmdet.datasets import CocoDataset
@@ -123,7 +130,6 @@ def test_a_hit_on_annotation_0_counts():
     from pycocotools.cocoeval import COCOeval
     document = dict(images=[dict(id=0, width=64, height=64, file_name='a')], categories=[dict(id=1, name='a')],
                     annotations=[dict(id=0, image_id=0, category_id=1, bbox=[5, 5, 20, 20])])
-    from mobileode_mm.data.coco_file import complete
     truth = FilledCOCO()
     complete(document)
     truth.dataset = document
