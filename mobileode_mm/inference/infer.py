@@ -63,10 +63,10 @@ def infer(config: str | Path, checkpoint: str | Path, inputs: Sequence[str | os.
     with ExitStack() as stack:
         sources = find_sources(inputs, stack)
         inferencer = Inferencer(config, checkpoint, device, trust, cfg_options, deploy, steps)
-        console = Console(stderr=True)
-        for note in inferencer.notes:
-            console.print(note, markup=False, highlight=False, soft_wrap=True)
         writer = Writer(out, inferencer, score_thr)
+        console = Console(stderr=True)
+        for note in filter(None, (*inferencer.notes, writer.note)):
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
         progress = stack.enter_context(Progress(console=console, transient=True, disable=not console.is_terminal))
         task = progress.add_task('inference', total=None if any(source.moving for source in sources) else len(sources))
         frames = 0

@@ -191,10 +191,9 @@ class Inferencer:
         return found
 
     def category_ids(self) -> tuple[list[int], str]:
-        """The data set's category id of each class, and where it is from.
+        """The data set's category id of each class, and a line where they are not from its annotation file.
 
-        The annotation file has them; where it is absent, classes that are COCO's have COCO's, and others count
-        from 1.
+        Where the file is absent, or has other classes, those that are COCO's have COCO's ids, and others count from 1.
         """
         ann_file = _test_dataset(self.cfg).get('ann_file')
         root = _test_dataset(self.cfg).get('data_root') or ''
@@ -203,11 +202,13 @@ class Inferencer:
             document = read_json(path)
             ids = {category['name']: category['id'] for category in document.get('categories', ())}
             if all(name in ids for name in self.classes):
-                return [ids[name] for name in self.classes], path
+                return [ids[name] for name in self.classes], ''
         from mmdet.datasets import CocoDataset
         if self.classes == tuple(CocoDataset.METAINFO['classes']):
-            return [number for number in range(1, 91) if number not in _COCO_GAPS], 'COCO'
-        return list(range(1, len(self.classes) + 1)), 'counted from 1: the annotation file of the test data is absent'
+            return [number for number in range(1, 91) if number not in _COCO_GAPS], ''
+        return list(range(1, len(self.classes) + 1)), (
+            f'category ids are counted from 1: {path or "an annotation file of the test data"} is absent or has other '
+            'classes')
 
     def _find_metainfo(self, checkpoint: dict) -> dict:
         meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}

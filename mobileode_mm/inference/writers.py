@@ -39,7 +39,8 @@ class Writer:
     def __init__(self, out: str | Path, inferencer: Inferencer, score_thr: float):
         self.out, self.score_thr = Path(out), score_thr
         self.metainfo, self.task = inferencer.metainfo, inferencer.task
-        self.category_ids = inferencer.category_ids()[0] if self.task == 'detection' else []
+        #: The data set's id of each class, and a line where its annotation file does not tell them.
+        self.category_ids, self.note = inferencer.category_ids() if self.task == 'detection' else ([], '')
         self._names, self._video = {}, None
         self._images, self._annotations = [], []
         self._partial = None
