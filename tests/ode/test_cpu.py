@@ -189,6 +189,21 @@ def test_plain_reference(called):
     assert called == ['cos_train']
 
 
+@pytest.mark.parametrize('training', [True, False])
+def test_hooks_on_the_norm_are_called(training):
+    """Once a step, by whatever path; without them the layer goes back to the kernels."""
+    ours, reference = pair(9, 9, 3, (3, 5))
+    x = torch.randn(2, 9, 3, 5, dtype=torch.float64)
+    shapes, results = [], []
+    for layer in (ours, reference):
+        hook = layer.norm.register_forward_hook(lambda norm, inputs, y: shapes.append(tuple(y.shape)))
+        results.append(layer.train(training)(x.clone().requires_grad_()))
+        hook.remove()
+    assert shapes == [(2, 3, 5, 9)] * 6
+    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-6)
+    assert ours.backend_for(x) == ('cpu', '')
+
+
 @pytest.mark.parametrize('change', ['load', 'optimiser', 'in place', 'data'])
 def test_never_stale(change):
     ours, reference = pair(64, 64, 3, (4, 4), dtype=torch.float32)

@@ -32,4 +32,7 @@ def against_batch_statistics(layer: nn.Module, x: Tensor) -> str | None:
 
 def against_norm(layer: nn.Module) -> str | None:
     """Why kernels do not know the solver's norm; None where they do."""
-    return None if layer.owns_norm else 'another norm was put in the place of its own'
+    if not layer.owns_norm:
+        return 'another norm was put in the place of its own'
+    # Hooks are called where the norm is called as a module.
+    return 'its norm has hooks' if layer.norm._forward_hooks or layer.norm._forward_pre_hooks else None

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from ..resize import as_channels, as_matrices
 from ..solvers import SOLVERS
 from ..tracing import is_exporting
+from . import conditions
 
 
 def never_serves(layer: nn.Module) -> str | None:
@@ -24,8 +25,8 @@ def solve(layer: nn.Module, x: Tensor, residual: Tensor | None = None) -> Tensor
     """What ``layer(x)`` returns; lets the batch into the running statistics in training."""
     if layer.is_deployed:
         return layer.by_operators(x, residual)
-    # A norm that was put in the place of the layer's own is called as a module, once a step.
-    if not torch.is_grad_enabled() or not layer.owns_norm or is_exporting():
+    # A norm that was put in the place of the layer's own, or has hooks, is called as a module, once a step.
+    if not torch.is_grad_enabled() or conditions.against_norm(layer) or is_exporting():
         return steps(layer, x, layer.apply_norm)
     if not layer.norm.training:
         return checkpoint(steps, layer, x, layer.norm.fixed, use_reentrant=False, preserve_rng_state=False)
