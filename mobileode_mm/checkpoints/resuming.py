@@ -24,7 +24,7 @@ def find_resume_checkpoint(*folders: str | Path, trust: bool = False) -> tuple[s
         The path, None where there is no checkpoint at all, and lines for the log.
 
     Raises:
-        InputError: There are checkpoints, but none is whole.
+        InputError: There are checkpoints, but none is whole, or only such of the best epoch.
     """
     marker = Path(folders[0], 'last_checkpoint')
     named = _first_line(marker)
@@ -49,7 +49,17 @@ def find_resume_checkpoint(*folders: str | Path, trust: bool = False) -> tuple[s
         return str(path), []
     if faults:
         raise InputError(f'nothing to resume in {folders[0]}: {"; ".join(faults)}. Start anew in another --work-dir')
+    best = best_checkpoints(*folders)
+    if best:
+        raise InputError(f'nothing to resume in {folders[0]}: it holds {best[0].name}, which has no state of the '
+                         'optimizer and would be overwritten. To start from its weights: another --work-dir, and '
+                         f'--cfg-options load_from={best[0]}')
     return None, [f'{folders[0]} holds no checkpoint to resume: starting anew']
+
+
+def best_checkpoints(*folders: str | Path) -> list[Path]:
+    """``best_*.pth`` in these folders."""
+    return [path for folder in dict.fromkeys(map(Path, folders)) for path in sorted(folder.glob('best_*.pth'))]
 
 
 def _first_line(marker: Path) -> str:

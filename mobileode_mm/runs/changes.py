@@ -52,6 +52,18 @@ def check_changes(cfg: Config, checkpoint: dict, path: str) -> list[str]:
     return lines
 
 
+class StartOfAverage(Hook):
+    """Let averaged weights begin with the weights that a new run starts from, as MMEngine's ``EMAHook`` does.
+
+    That of mmpretrain takes the average that the checkpoint's run was at, which has another number of classes where
+    the head has.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remove what a run that goes on would take."""
+        checkpoint.pop('ema_state_dict', None)
+
+
 class ResumeChanges(Hook):
     """Let learning rate, weight decay and schedule of the config win over those of the checkpoint.
 

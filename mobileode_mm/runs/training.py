@@ -8,13 +8,14 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..checkpoints.reading import read_checkpoint, restricted_loading, state_dict_of
-from ..checkpoints.resuming import find_resume_checkpoint, numbered_checkpoints
+from ..checkpoints.resuming import best_checkpoints, find_resume_checkpoint, numbered_checkpoints
 from ..engine.atomic_backend import remove_unfinished
 from ..engine.run_report import RunReportHook
 from ..errors import InputError, listed
-from .changes import ResumeChanges, check_changes
+from .changes import ResumeChanges, StartOfAverage, check_changes
 from .checks import check_amp, check_run
 from .config import type_name
+from .lock import only_training
 from .processes import once_per_machine, one_voice, process_group
 from .runner import (
     StartLines,
@@ -34,10 +35,10 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
           int8_from: str | Path | None = None) -> Runner:
     """Train what a config describes: a detector, a segmentor, a classifier.
 
-    Everything that can be checked is checked before the Runner is built. A work dir that holds checkpoints of
-    an earlier run is refused unless the run is resumed. Checkpoints are written whole or not at all; a run
-    that was stopped, even by SIGKILL, and is resumed from an epoch's checkpoint (in an iteration-based loop from
-    any) goes on with the losses of a run that was not.
+    Everything that can be checked is checked before the Runner is built. A work dir that holds checkpoints of an
+    earlier run is refused unless the run is resumed, and one where a training is at work in any case. Checkpoints
+    are written whole or not at all; a run that was stopped, even by SIGKILL, and is resumed from an epoch's
+    checkpoint (in an iteration-based loop from any) goes on with the losses of a run that was not.
 
     Args:
         config: Config file.
@@ -82,31 +83,32 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
     with process_group(cfg), restricted_loading(trust), annotations_as_checked(cfg), disk_faults():
         start = once_per_machine(lambda: check_start(cfg, resume, splits, trust))
         apply_start(cfg, start)
-        runner = build_runner(cfg, splits)
-        compile_model(runner)
-        if start.resume:
-            runner.register_hook(ResumeChanges())
-        for hook in runner.hooks:
-            if isinstance(hook, RunReportHook):
-                hook.data_warnings = start.warnings
-        runner.register_hook(StartLines(start.notes, start.warnings), priority='VERY_LOW')
-        with reported_faults(runner, cfg, splits):
-            runner.train()
+        with only_training(cfg.work_dir):
+            runner = build_runner(cfg, splits)
+            compile_model(runner)
+            if start.resume:
+                runner.register_hook(ResumeChanges())
+            else:
+                runner.register_hook(StartOfAverage(), priority='VERY_HIGH')  # before the average takes it
+            for hook in runner.hooks:
+                if isinstance(hook, RunReportHook):
+                    hook.data_warnings = start.warnings
+            runner.register_hook(StartLines(start.notes, start.warnings), priority='VERY_LOW')
+            with reported_faults(runner, cfg, splits):
+                runner.train()
     return runner
 
 
 def start_from_backbone(cfg: Config, path: str | Path, trust: bool) -> None:
     """Initialise the backbone from a checkpoint of any task; InputError where the model has none."""
     names = state_dict_of(read_checkpoint(path, trust))
-    prefix = next((prefix for prefix in ('backbone.', 'module.backbone.')
-                   if any(name.startswith(prefix) for name in names)), None)
     if cfg.model.get('backbone') is None:
         raise InputError(f'--load-backbone: the model of {cfg.filename} has no backbone')
     path = str(path) if '://' in str(path) else os.path.abspath(os.path.expanduser(path))
     # A full path, for processes that run in other folders; MMEngine then does the work.
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=path)
-    if prefix:
-        cfg.model.backbone.init_cfg.prefix = prefix
+    if any(name.startswith('backbone.') for name in names):
+        cfg.model.backbone.init_cfg.prefix = 'backbone.'
     if cfg.model.get('pretrained'):  # mmseg's older way to say the same
         cfg.model.pretrained = None
 
@@ -189,8 +191,9 @@ def check_start(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...],
     folders = [cfg.work_dir, _checkpoint_folder(cfg)]
     notes = []
     if not resume:
-        best = [path for folder in folders for path in Path(folder).glob('best_*.pth')]
-        earlier = [*numbered_checkpoints(*folders), *best]
+        named = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('filename_tmpl') or 'epoch_{}.pth'
+        earlier = [*numbered_checkpoints(*folders), *best_checkpoints(*folders),
+                   *(path for folder in folders for path in Path(folder).glob(named.replace('{}', '*')))]
         if earlier:
             raise InputError(
                 f'{cfg.work_dir} holds checkpoints of an earlier run, {earlier[0].name} for one, which a new one could '

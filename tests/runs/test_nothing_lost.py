@@ -74,6 +74,31 @@ def test_a_log_that_cannot_be_written_ends_the_run(stopped, capfd):
     one_error(capfd, 'error: cannot write: ')
 
 
+@pytest.mark.parametrize('resume', [(), ('--resume', )])
+def test_one_training_at_a_time(resume, place, capfd):
+    Path('run').mkdir()
+    hold = "import fcntl; file = open('run/.lock', 'w'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); input()"
+    other = subprocess.Popen([sys.executable, '-c', hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        other.stdout.readline()
+        assert train(*resume) == 2
+    finally:
+        other.communicate(b'\n')
+    one_error(capfd, 'error: another training is at work in run, ', '--work-dir')
+    assert [path.name for path in Path('run').iterdir()] == ['.lock']
+
+
+def test_checkpoints_of_other_names_are_not_overwritten(place, capfd):
+    with open('classification.py', 'a') as config:
+        config.write("\ntrain_cfg['max_epochs'] = 1\n"
+                     "default_hooks = dict(checkpoint=dict(type='CheckpointHook', filename_tmpl='net_{}.pth'))\n")
+    assert train() == 0
+    before = Path('run/net_1.pth').read_bytes()
+    assert train() == 2
+    one_error(capfd, 'run holds checkpoints of an earlier run, net_1.pth for one')
+    assert Path('run/net_1.pth').read_bytes() == before
+
+
 def test_a_work_dir_that_is_removed(place, capfd, monkeypatch):
     Path('remover.py').write_text(HOOK)
     monkeypatch.syspath_prepend(os.getcwd())

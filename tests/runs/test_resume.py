@@ -148,6 +148,13 @@ def test_nothing_to_resume(tmp_path):
     assert 'starting anew' in notes[0]
 
 
+def test_weights_of_the_best_epoch_alone_are_not_resumed(tmp_path):
+    """Starting anew would overwrite them."""
+    write_checkpoint(tmp_path / 'best_accuracy_top1_epoch_7.pth', 7)
+    with pytest.raises(InputError, match='it holds best_accuracy_top1_epoch_7.pth, which has no state of'):
+        find_resume_checkpoint(tmp_path)
+
+
 def test_nothing_whole_to_resume(work_dir):
     for path in work_dir.glob('*.pth'):
         path.write_bytes(b'')

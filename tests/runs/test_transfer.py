@@ -1,4 +1,6 @@
 """A backbone from one task into another, at another image size."""
+import shutil
+
 import pytest
 import torch
 
@@ -65,3 +67,19 @@ def test_an_absent_checkpoint_is_an_error(place, capsys):
     (place / 'mine.py').write_text(CONFIG)
     assert main(['train', 'mine.py', '--load-backbone', 'nowhere.pth']) == 2
     assert 'nowhere.pth' in capsys.readouterr().err
+
+
+def test_averaged_weights_start_with_the_others(place, capsys):
+    """mmpretrain's hook would take the average of the earlier run, whose head has another number of classes."""
+    options = ('--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.num_workers=0',
+               'val_dataloader.num_workers=0')
+    with open('classification.py', 'a') as config:
+        config.write("\ncustom_hooks = [dict(type='EMAHook', momentum=0.1)]\n")
+    assert main(['train', 'classification.py', '--work-dir', 'three', *options]) == 0
+    assert 'ema_state_dict' in torch.load('three/epoch_1.pth', weights_only=False)
+    for split in ('train', 'val'):
+        shutil.rmtree(place / f'data/folders/{split}/green')
+    assert main(['train', 'classification.py', '--work-dir', 'two', *options, 'load_from=three/epoch_1.pth',
+                 'model.head.num_classes=2', 'model.data_preprocessor.num_classes=2']) == 0
+    weights = torch.load('two/epoch_1.pth', weights_only=False)
+    assert len(weights['state_dict']['head.fc.weight']) == len(weights['ema_state_dict']['module.head.fc.weight']) == 2
