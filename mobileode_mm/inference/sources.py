@@ -12,7 +12,10 @@ import numpy as np
 from ..checkpoints.fetching import fetch, file_name
 from ..errors import InputError
 
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+#: Also of kinds that this machine's OpenCV or Pillow may not read: such a file is named, where nothing would be said
+#: of one that is passed over.
+IMAGES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.jp2', '.avif', '.heic',
+          '.ppm', '.pgm', '.pbm', '.pnm')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
 
 

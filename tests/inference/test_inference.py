@@ -215,6 +215,19 @@ def test_unreadable_files_are_named_and_skipped(here, capfd):
     assert [image['file_name'] for image in result()['images']] == [str(inputs[1])]
 
 
+def test_a_folder_s_images_of_rare_kinds(here, capfd):
+    """Those that cannot be read are named, and not passed over."""
+    os.mkdir('mixed')
+    image = Image.open(here / 'images/plain.png').convert('RGB')
+    image.save('mixed/a.JFIF', 'JPEG')
+    image.save('mixed/b.gif')
+    Path('mixed/c.heic').write_bytes(b'of a phone')
+    Path('mixed/d.txt').write_bytes(b'notes')
+    assert command(here, 'classification', 'mixed') == 1
+    assert 'skipped: mixed/c.heic is broken or no image' in capfd.readouterr().err
+    assert [image['file_name'] for image in result()['images']] == ['mixed/a.JFIF', 'mixed/b.gif']
+
+
 def test_nothing_is_written_over(here, capfd):
     Path('predictions').mkdir()
     Path('predictions/mine').write_text('kept')
