@@ -66,7 +66,7 @@ def _give_up_full_output() -> None:
 
 
 def listed(names: Iterable, most: int = 10) -> str:
-    """The first ``most`` names for a message, and how many more there are."""
-    names = [str(name) for name in names]
+    """The first ``most`` names for a message, in quotes where blanks are around them, and how many more there are."""
+    names = [name if name == name.strip() else repr(name) for name in map(str, names)]
     more = f' and {len(names) - most} more' if len(names) > most else ''
     return ', '.join(names[:most]) + more

@@ -28,6 +28,6 @@ def test_a_fault_of_the_program_is_no_bad_input():
 
 @pytest.mark.parametrize('names, text', [
     ([], ''), (['a'], 'a'), (['a', 2, 'c'], 'a, 2, c'), (('a', 'b', 'c', 'd', 'e'), 'a, b, c and 2 more'),
-    ({'a': 1, 'b': 2}, 'a, b'), ((name for name in 'abcd'), 'a, b, c and 1 more')])
+    ({'a': 1, 'b': 2}, 'a, b'), (['a ', 'a b'], "'a ', a b"), ((name for name in 'abcd'), 'a, b, c and 1 more')])
 def test_listed(names, text):
     assert listed(names, most=3) == text

@@ -95,6 +95,7 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     inferencer = Inferencer(config, checkpoint, 'cpu', trust, cfg_options, deploy=False, steps=steps)
     kind = _task(inferencer.task, with_nms or web and inferencer.task == 'detection',
                  '--int8' if int8 else '' if max_drop is None else '--max-drop')
+    lines = [*inferencer.notes]
     prepare = preparation(inferencer.cfg)
     tiles = tiles_of(inferencer.cfg, size, dynamic, bool(int8))
     if tiles and web:
@@ -103,10 +104,13 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     if tiles:
         size = (tiles['size'], ) * 2
     elif dynamic in ('none', 'batch'):
+        if not prepare:
+            lines.append('images of other sizes than that of the file are resized to it, which the test pipeline does '
+                         'not do: their predictions are not those of `mobileode infer`; --dynamic size takes any size')
         prepare, size = fixed_size(prepare, size, inferencer.cfg.model.backbone.get('input_size'))
     data = _data(inferencer) if int8 else None
     images, origin = samples(inferencer, _SAMPLES, size)
-    lines = [*inferencer.notes, f'compared on {len(images)} {origin}']
+    lines.append(f'compared on {len(images)} {origin}')
     if max_drop is not None:
         lines += choose_steps(inferencer, lambda: kind(file_copy(inferencer.model, size), inferencer.takes_rgb).eval(),
                               _example(size, dynamic), dynamic, images[0][None], size, max_drop)

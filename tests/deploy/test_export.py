@@ -105,6 +105,8 @@ def test_every_file_is_compared_and_describes_itself(made, task):
     exported = made(task)
     assert all(row.good for row in exported.rows)
     assert {'input', 'features'} < {row.quantity for row in exported.rows}
+    # The classifier's pipeline takes images as they are.
+    assert any('are resized' in line for line in exported.lines) == (task == 'classification')
     session = onnxruntime.InferenceSession(exported.path, providers=['CPUExecutionProvider'])
     meta = session.get_modelmeta().custom_metadata_map
     assert meta == exported.metadata and meta['task'] == task and meta['version'].startswith('mobileode_mm')
