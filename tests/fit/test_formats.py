@@ -13,6 +13,7 @@ from mobileode_mm.errors import InputError
 from .conftest import CLASSES, SIDE, WRITERS, Scene, write_coco, write_masks, write_voc, write_yolo
 
 DETECTION = ('COCO', 'YOLO', 'VOC XML')
+LEFT_OUT = 'image files that no label goes with, or, as masks, no image, are left out'
 
 
 @pytest.mark.parametrize('name', DETECTION)
@@ -45,6 +46,58 @@ def test_class_folders_without_splits(tmp_path):
         Scene(number).save(tmp_path / label)
     found = recognise(tmp_path)
     assert found.classes == ('cat', 'dog') and list(found.splits) == ['all'] and len(found.splits['all']) == 3
+
+
+@pytest.mark.parametrize('extra', ['__MACOSX', 'labels', 'unlabelled'])
+def test_a_folder_beside_the_splits_is_no_class(extra, tmp_path, scenes):
+    WRITERS['class folders'](tmp_path, scenes)
+    (tmp_path / extra).mkdir()
+    if extra == 'unlabelled':
+        scenes['train'][0].save(tmp_path / extra)
+    found = recognise(tmp_path)
+    assert found.classes == CLASSES and list(found.splits) == ['train', 'val']
+    assert found.notes == ([f'{LEFT_OUT}: 1 in unlabelled'] if extra == 'unlabelled' else [])
+
+
+def test_splits_without_folders_of_classes_are_no_classes(tmp_path):
+    for name in ('train', 'val', 'results'):
+        Scene(0).save(tmp_path / name)
+    with pytest.raises(InputError, match='folders called train, val, as splits are'):
+        recognise(tmp_path)
+
+
+def test_two_folders_of_one_split_are_refused(tmp_path, scenes):
+    WRITERS['class folders'](tmp_path, scenes)
+    shutil.copytree(tmp_path / 'valid', tmp_path / 'validation')
+    with pytest.raises(InputError, match='valid and .*validation both have the images for val'):
+        recognise(tmp_path)
+
+
+def test_a_class_below_the_splits_may_be_called_train(tmp_path):
+    for split in ('train', 'val'):
+        for label in ('bus', 'train'):
+            Scene(0).save(tmp_path / split / label)
+    assert recognise(tmp_path).classes == ('bus', 'train')
+
+
+def test_images_are_read_by_any_name_of_jpeg_and_other_kinds_are_counted(tmp_path):
+    for number, label in enumerate(('cat', 'dog', 'cat', 'dog')):
+        path = Scene(number).save(tmp_path / label, '.jpg')
+        path.rename(path.with_suffix('.jfif' if number else '.gif'))
+    found = recognise(tmp_path)
+    assert len(found.splits['all']) == 3
+    note, = found.notes
+    assert note.startswith('images of kinds that training does not read are left out: 1 .gif; ')
+
+
+@pytest.mark.parametrize('name, lost, kept', [
+    ('VOC XML', 'train/*.xml', '1 in train'), ('images and masks', 'train/images/*.jpg', '1 in train/masks')])
+def test_what_has_no_other_half_is_counted(name, lost, kept, tmp_path, scenes):
+    WRITERS[name](tmp_path, scenes)
+    next(tmp_path.glob(lost)).unlink()
+    found = recognise(tmp_path)
+    assert len(found.splits['train']) == 11
+    assert found.notes == [f'{LEFT_OUT}: {kept}']
 
 
 def test_masks(folders, scenes):

@@ -12,7 +12,10 @@ from PIL import UnidentifiedImageError
 
 from ...errors import InputError
 
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+#: Images too, which training does not read.
+OTHER_SUFFIXES = ('.gif', '.heic', '.heif', '.avif', '.jp2', '.j2k', '.jxl', '.tga', '.psd', '.svg', '.dng', '.cr2',
+                  '.cr3', '.nef', '.arw', '.raw')
 #: What the splits are called, by the words that people write on folders and files.
 SPLIT_WORDS = {'train': 'train', 'training': 'train', 'trainval': 'train', 'val': 'val', 'valid': 'val',
                'validation': 'val', 'dev': 'val', 'test': 'test', 'testing': 'test'}
@@ -80,13 +83,13 @@ def images_in(folder: Path) -> list[Path]:
         if folder.is_dir() else []
 
 
-def images_below(folder: Path) -> list[Path]:
+def images_below(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
     """Image files of a folder and of all below it, hidden ones left out, in the order of their paths."""
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         found += [Path(place, name) for name in sorted(names)
-                  if name.lower().endswith(SUFFIXES) and not name.startswith('.')]
+                  if name.lower().endswith(suffixes) and not name.startswith('.')]
     return found
 
 
