@@ -150,6 +150,54 @@ def test_boxes_are_cut_to_their_images_and_those_outside_are_left_out(tmp_path):
     assert found.notes == ['boxes without size, or outside of their image, are left out: scene_0.png (1)']
 
 
+def test_sizes_in_xml_are_those_of_the_images(tmp_path, scenes):
+    write_voc(tmp_path, scenes)
+    path = next(tmp_path.glob('train/*.xml'))
+    text = path.read_text()
+
+    def say(height, width):
+        size = f'<size><width>{width}</width><height>{height}</height></size>'
+        path.write_text(text.replace('<object>', f'{size}<object>', 1))
+        return recognise(tmp_path)
+
+    assert say(SIDE, SIDE).task == say(0, 0).task == 'detection'
+    with pytest.raises(InputError, match=rf'{path.name} says that .* is 96x128; it is seen as {SIDE}x{SIDE}'):
+        say(128, 96)
+
+
+def test_lists_of_voc(tmp_path, scenes):
+    write_voc(tmp_path, dict(photographs=scenes['train']))
+    lists = tmp_path / 'ImageSets' / 'Main'
+    lists.mkdir(parents=True)
+
+    def splits(**stems):
+        for name, numbers in stems.items():
+            (lists / f'{name}.txt').write_text('\n'.join(f'scene_{number}' for number in numbers))
+        return {split: len(images) for split, images in recognise(tmp_path).splits.items()}
+
+    assert splits(trainval=range(8), test=range(8, 10)) == dict(train=8, test=2)
+    assert splits(val=range(6, 8)) == dict(train=6, val=2, test=2)
+    assert splits(train=range(5)) == dict(train=5, val=2, test=2)
+
+
+@pytest.mark.parametrize('values', [2, 3])
+def test_of_poses_the_boxes_are_taken(values, tmp_path, scenes):
+    write_yolo(tmp_path, scenes)
+    keypoint = ' 0.1 0.9 2' if values == 3 else ' 0.1 0.9'
+    for path in tmp_path.glob('*/labels/*.txt'):
+        path.write_text('\n'.join(row + 4 * keypoint for row in path.read_text().splitlines()))
+    with (tmp_path / 'data.yaml').open('a') as file:
+        file.write(f'kpt_shape: [4, {values}]\n')
+    found = recognise(tmp_path)
+    by_name = {scene.name: scene for scene in scenes['train']}
+    for image in found.splits['train']:
+        np.testing.assert_allclose(image.boxes, by_name[image.path.stem].boxes, atol=1e-6)
+    assert found.notes == ['of poses the boxes are taken, without their keypoints']
+    path.write_text('0 0.5 0.5 0.1 0.1 0.2 0.2\n')
+    with pytest.raises(InputError, match=f'line 1: 6 numbers after the class; by kpt_shape .* have {4 + 4 * values}'):
+        recognise(tmp_path)
+
+
 def test_a_file_name_from_another_machine(tmp_path, scenes):
     """CVAT and Label Studio write paths of the machine where the labels were made."""
     write_coco(tmp_path, dict(train=scenes['train'][:2]))

@@ -7,7 +7,7 @@ from ...errors import InputError
 from ..coco_file import read_coco
 from ..verify.annotations import absent_lists, check_file
 from ..verify.report import Report
-from .found import ALL, Found, Image, Images, image_size, split_of
+from .found import ALL, Found, Image, Images, size_as_labelled, split_of
 
 
 def find(folder: Path) -> Found | None:
@@ -79,11 +79,7 @@ def _images(path: Path, document: dict, classes: tuple[str, ...], images: Images
             path.parent.parent / 'images', path.parent.parent]
     for entry in document['images']:
         file = images.find(entry['file_name'], near)
-        size = image_size(file)
-        if size != (entry['height'], entry['width']):
-            raise InputError(f'{path} says that {file} is {entry["width"]}x{entry["height"]}; it is seen as '
-                             f'{size[1]}x{size[0]}, and its boxes would be misplaced. Was it resized, or turned by '
-                             'EXIF after it was labelled?')
+        size = size_as_labelled(file, path, (entry['height'], entry['width']))
         boxes = np.array([row['bbox'] for row in rows[entry['id']]], float).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         found.append(Image(

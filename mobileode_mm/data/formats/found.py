@@ -77,6 +77,24 @@ def image_size(path: Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def size_as_labelled(path: Path, labels: Path, said: tuple[int, int]) -> tuple[int, int]:
+    """:func:`image_size`, where the file of its boxes says the same.
+
+    Args:
+        path: The image.
+        labels: The file of its boxes, for the message.
+        said: Height and width by that file.
+
+    Raises:
+        InputError: The sizes differ, or it is no image.
+    """
+    size = image_size(path)
+    if size != said:
+        raise InputError(f'{labels} says that {path} is {said[1]}x{said[0]}; it is seen as {size[1]}x{size[0]}, and its '
+                         'boxes would be misplaced. Was it resized, or turned by EXIF after it was labelled?')
+    return size
+
+
 def images_in(folder: Path) -> list[Path]:
     """Image files of a folder itself, in the order of their names."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()) \
