@@ -8,6 +8,7 @@ from PIL import Image as Pillow
 
 from mobileode_mm.data.formats import recognise
 from mobileode_mm.data.formats.found import split_of
+from mobileode_mm.data.formats.masks import read_labels
 from mobileode_mm.errors import InputError
 
 from .conftest import CLASSES, SIDE, WRITERS, Scene, write_coco, write_masks, write_voc, write_yolo
@@ -106,14 +107,47 @@ def test_masks(folders, scenes):
     assert [image.mask.stem for image in found.splits['val']] == [image.path.stem for image in found.splits['val']]
 
 
-def test_masks_of_two_values(tmp_path, scenes):
-    for scene in scenes['valid']:
-        scene.save(tmp_path / 'images', '.jpg')
-        (tmp_path / 'masks').mkdir(exist_ok=True)
-        Pillow.fromarray((scene.mask > 0).astype(np.uint8) * 255).save(tmp_path / 'masks' / f'{scene.name}.png')
+def write_values(folder, scenes, values, suffix='.png'):
+    """Images, and masks in which these values stand for the ground and the three classes."""
+    (folder / 'masks').mkdir()
+    for scene in scenes:
+        scene.save(folder / 'images', '.jpg')
+        Pillow.fromarray(np.array(values, np.uint8)[scene.mask]).save(folder / 'masks' / f'{scene.name}{suffix}')
+
+
+@pytest.mark.parametrize('names, classes', [(None, ('background', 'object')), ('road\ncar\n', ('road', 'car'))])
+def test_masks_of_two_values(names, classes, tmp_path, scenes):
+    write_values(tmp_path, scenes['valid'], (0, 255, 255, 255))
+    if names:
+        (tmp_path / 'classes.txt').write_text(names)
     found = recognise(tmp_path)
-    assert found.classes == ('background', 'object')
-    assert list(found.splits) == ['all']
+    assert found.classes == classes and list(found.splits) == ['all']
+    by_name = {scene.name: scene for scene in scenes['valid']}
+    for image in found.splits['all']:
+        np.testing.assert_array_equal(read_labels(image), by_name[image.path.stem].mask > 0)
+
+
+def test_where_255_is_no_class_it_stays_so(tmp_path, scenes):
+    write_values(tmp_path, scenes['valid'], (0, 1, 1, 255))
+    (tmp_path / 'classes.txt').write_text('background\nobject\n')
+    for image in recognise(tmp_path).splits['all']:
+        labels = read_labels(image)
+        np.testing.assert_array_equal(labels, np.asarray(Pillow.open(image.mask)))
+
+
+@pytest.mark.parametrize('values, suffix, names, message', [
+    ((0, 128, 255, 255), '.png', None, 'have the values 0, 128, 255, and most .* 129 classes. Map those'),
+    ((0, 80, 160, 240), '.png', None, 'have the values 0, 80, 160, 240, and most .* 241 classes. Map those'),
+    ((0, 255, 255, 255), '.jpg', None, 'is a JPEG, whose compression changes the values'),
+    ((0, 255, 255, 255), '.png', 'car\n', 'names 1 classes, but label maps have the values 0 and 255 alone'),
+    ((0, 128, 128, 128), '.png', 'a\nb\n', 'names 2 classes, but .* the value 128: .* map the values to 0 to 1'),
+])
+def test_values_that_are_no_class_indices_are_refused(values, suffix, names, message, tmp_path, scenes):
+    write_values(tmp_path, scenes['valid'], values, suffix)
+    if names:
+        (tmp_path / 'classes.txt').write_text(names)
+    with pytest.raises(InputError, match=message):
+        recognise(tmp_path)
 
 
 def test_splits_below_images_and_masks(tmp_path, scenes):

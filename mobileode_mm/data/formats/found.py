@@ -34,6 +34,7 @@ class Image(NamedTuple):
         labels: Of detection: (N,), class indices; of classification: one index in an array of one.
         crowd: Of detection: (N,), whether a box is one that evaluation ignores (COCO's iscrowd, VOC's difficult).
         mask: Of segmentation: the file of its label map.
+        two_valued: Of segmentation: whether the map's values are 0 and 255 for the two classes, else 255 is for none.
     """
     path: Path
     size: tuple[int, int]
@@ -41,6 +42,7 @@ class Image(NamedTuple):
     labels: np.ndarray = np.zeros(0, int)
     crowd: np.ndarray = np.zeros(0, bool)
     mask: Path | None = None
+    two_valued: bool = False
 
 
 class Found(NamedTuple):
