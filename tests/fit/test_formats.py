@@ -35,6 +35,45 @@ def test_a_category_without_boxes_is_left_out_and_named(folders):
     assert recognise(folders['COCO']).notes == ['no box is of the classes shapes: they are left out']
 
 
+def test_of_cocos_own_files_the_instances_are_read(tmp_path, scenes):
+    write_coco(tmp_path, scenes)
+    folder = tmp_path / 'annotations'
+    folder.mkdir()
+    for split in scenes:
+        document = json.loads((tmp_path / split / '_annotations.coco.json').read_text())
+        (tmp_path / split / '_annotations.coco.json').rename(folder / f'instances_{split}2017.json')
+        for kind in ('person_keypoints', 'captions'):
+            (folder / f'{kind}_{split}2017.json').write_text(json.dumps(document))
+    found = recognise(tmp_path)
+    assert {split: len(images) for split, images in found.splits.items()} == {'train': 12, 'val': 4}
+    assert f'not {folder / "captions_train2017.json"}, {folder / "captions_valid2017.json"}' in found.notes[1]
+    (folder / 'instances_train2017.json').unlink()
+    with pytest.raises(InputError, match='captions_train2017.json and .*person_keypoints_train2017.json both have'):
+        recognise(tmp_path)
+
+
+def test_ids_of_classes_may_differ_between_files(tmp_path, scenes):
+    write_coco(tmp_path, scenes)
+    path = tmp_path / 'valid' / '_annotations.coco.json'
+    document = json.loads(path.read_text())
+    for category in document['categories']:
+        category['id'] = 7 - category['id']
+    for annotation in document['annotations']:
+        annotation['category_id'] = 7 - annotation['category_id']
+    path.write_text(json.dumps(document))
+    found = recognise(tmp_path)
+    assert found.classes == CLASSES
+    assert [image.labels.tolist() for image in found.splits['val']] == [scene.labels for scene in scenes['valid']]
+    document['categories'][1].update(name='azure')
+    path.write_text(json.dumps(document))
+    assert recognise(tmp_path).classes == ('blue', 'green', 'red', 'azure'), 'no id of the first file is meant'
+    document['categories'][1].update(id=1)
+    document['annotations'] = []
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match='category 1 is azure, in another file of the same data blue'):
+        recognise(tmp_path)
+
+
 def test_class_folders(folders, scenes):
     found = recognise(folders['class folders'])
     assert (found.task, found.classes) == ('classification', CLASSES)
