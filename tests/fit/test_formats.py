@@ -14,7 +14,7 @@ from mobileode_mm.errors import InputError
 from .conftest import CLASSES, SIDE, WRITERS, Scene, write_coco, write_masks, write_voc, write_yolo
 
 DETECTION = ('COCO', 'YOLO', 'VOC XML')
-LEFT_OUT = 'image files that no label goes with, or, as masks, no image, are left out'
+LEFT_OUT = 'image files without a label, and masks without an image, are left out'
 
 
 @pytest.mark.parametrize('name', DETECTION)
@@ -96,7 +96,7 @@ def test_a_folder_beside_the_splits_is_no_class(extra, tmp_path, scenes):
         scenes['train'][0].save(tmp_path / extra)
     found = recognise(tmp_path)
     assert found.classes == CLASSES and list(found.splits) == ['train', 'val']
-    assert found.notes == ([f'{LEFT_OUT}: 1 in unlabelled'] if extra == 'unlabelled' else [])
+    assert found.notes == ([f'{LEFT_OUT}: 1 in {tmp_path / extra}'] if extra == 'unlabelled' else [])
 
 
 def test_splits_without_folders_of_classes_are_no_classes(tmp_path):
@@ -131,13 +131,13 @@ def test_images_are_read_by_any_name_of_jpeg_and_other_kinds_are_counted(tmp_pat
 
 
 @pytest.mark.parametrize('name, lost, kept', [
-    ('VOC XML', 'train/*.xml', '1 in train'), ('images and masks', 'train/images/*.jpg', '1 in train/masks')])
+    ('VOC XML', 'train/*.xml', 'train'), ('images and masks', 'train/images/*.jpg', 'train/masks')])
 def test_what_has_no_other_half_is_counted(name, lost, kept, tmp_path, scenes):
     WRITERS[name](tmp_path, scenes)
     next(tmp_path.glob(lost)).unlink()
     found = recognise(tmp_path)
     assert len(found.splits['train']) == 11
-    assert found.notes == [f'{LEFT_OUT}: {kept}']
+    assert found.notes == [f'{LEFT_OUT}: 1 in {tmp_path / kept}']
 
 
 def test_masks(folders, scenes):

@@ -64,13 +64,12 @@ def _with_left_out(found: Found) -> Found:
     """With notes on the image files of the folder that are in no split."""
     used = {os.path.realpath(path) for images in found.splits.values() for image in images
             for path in (image.path, image.mask) if path}
-    unused = Counter(os.path.relpath(path.parent, found.folder) for path in images_below(found.folder)
-                     if os.path.realpath(path) not in used)
+    unused = Counter(path.parent for path in images_below(found.folder) if os.path.realpath(path) not in used)
     unread = Counter(path.suffix.lower() for path in images_below(found.folder, OTHER_SUFFIXES))
     notes = []
     if unused:
         places = listed([f'{number} in {place}' for place, number in unused.items()], 5)
-        notes.append(f'image files that no label goes with, or, as masks, no image, are left out: {places}')
+        notes.append(f'image files without a label, and masks without an image, are left out: {places}')
     if unread:
         kinds = ', '.join(f'{number} {suffix}' for suffix, number in unread.items())
         notes.append(f'images of kinds that training does not read are left out: {kinds}; it reads '

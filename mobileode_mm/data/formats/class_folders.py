@@ -34,9 +34,9 @@ def find(folder: Path) -> Found | None:
     words = [name for name in classes if name.lower() in SPLIT_WORDS]
     # Below train/ a class may be called train, as CIFAR-100's; beside others it is rather a split without classes.
     if words and (ALL in files or len(words) > 1):
-        raise InputError(f'{next(iter(places.values()))} has folders called {", ".join(words)}, as splits are, beside '
-                         'or in the place of folders of classes. Splits have a folder of images for each class; a class '
-                         'needs another name')
+        raise InputError(f'{next(iter(places.values()))} has folders called {", ".join(words)}, as splits are, where '
+                         'folders of classes are expected. A split has a folder of images for each class in it; a '
+                         'class needs another name')
     first = 'train' if 'train' in files else next(iter(files))
     missing = [name for name in classes if name not in files[first]]
     if missing:

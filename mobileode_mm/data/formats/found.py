@@ -92,8 +92,8 @@ def size_as_labelled(path: Path, labels: Path, said: tuple[int, int]) -> tuple[i
     """
     size = image_size(path)
     if size != said:
-        raise InputError(f'{labels} says that {path} is {said[1]}x{said[0]}; it is seen as {size[1]}x{size[0]}, and its '
-                         'boxes would be misplaced. Was it resized, or turned by EXIF after it was labelled?')
+        raise InputError(f'{labels} says that {path} is {said[1]}x{said[0]}; it is seen as {size[1]}x{size[0]}, and '
+                         'its boxes would be misplaced. Was it resized, or turned by EXIF after it was labelled?')
     return size
 
 

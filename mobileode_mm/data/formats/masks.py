@@ -111,8 +111,8 @@ def _classes(folder: Path, values: np.ndarray, two_valued: bool) -> tuple[tuple[
                              f'all, or map the values to 0 to {len(classes) - 1}')
         return classes, []
     if 2 * len(indices) < largest + 1:
-        raise InputError(f'label maps of {folder} have the values {listed(values)}, and most of those between never: as '
-                         f'class indices they would be of {largest + 1} classes. Map those of classes to 0, 1, 2 and so '
-                         f'on, {VOID} being for no class, or name all {largest + 1} in {folder / _NAMES[0]}')
+        raise InputError(f'label maps of {folder} have the values {listed(values)}, and most of those between never: '
+                         f'as class indices they would be of {largest + 1} classes. Map those of classes to 0, 1, 2 '
+                         f'and so on, {VOID} being for no class, or name all {largest + 1} in {folder / _NAMES[0]}')
     classes = ('background', *(f'class {number}' for number in range(1, largest + 1)))
     return classes, [f'no {" or ".join(_NAMES)} names the classes: they are called by their values']

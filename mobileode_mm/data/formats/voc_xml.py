@@ -66,7 +66,8 @@ def _numbers(element: ElementTree.Element, names: tuple[str, ...], path: Path) -
 def _lists(folder: Path) -> dict[str, set[str]]:
     """Stems of each split by VOC's own lists, where there are some; trainval.txt does where there is no train.txt."""
     files = {split: folder / 'ImageSets' / 'Main' / f'{split}.txt' for split in ('train', 'val', 'test', 'trainval')}
-    lists = {split: stems for split, file in files.items() if file.is_file() and (stems := set(file.read_text().split()))}
+    lists = {split: set(file.read_text().split()) for split, file in files.items() if file.is_file()}
+    lists = {split: stems for split, stems in lists.items() if stems}
     both = lists.pop('trainval', set()) - lists.get('val', set())
     return lists if 'train' in lists or not both else {'train': both, **lists}
 

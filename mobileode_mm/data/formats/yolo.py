@@ -32,7 +32,8 @@ def find(folder: Path) -> Found | None:
     if not any(splits.values()):
         raise InputError(f'{folder} names the classes {", ".join(classes[:5])}, but no images were found for them')
     notes: list[str] = []
-    found = {split: [_image(path, classes, keypoints, notes) for path in paths] for split, paths in splits.items() if paths}
+    found = {split: [_image(path, classes, keypoints, notes) for path in paths]
+             for split, paths in splits.items() if paths}
     return Found(folder, 'detection', 'YOLO', classes, found, sorted(set(notes)))
 
 
