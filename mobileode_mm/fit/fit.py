@@ -2,19 +2,23 @@
 import logging
 import shutil
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from ..checkpoints.matching import check_pretrained
+from ..checkpoints.reading import read_checkpoint
 from ..data.formats import Found, Image, recognise
 from ..data.formats.found import ALL
 from ..errors import InputError, listed
-from ..runs.checks import check_new, check_writable
+from ..runs.checks import build_model, check_new, check_writable, config_scope
+from ..runs.config import load_config
 from ..runs.verifying import verify_config
 from . import splits, tiles, writing
 from .plan import Plan, fit_head, plan_classification, plan_detection, plan_segmentation, set_length
 
 _LOGGER = logging.getLogger('mobileode_mm')
-#: MMEngine's visualisation backends by the name that ``--log-to`` takes.
+#: MMEngine's visualisation backends by the name that ``--log-to`` takes, which is that of the package they need.
 BACKENDS = {'tensorboard': 'TensorboardVisBackend', 'wandb': 'WandbVisBackend', 'clearml': 'ClearMLVisBackend'}
 
 
@@ -71,6 +75,8 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
     check_new(str(out), '--work-dir')
     check_writable(str(out), 'folder', '--work-dir')
     _check_arguments(epochs, batch_size, size, log_to)
+    if start:
+        read_checkpoint(start, trust)  # before the data, which may take long
     every = [image for images in found.splits.values() for image in images]
     _say(f'{data}: {found.format}, {found.task}, {len(every)} images, {len(found.classes)} classes: '
          f'{listed(found.classes)}')
@@ -80,6 +86,8 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
     out.mkdir(parents=True, exist_ok=True)
     try:
         images, config = _prepare(found, plan, out, seed, epochs, batch_size, [BACKENDS[name] for name in log_to])
+        if start:
+            _check_start(config, start, trust)
     except BaseException:
         shutil.rmtree(out)
         raise
@@ -133,6 +141,19 @@ def _check_arguments(epochs: int | None, batch_size: int | None, size: int | Non
     unknown = [name for name in log_to if name not in BACKENDS]
     if unknown:
         raise InputError(f'--log-to {unknown[0]} is none of {", ".join(BACKENDS)}')
+    absent = [name for name in log_to if find_spec(name) is None]
+    if absent:
+        raise InputError(f'--log-to {absent[0]} needs the package {absent[0]}, which is not installed: '
+                         f'pip install {absent[0]}')
+
+
+def _check_start(config: Path, start: str | Path, trust: bool) -> None:
+    """InputError where a checkpoint's backbone is not that of the config."""
+    from ..runs.training import start_from_backbone
+    cfg = load_config(config)
+    start_from_backbone(cfg, start, trust)
+    with config_scope(cfg):
+        check_pretrained(build_model(cfg), trust)
 
 
 def _prepare(found: Found, plan: Plan, out: Path, seed: int, epochs: int | None, batch_size: int | None,

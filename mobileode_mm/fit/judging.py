@@ -196,7 +196,7 @@ def _segmentation(classes: Sequence[str], images: Sequence[Image], predictions: 
     confusion = np.zeros((len(classes), len(classes)), int)
     faults = []
     for number, (image, found) in enumerate(zip(images, predictions)):
-        true = read_labels(image.mask, classes)
+        true = read_labels(image)
         counted = true != VOID
         here = np.bincount(true[counted] * len(classes) + found.labels[counted], minlength=len(classes) ** 2)
         confusion += here.reshape(confusion.shape)

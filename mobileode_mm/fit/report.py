@@ -125,7 +125,7 @@ def _with_labels(image: Image, classes: Sequence[str]) -> Pillow.Image:
     small, scale = _small(image)
     if image.mask:
         import torch
-        labels = torch.from_numpy(read_labels(image.mask, classes))
+        labels = torch.from_numpy(read_labels(image))
         return with_classes(small, labels[None], dict(classes=classes))[0]
     if len(image.boxes):
         crowded = _is_crowded(image)

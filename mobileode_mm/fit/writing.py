@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from ..data.formats import Image
-from ..data.formats.masks import is_two_valued, read_labels
+from ..data.formats.masks import read_labels
 from .models import backbone
 from .plan import METRICS, Plan
 
@@ -56,10 +56,10 @@ def _pairs(plan: Plan, images: Sequence[Image], split: str, folder: Path) -> Pat
     lines = []
     for image in images:
         mask = image.mask
-        if is_two_valued(mask, plan.classes):
+        if image.two_valued:
             mask = folder / 'masks' / f'{len(lines)}_{image.path.stem}.png'
             mask.parent.mkdir(exist_ok=True)
-            Pillow.fromarray(read_labels(image.mask, plan.classes).astype(np.uint8)).save(mask)
+            Pillow.fromarray(read_labels(image).astype(np.uint8)).save(mask)
         lines.append(f'{image.path.resolve()}\t{mask.resolve()}\n')
     path = folder / f'{split}.txt'
     path.write_text(''.join(lines))

@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 from mobileode_mm.data.formats import Image
 from mobileode_mm.detection import tiling
 from mobileode_mm.fit import anchors, splits, tiles
-from mobileode_mm.fit.plan import fit_head, plan_detection, set_length
+from mobileode_mm.fit.plan import fit_head, plan_classification, plan_detection, set_length
 from mobileode_mm.fit.writing import config_text
 from mobileode_mm.runs.checks import build_model, config_scope
 from mobileode_mm.runs.config import load_config
@@ -146,6 +146,16 @@ def test_mosaics_where_the_training_is_long_enough(tiles_of, epochs, mosaic, tmp
     assert named['RandomCrop'].crop_size == named['Pad'].size == (192, 192)
     assert named['RandomResize'].scale == ((384, 384) if mosaic else (192, 192))
     assert not mosaic or named['CachedMosaic'].img_scale == (192, 192)
+
+
+def test_backends_are_beside_the_local_one(tmp_path):
+    plan = plan_classification([image_of(tmp_path, 'image', (64, 64), boxes_of([20], 64))], ('a', 'b'), 'mobileode_v1',
+                               None)
+    set_length(plan, 64, 7, 16)
+    (tmp_path / 'own.py').write_text(config_text(plan, 'own', {'train': tmp_path / 'train.txt'},
+                                                 ['TensorboardVisBackend'], 0))
+    backends = load_config(tmp_path / 'own.py').visualizer.vis_backends
+    assert [backend.type for backend in backends] == ['LocalVisBackend', 'TensorboardVisBackend']
 
 
 @pytest.mark.parametrize('side', [192, 224, 320])

@@ -2,10 +2,12 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mobileode_mm import cli
 from mobileode_mm.data.trees import make_tree_data
@@ -52,14 +54,13 @@ def test_from_a_folder_to_a_report(name, headline, folders, tmp_path, capsys, mo
 def test_all_but_the_training(name, folders, tmp_path, capsys):
     out = tmp_path / 'out'
     arguments = ['fit', str(folders[name]), '--work-dir', str(out), '--dry-run', '--model', 'mobilenet_v2',
-                 '--epochs', '7', '--log-to', 'tensorboard', '--seed', '3']
+                 '--epochs', '7', '--seed', '3']
     assert cli.main(arguments) == 0
     assert sorted(path.name for path in out.iterdir()) == ['data', 'labels.png', 'out.py']
     assert 'finest map: stride' in capsys.readouterr().out
     cfg = load_config(out / 'out.py')
     assert cfg.model.backbone.type == 'mmdet.MobileNetV2' and cfg.model.bbox_head.num_classes == 3
     assert cfg.train_cfg.max_epochs == cfg.param_scheduler[1].T_max == cfg.param_scheduler[1].end == 7
-    assert [backend.type for backend in cfg.visualizer.vis_backends] == ['LocalVisBackend', 'TensorboardVisBackend']
     assert cfg.randomness.seed == 3
     assert cli.main(arguments) == 2, 'nothing is written over'
     assert 'out' in capsys.readouterr().err
@@ -84,6 +85,23 @@ def test_what_cannot_be_is_refused(arguments, message, folders, tmp_path):
     with pytest.raises(InputError, match=message):
         fit(folders['YOLO'], tmp_path / 'out', dry_run=True, **arguments)
     assert not (tmp_path / 'out').exists(), 'nothing is left behind'
+
+
+def test_a_package_that_is_not_installed_is_named_before_anything_is_made(folders, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'clearml', None)
+    with pytest.raises(InputError, match='--log-to clearml needs the package clearml'):
+        fit(folders['YOLO'], tmp_path / 'out', log_to=['clearml'])
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('content, message', [
+    (None, 'is no checkpoint'), (dict(weight=torch.ones(3)), 'is a checkpoint of another network')])
+def test_a_start_that_cannot_be_is_refused_before_the_training(content, message, folders, tmp_path):
+    start = tmp_path / 'start.pth'
+    start.write_text('no checkpoint') if content is None else torch.save(content, start)
+    with pytest.raises(InputError, match=message):
+        fit(folders['class folders'], tmp_path / 'out', start=start)
+    assert not (tmp_path / 'out').exists(), 'the corrected command finds an empty place'
 
 
 def test_large_images_are_tiled(tmp_path, capsys):

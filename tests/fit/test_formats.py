@@ -8,11 +8,13 @@ from PIL import Image as Pillow
 
 from mobileode_mm.data.formats import recognise
 from mobileode_mm.data.formats.found import split_of
+from mobileode_mm.data.formats.masks import read_labels
 from mobileode_mm.errors import InputError
 
 from .conftest import CLASSES, SIDE, WRITERS, Scene, write_coco, write_masks, write_voc, write_yolo
 
 DETECTION = ('COCO', 'YOLO', 'VOC XML')
+LEFT_OUT = 'image files without a label, and masks without an image, are left out'
 
 
 @pytest.mark.parametrize('name', DETECTION)
@@ -33,6 +35,45 @@ def test_a_category_without_boxes_is_left_out_and_named(folders):
     assert recognise(folders['COCO']).notes == ['no box is of the classes shapes: they are left out']
 
 
+def test_of_cocos_own_files_the_instances_are_read(tmp_path, scenes):
+    write_coco(tmp_path, scenes)
+    folder = tmp_path / 'annotations'
+    folder.mkdir()
+    for split in scenes:
+        document = json.loads((tmp_path / split / '_annotations.coco.json').read_text())
+        (tmp_path / split / '_annotations.coco.json').rename(folder / f'instances_{split}2017.json')
+        for kind in ('person_keypoints', 'captions'):
+            (folder / f'{kind}_{split}2017.json').write_text(json.dumps(document))
+    found = recognise(tmp_path)
+    assert {split: len(images) for split, images in found.splits.items()} == {'train': 12, 'val': 4}
+    assert f'not {folder / "captions_train2017.json"}, {folder / "captions_valid2017.json"}' in found.notes[1]
+    (folder / 'instances_train2017.json').unlink()
+    with pytest.raises(InputError, match='captions_train2017.json and .*person_keypoints_train2017.json both have'):
+        recognise(tmp_path)
+
+
+def test_ids_of_classes_may_differ_between_files(tmp_path, scenes):
+    write_coco(tmp_path, scenes)
+    path = tmp_path / 'valid' / '_annotations.coco.json'
+    document = json.loads(path.read_text())
+    for category in document['categories']:
+        category['id'] = 7 - category['id']
+    for annotation in document['annotations']:
+        annotation['category_id'] = 7 - annotation['category_id']
+    path.write_text(json.dumps(document))
+    found = recognise(tmp_path)
+    assert found.classes == CLASSES
+    assert [image.labels.tolist() for image in found.splits['val']] == [scene.labels for scene in scenes['valid']]
+    document['categories'][1].update(name='azure')
+    path.write_text(json.dumps(document))
+    assert recognise(tmp_path).classes == ('blue', 'green', 'red', 'azure'), 'no id of the first file is meant'
+    document['categories'][1].update(id=1)
+    document['annotations'] = []
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match='category 1 is azure, in another file of the same data blue'):
+        recognise(tmp_path)
+
+
 def test_class_folders(folders, scenes):
     found = recognise(folders['class folders'])
     assert (found.task, found.classes) == ('classification', CLASSES)
@@ -47,20 +88,105 @@ def test_class_folders_without_splits(tmp_path):
     assert found.classes == ('cat', 'dog') and list(found.splits) == ['all'] and len(found.splits['all']) == 3
 
 
+@pytest.mark.parametrize('extra', ['__MACOSX', 'labels', 'unlabelled'])
+def test_a_folder_beside_the_splits_is_no_class(extra, tmp_path, scenes):
+    WRITERS['class folders'](tmp_path, scenes)
+    (tmp_path / extra).mkdir()
+    if extra == 'unlabelled':
+        scenes['train'][0].save(tmp_path / extra)
+    found = recognise(tmp_path)
+    assert found.classes == CLASSES and list(found.splits) == ['train', 'val']
+    assert found.notes == ([f'{LEFT_OUT}: 1 in {tmp_path / extra}'] if extra == 'unlabelled' else [])
+
+
+def test_splits_without_folders_of_classes_are_no_classes(tmp_path):
+    for name in ('train', 'val', 'results'):
+        Scene(0).save(tmp_path / name)
+    with pytest.raises(InputError, match='folders called train, val, as splits are'):
+        recognise(tmp_path)
+
+
+def test_two_folders_of_one_split_are_refused(tmp_path, scenes):
+    WRITERS['class folders'](tmp_path, scenes)
+    shutil.copytree(tmp_path / 'valid', tmp_path / 'validation')
+    with pytest.raises(InputError, match='valid and .*validation both have the images for val'):
+        recognise(tmp_path)
+
+
+def test_a_class_below_the_splits_may_be_called_train(tmp_path):
+    for split in ('train', 'val'):
+        for label in ('bus', 'train'):
+            Scene(0).save(tmp_path / split / label)
+    assert recognise(tmp_path).classes == ('bus', 'train')
+
+
+def test_images_are_read_by_any_name_of_jpeg_and_other_kinds_are_counted(tmp_path):
+    for number, label in enumerate(('cat', 'dog', 'cat', 'dog')):
+        path = Scene(number).save(tmp_path / label, '.jpg')
+        path.rename(path.with_suffix('.jfif' if number else '.gif'))
+    found = recognise(tmp_path)
+    assert len(found.splits['all']) == 3
+    note, = found.notes
+    assert note.startswith('images of kinds that training does not read are left out: 1 .gif; ')
+
+
+@pytest.mark.parametrize('name, lost, kept', [
+    ('VOC XML', 'train/*.xml', 'train'), ('images and masks', 'train/images/*.jpg', 'train/masks')])
+def test_what_has_no_other_half_is_counted(name, lost, kept, tmp_path, scenes):
+    WRITERS[name](tmp_path, scenes)
+    next(tmp_path.glob(lost)).unlink()
+    found = recognise(tmp_path)
+    assert len(found.splits['train']) == 11
+    assert found.notes == [f'{LEFT_OUT}: 1 in {tmp_path / kept}']
+
+
 def test_masks(folders, scenes):
     found = recognise(folders['images and masks'])
     assert (found.task, found.classes) == ('segmentation', ('ground', *CLASSES))
     assert [image.mask.stem for image in found.splits['val']] == [image.path.stem for image in found.splits['val']]
 
 
-def test_masks_of_two_values(tmp_path, scenes):
-    for scene in scenes['valid']:
-        scene.save(tmp_path / 'images', '.jpg')
-        (tmp_path / 'masks').mkdir(exist_ok=True)
-        Pillow.fromarray((scene.mask > 0).astype(np.uint8) * 255).save(tmp_path / 'masks' / f'{scene.name}.png')
+def write_values(folder, scenes, values, suffix='.png'):
+    """Images, and masks in which these values stand for the ground and the three classes."""
+    (folder / 'masks').mkdir()
+    for scene in scenes:
+        scene.save(folder / 'images', '.jpg')
+        Pillow.fromarray(np.array(values, np.uint8)[scene.mask]).save(folder / 'masks' / f'{scene.name}{suffix}')
+
+
+@pytest.mark.parametrize('names, classes', [(None, ('background', 'object')), ('road\ncar\n', ('road', 'car'))])
+def test_masks_of_two_values(names, classes, tmp_path, scenes):
+    write_values(tmp_path, scenes['valid'], (0, 255, 255, 255))
+    if names:
+        (tmp_path / 'classes.txt').write_text(names)
     found = recognise(tmp_path)
-    assert found.classes == ('background', 'object')
-    assert list(found.splits) == ['all']
+    assert found.classes == classes and list(found.splits) == ['all']
+    by_name = {scene.name: scene for scene in scenes['valid']}
+    for image in found.splits['all']:
+        np.testing.assert_array_equal(read_labels(image), by_name[image.path.stem].mask > 0)
+
+
+def test_where_255_is_no_class_it_stays_so(tmp_path, scenes):
+    write_values(tmp_path, scenes['valid'], (0, 1, 1, 255))
+    (tmp_path / 'classes.txt').write_text('background\nobject\n')
+    for image in recognise(tmp_path).splits['all']:
+        labels = read_labels(image)
+        np.testing.assert_array_equal(labels, np.asarray(Pillow.open(image.mask)))
+
+
+@pytest.mark.parametrize('values, suffix, names, message', [
+    ((0, 128, 255, 255), '.png', None, 'have the values 0, 128, 255, and most .* 129 classes. Map those'),
+    ((0, 80, 160, 240), '.png', None, 'have the values 0, 80, 160, 240, and most .* 241 classes. Map those'),
+    ((0, 255, 255, 255), '.jpg', None, 'is a JPEG, whose compression changes the values'),
+    ((0, 255, 255, 255), '.png', 'car\n', 'names 1 classes, but label maps have the values 0 and 255 alone'),
+    ((0, 128, 128, 128), '.png', 'a\nb\n', 'names 2 classes, but .* the value 128: .* map the values to 0 to 1'),
+])
+def test_values_that_are_no_class_indices_are_refused(values, suffix, names, message, tmp_path, scenes):
+    write_values(tmp_path, scenes['valid'], values, suffix)
+    if names:
+        (tmp_path / 'classes.txt').write_text(names)
+    with pytest.raises(InputError, match=message):
+        recognise(tmp_path)
 
 
 def test_splits_below_images_and_masks(tmp_path, scenes):
@@ -95,6 +221,54 @@ def test_boxes_are_cut_to_their_images_and_those_outside_are_left_out(tmp_path):
     image, = found.splits['train']
     assert image.boxes.tolist() == [[50, 50, SIDE, SIDE], [1, 1, 20, 20]] and image.labels.tolist() == [0, 2]
     assert found.notes == ['boxes without size, or outside of their image, are left out: scene_0.png (1)']
+
+
+def test_sizes_in_xml_are_those_of_the_images(tmp_path, scenes):
+    write_voc(tmp_path, scenes)
+    path = next(tmp_path.glob('train/*.xml'))
+    text = path.read_text()
+
+    def say(height, width):
+        size = f'<size><width>{width}</width><height>{height}</height></size>'
+        path.write_text(text.replace('<object>', f'{size}<object>', 1))
+        return recognise(tmp_path)
+
+    assert say(SIDE, SIDE).task == say(0, 0).task == 'detection'
+    with pytest.raises(InputError, match=rf'{path.name} says that .* is 96x128; it is seen as {SIDE}x{SIDE}'):
+        say(128, 96)
+
+
+def test_lists_of_voc(tmp_path, scenes):
+    write_voc(tmp_path, dict(photographs=scenes['train']))
+    lists = tmp_path / 'ImageSets' / 'Main'
+    lists.mkdir(parents=True)
+
+    def splits(**stems):
+        for name, numbers in stems.items():
+            (lists / f'{name}.txt').write_text('\n'.join(f'scene_{number}' for number in numbers))
+        return {split: len(images) for split, images in recognise(tmp_path).splits.items()}
+
+    assert splits(trainval=range(8), test=range(8, 10)) == dict(train=8, test=2)
+    assert splits(val=range(6, 8)) == dict(train=6, val=2, test=2)
+    assert splits(train=range(5)) == dict(train=5, val=2, test=2)
+
+
+@pytest.mark.parametrize('values', [2, 3])
+def test_of_poses_the_boxes_are_taken(values, tmp_path, scenes):
+    write_yolo(tmp_path, scenes)
+    keypoint = ' 0.1 0.9 2' if values == 3 else ' 0.1 0.9'
+    for path in tmp_path.glob('*/labels/*.txt'):
+        path.write_text('\n'.join(row + 4 * keypoint for row in path.read_text().splitlines()))
+    with (tmp_path / 'data.yaml').open('a') as file:
+        file.write(f'kpt_shape: [4, {values}]\n')
+    found = recognise(tmp_path)
+    by_name = {scene.name: scene for scene in scenes['train']}
+    for image in found.splits['train']:
+        np.testing.assert_allclose(image.boxes, by_name[image.path.stem].boxes, atol=1e-6)
+    assert found.notes == ['of poses the boxes are taken, without their keypoints']
+    path.write_text('0 0.5 0.5 0.1 0.1 0.2 0.2\n')
+    with pytest.raises(InputError, match=f'line 1: 6 numbers after the class; by kpt_shape .* have {4 + 4 * values}'):
+        recognise(tmp_path)
 
 
 def test_a_file_name_from_another_machine(tmp_path, scenes):

@@ -2,6 +2,8 @@
 
 A format is a module with ``find(folder) -> Found | None``; :data:`FORMATS` is the order in which they are asked.
 """
+import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import numpy as np
 
 from ...errors import InputError, listed
 from . import class_folders, coco, masks, voc_xml, yolo
-from .found import Found, Image
+from .found import OTHER_SUFFIXES, SUFFIXES, Found, Image, images_below
 
 #: The most telling sign first: class folders are what remains.
 FORMATS: dict[str, Callable[[Path], Found | None]] = {
@@ -31,7 +33,7 @@ def recognise(folder: str | Path) -> Found:
     for find in FORMATS.values():
         found = find(folder)
         if found is not None:
-            return _with_usable_boxes(found)
+            return _with_left_out(_with_usable_boxes(found))
     raise InputError(
         f'{folder} is in no format that is known here. Looked for: data.yaml or images/ beside labels/ (YOLO), a JSON '
         'with images, annotations and categories (COCO; Roboflow, CVAT), XML files beside images (VOC), images/ beside '
@@ -56,3 +58,20 @@ def _with_usable_boxes(found: Found) -> Found:
     splits = {split: [cut(image) for image in images] for split, images in found.splits.items()}
     note = [f'boxes without size, or outside of their image, are left out: {listed(dropped, 5)}'] if dropped else []
     return found._replace(splits=splits, notes=[*found.notes, *note])
+
+
+def _with_left_out(found: Found) -> Found:
+    """With notes on the image files of the folder that are in no split."""
+    used = {os.path.realpath(path) for images in found.splits.values() for image in images
+            for path in (image.path, image.mask) if path}
+    unused = Counter(path.parent for path in images_below(found.folder) if os.path.realpath(path) not in used)
+    unread = Counter(path.suffix.lower() for path in images_below(found.folder, OTHER_SUFFIXES))
+    notes = []
+    if unused:
+        places = listed([f'{number} in {place}' for place, number in unused.items()], 5)
+        notes.append(f'image files without a label, and masks without an image, are left out: {places}')
+    if unread:
+        kinds = ', '.join(f'{number} {suffix}' for suffix, number in unread.items())
+        notes.append(f'images of kinds that training does not read are left out: {kinds}; it reads '
+                     f'{", ".join(SUFFIXES)}')
+    return found._replace(notes=[*found.notes, *notes])

@@ -3,18 +3,26 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import InputError
+from ...errors import InputError, listed
 from ..coco_file import read_coco
 from ..verify.annotations import absent_lists, check_file
 from ..verify.report import Report
-from .found import ALL, Found, Image, Images, image_size, split_of
+from .found import ALL, Found, Image, Images, size_as_labelled, split_of
 
 
 def find(folder: Path) -> Found | None:
-    """The data set of a folder with annotation files; None where there are none."""
+    """The data set of a folder with annotation files; None where there are none.
+
+    Raises:
+        InputError: They are faulty, or which of them are meant is not clear.
+    """
     report = Report(f'the annotation files of {folder}')
     documents, broken = {}, []
-    for path in sorted(path for pattern in ('*.json', '*/*.json', '*/*/*.json') for path in folder.glob(pattern)):
+    paths = sorted(path for pattern in ('*.json', '*/*.json', '*/*/*.json') for path in folder.glob(pattern))
+    beside = _beside_instances(paths)
+    for path in paths:
+        if path in beside:
+            continue
         try:
             document, _ = read_coco(path)
         except InputError as error:
@@ -31,12 +39,29 @@ def find(folder: Path) -> Found | None:
         raise InputError(report.refusal())
     splits = _splits(folder, list(documents))
     classes, notes = _classes(documents)
+    if beside:
+        notes.append(f'of the annotation files those called instances_ are read, not {listed(beside, 5)}')
     notes += [note.text(most=5) for note in report.notes]
     images = Images(folder)
     found: dict[str, list[Image]] = {}
+    files: dict[tuple[str, Path], Path] = {}
     for path, document in documents.items():
-        found.setdefault(splits[path], []).extend(_images(path, document, classes, images))
+        split = splits[path]
+        for image in _images(path, document, classes, images):
+            other = files.setdefault((split, image.path), path)
+            if other != path:
+                raise InputError(f'{other} and {path} both have the boxes of {image.path}: it is not clear which are '
+                                 'meant. Take one of the files away')
+            found.setdefault(split, []).append(image)
     return Found(folder, 'detection', 'COCO', classes, found, notes)
+
+
+def _beside_instances(paths: list[Path]) -> list[Path]:
+    """Of annotation files those on the same images as an instances_*.json beside them: COCO's captions, keypoints."""
+    named = [path for path in paths if path.stem.startswith('instances_')]
+    return [path for path in paths if path not in named and any(
+        path.parent == instances.parent and path.stem.endswith(instances.stem.removeprefix('instances'))
+        for instances in named)]
 
 
 def _splits(folder: Path, paths: list[Path]) -> dict[Path, str]:
@@ -52,19 +77,26 @@ def _splits(folder: Path, paths: list[Path]) -> dict[Path, str]:
 
 
 def _classes(documents: dict[Path, dict]) -> tuple[tuple[str, ...], list[str]]:
-    """Names in the order of their ids, of all files; a category that no box has (Roboflow's first) is left out."""
+    """Names in the order of their ids, of all files, in which ids may differ; a category that no box has (Roboflow's
+    first) is left out."""
+    ids: dict[str, int] = {}
     names: dict[int, str] = {}
     used = set()
     for path, document in documents.items():
-        for category in document['categories']:
-            known = names.setdefault(category['id'], category['name'])
-            if known != category['name']:
-                raise InputError(f'{path}: category {category["id"]} is {category["name"]}, in another file of the '
-                                 f'same data {known}')
-        used |= {annotation['category_id'] for annotation in document['annotations']}
-    unused = [names[number] for number in sorted(names) if number not in used]
+        own = {category['id']: category['name'] for category in document['categories']}
+        for number, name in own.items():
+            known = names.get(number, name)
+            # Where each file has a name that the other has not, one class was renamed rather than numbered anew.
+            if name not in ids and known not in own.values():
+                raise InputError(f'{path}: category {number} is {name}, in another file of the same data {known}')
+        for number, name in own.items():
+            ids.setdefault(name, number)
+            names.setdefault(number, name)
+        used |= {own[annotation['category_id']] for annotation in document['annotations']}
+    ordered = sorted(ids, key=lambda name: ids[name])
+    unused = [name for name in ordered if name not in used]
     notes = [f'no box is of the classes {", ".join(unused)}: they are left out'] if unused else []
-    return tuple(names[number] for number in sorted(names) if number in used), notes
+    return tuple(name for name in ordered if name in used), notes
 
 
 def _images(path: Path, document: dict, classes: tuple[str, ...], images: Images) -> list[Image]:
@@ -79,11 +111,7 @@ def _images(path: Path, document: dict, classes: tuple[str, ...], images: Images
             path.parent.parent / 'images', path.parent.parent]
     for entry in document['images']:
         file = images.find(entry['file_name'], near)
-        size = image_size(file)
-        if size != (entry['height'], entry['width']):
-            raise InputError(f'{path} says that {file} is {entry["width"]}x{entry["height"]}; it is seen as '
-                             f'{size[1]}x{size[0]}, and its boxes would be misplaced. Was it resized, or turned by '
-                             'EXIF after it was labelled?')
+        size = size_as_labelled(file, path, (entry['height'], entry['width']))
         boxes = np.array([row['bbox'] for row in rows[entry['id']]], float).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         found.append(Image(

@@ -12,7 +12,10 @@ from PIL import UnidentifiedImageError
 
 from ...errors import InputError
 
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+#: Images too, which training does not read.
+OTHER_SUFFIXES = ('.gif', '.heic', '.heif', '.avif', '.jp2', '.j2k', '.jxl', '.tga', '.psd', '.svg', '.dng', '.cr2',
+                  '.cr3', '.nef', '.arw', '.raw')
 #: What the splits are called, by the words that people write on folders and files.
 SPLIT_WORDS = {'train': 'train', 'training': 'train', 'trainval': 'train', 'val': 'val', 'valid': 'val',
                'validation': 'val', 'dev': 'val', 'test': 'test', 'testing': 'test'}
@@ -31,6 +34,7 @@ class Image(NamedTuple):
         labels: Of detection: (N,), class indices; of classification: one index in an array of one.
         crowd: Of detection: (N,), whether a box is one that evaluation ignores (COCO's iscrowd, VOC's difficult).
         mask: Of segmentation: the file of its label map.
+        two_valued: Of segmentation: whether the map's values are 0 and 255 for the two classes, else 255 is for none.
     """
     path: Path
     size: tuple[int, int]
@@ -38,6 +42,7 @@ class Image(NamedTuple):
     labels: np.ndarray = np.zeros(0, int)
     crowd: np.ndarray = np.zeros(0, bool)
     mask: Path | None = None
+    two_valued: bool = False
 
 
 class Found(NamedTuple):
@@ -74,19 +79,37 @@ def image_size(path: Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def size_as_labelled(path: Path, labels: Path, said: tuple[int, int]) -> tuple[int, int]:
+    """:func:`image_size`, where the file of its boxes says the same.
+
+    Args:
+        path: The image.
+        labels: The file of its boxes, for the message.
+        said: Height and width by that file.
+
+    Raises:
+        InputError: The sizes differ, or it is no image.
+    """
+    size = image_size(path)
+    if size != said:
+        raise InputError(f'{labels} says that {path} is {said[1]}x{said[0]}; it is seen as {size[1]}x{size[0]}, and '
+                         'its boxes would be misplaced. Was it resized, or turned by EXIF after it was labelled?')
+    return size
+
+
 def images_in(folder: Path) -> list[Path]:
     """Image files of a folder itself, in the order of their names."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()) \
         if folder.is_dir() else []
 
 
-def images_below(folder: Path) -> list[Path]:
+def images_below(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
     """Image files of a folder and of all below it, hidden ones left out, in the order of their paths."""
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         found += [Path(place, name) for name in sorted(names)
-                  if name.lower().endswith(SUFFIXES) and not name.startswith('.')]
+                  if name.lower().endswith(suffixes) and not name.startswith('.')]
     return found
 
 

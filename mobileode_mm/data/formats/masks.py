@@ -1,5 +1,4 @@
 """Images in one folder, and for each a label map of the same name in another."""
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +14,18 @@ MASK_FOLDERS = ('masks', 'mask', 'SegmentationClass', 'annotations', 'labels', '
 _NAMES = ('classes.txt', 'labels.txt', 'labelmap.txt')
 #: Label maps that are looked at for the values that occur.
 _LOOKED_AT = 200
-#: Classes of masks that have the values 0 and 255.
-_TWO_VALUED = ('background', 'object')
+#: Pillow's names of formats in which values come out changed, where class indices have to be exact.
+_LOSSY = ('JPEG', 'MPO')
 
 
 def find(folder: Path) -> Found | None:
     """The data set of a folder with images and label maps; None where there are no such folders.
 
-    Label maps have one channel, and values that are class indices, in which 255 counts for no class; maps of two
-    values, 0 and 255, are background and one class.
+    Label maps have one channel, and values that are class indices, in which 255 counts for no class; where all have
+    the values 0 and 255 alone, these are two classes.
+
+    Raises:
+        InputError: An image has no label map, or label maps cannot be what they are taken for.
     """
     pairs = {}
     for place in [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]:
@@ -35,7 +37,10 @@ def find(folder: Path) -> Found | None:
     if not pairs:
         return None
     found = {split: _images(images, masks) for split, (images, masks) in pairs.items() if split}
-    classes, notes = _classes(folder, [image.mask for images in found.values() for image in images])
+    values = _values([image.mask for images in found.values() for image in images])
+    two_valued = set(values) <= {0, VOID} and VOID in values
+    classes, notes = _classes(folder, values, two_valued)
+    found = {split: [image._replace(two_valued=two_valued) for image in images] for split, images in found.items()}
     return Found(folder, 'segmentation', 'images and masks', classes, found, notes)
 
 
@@ -59,10 +64,24 @@ def _images(images: Path, masks: Path) -> list[Image]:
     return [Image(path, image_size(path), mask=by_stem[path.stem]) for path in paths]
 
 
-def values_of(mask: Path) -> np.ndarray:
-    """The values that occur in a label map; InputError where it has several channels or more than 8 bits."""
+def read_labels(image: Image) -> np.ndarray:
+    """(H, W), int: the class indices of an image's label map, and 255 for no class."""
+    with Pillow.open(image.mask) as mask:
+        labels = np.asarray(mask).astype(int)
+    return (labels > 0).astype(int) if image.two_valued else labels
+
+
+def _values(masks: list[Path]) -> np.ndarray:
+    """The values that occur in label maps, of many in a sample."""
+    return np.unique(np.concatenate([_values_of(path) for path in masks[::max(1, len(masks) // _LOOKED_AT)]]))
+
+
+def _values_of(mask: Path) -> np.ndarray:
     try:
         with Pillow.open(mask) as image:
+            if image.format in _LOSSY:
+                raise InputError(f'{mask} is a JPEG, whose compression changes the values, so that they are no class '
+                                 'indices. Export the label maps again, as PNG')
             if image.mode not in ('L', 'P', '1'):
                 raise InputError(f'{mask} is an image of the mode {image.mode}: a label map has one channel of 8 bits, '
                                  'whose values are class indices. Convert it first')
@@ -72,30 +91,28 @@ def values_of(mask: Path) -> np.ndarray:
     return np.unique(pixels.astype(np.uint8))
 
 
-def read_labels(mask: Path, classes: Sequence[str]) -> np.ndarray:
-    """(H, W), int: class indices of a label map of these classes; of two-valued masks, 255 is the object."""
-    with Pillow.open(mask) as image:
-        labels = np.asarray(image).astype(int)
-    return (labels > 0).astype(int) if tuple(classes) == _TWO_VALUED and VOID in labels else labels
-
-
-def is_two_valued(mask: Path, classes: Sequence[str]) -> bool:
-    """Whether a label map's own values are not the class indices."""
-    return tuple(classes) == _TWO_VALUED and VOID in values_of(mask)
-
-
-def _classes(folder: Path, masks: list[Path]) -> tuple[tuple[str, ...], list[str]]:
-    looked_at = masks[::max(1, len(masks) // _LOOKED_AT)]
-    values = np.unique(np.concatenate([values_of(path) for path in looked_at]))
+def _classes(folder: Path, values: np.ndarray, two_valued: bool) -> tuple[tuple[str, ...], list[str]]:
     file = next((folder / name for name in _NAMES if (folder / name).is_file()), None)
-    if set(values) <= {0, VOID} and VOID in values:
-        return _TWO_VALUED, ['masks have the values 0 and 255: background, and one class called object']
-    values = values[values != VOID]
+    classes: tuple[str, ...] = ()
     if file is not None:
         lines = [line.split(':')[0].strip() for line in file.read_text('utf-8-sig').splitlines()]
         classes = tuple(line for line in lines if line and not line.startswith('#'))
-        if len(classes) <= values.max():
-            raise InputError(f'{file} names {len(classes)} classes, but label maps have the value {values.max()}')
+    if two_valued:
+        if file is not None and len(classes) != 2:
+            raise InputError(f'{file} names {len(classes)} classes, but label maps have the values 0 and {VOID} alone: '
+                             'it has to name two, that of 0 first')
+        classes = classes or ('background', 'object')
+        return classes, [f'masks have the values 0 and {VOID}, which are the classes {" and ".join(classes)}']
+    indices = values[values != VOID]
+    largest = int(indices.max())
+    if file is not None:
+        if len(classes) <= largest:
+            raise InputError(f'{file} names {len(classes)} classes, but label maps have the value {largest}: name them '
+                             f'all, or map the values to 0 to {len(classes) - 1}')
         return classes, []
-    classes = ('background', *(f'class {number}' for number in range(1, int(values.max()) + 1)))
+    if 2 * len(indices) < largest + 1:
+        raise InputError(f'label maps of {folder} have the values {listed(values)}, and most of those between never: '
+                         f'as class indices they would be of {largest + 1} classes. Map those of classes to 0, 1, 2 '
+                         f'and so on, {VOID} being for no class, or name all {largest + 1} in {folder / _NAMES[0]}')
+    classes = ('background', *(f'class {number}' for number in range(1, largest + 1)))
     return classes, [f'no {" or ".join(_NAMES)} names the classes: they are called by their values']

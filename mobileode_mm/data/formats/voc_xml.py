@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
-from .found import ALL, SUFFIXES, Found, Image, Images, image_size, split_of
+from .found import ALL, SUFFIXES, Found, Image, Images, image_size, size_as_labelled, split_of
 
 
 def find(folder: Path) -> Found | None:
@@ -56,11 +56,20 @@ def _text(element: ElementTree.Element, name: str, path: Path) -> str:
     return text
 
 
+def _numbers(element: ElementTree.Element, names: tuple[str, ...], path: Path) -> list[float]:
+    try:
+        return [float(_text(element, name, path)) for name in names]
+    except ValueError as error:
+        raise InputError(f'{path}: a {element.tag} with what is no number: {error}') from error
+
+
 def _lists(folder: Path) -> dict[str, set[str]]:
-    """Stems of each split by VOC's own lists, where there are some."""
-    lists = {split: set((folder / 'ImageSets' / 'Main' / f'{split}.txt').read_text().split())
-             for split in ('train', 'val', 'test') if (folder / 'ImageSets' / 'Main' / f'{split}.txt').is_file()}
-    return {split: stems for split, stems in lists.items() if stems}
+    """Stems of each split by VOC's own lists, where there are some; trainval.txt does where there is no train.txt."""
+    files = {split: folder / 'ImageSets' / 'Main' / f'{split}.txt' for split in ('train', 'val', 'test', 'trainval')}
+    lists = {split: set(file.read_text().split()) for split, file in files.items() if file.is_file()}
+    lists = {split: stems for split, stems in lists.items() if stems}
+    both = lists.pop('trainval', set()) - lists.get('val', set())
+    return lists if 'train' in lists or not both else {'train': both, **lists}
 
 
 def _image(path: Path, root: ElementTree.Element, classes: tuple[str, ...], images: Images) -> Image:
@@ -74,11 +83,12 @@ def _image(path: Path, root: ElementTree.Element, classes: tuple[str, ...], imag
         box = entry.find('bndbox')
         if box is None:
             raise InputError(f'{path}: an object without bndbox')
-        try:
-            boxes.append([float(_text(box, name, path)) for name in ('xmin', 'ymin', 'xmax', 'ymax')])
-        except ValueError as error:
-            raise InputError(f'{path}: a bndbox with what is no number: {error}') from error
+        boxes.append(_numbers(box, ('xmin', 'ymin', 'xmax', 'ymax'), path))
         labels.append(classes.index(_text(entry, 'name', path)))
         crowd.append((entry.findtext('difficult') or '0').strip() == '1')
-    return Image(file, image_size(file), np.array(boxes, float).reshape(-1, 4), np.array(labels, int),
+    said = root.find('size')
+    height, width = (0, 0) if said is None else _numbers(said, ('height', 'width'), path)
+    # Some tools write 0 where they do not know it.
+    size = size_as_labelled(file, path, (int(height), int(width))) if height and width else image_size(file)
+    return Image(file, size, np.array(boxes, float).reshape(-1, 4), np.array(labels, int),
                  np.array(crowd, bool))

@@ -21,7 +21,9 @@ def find(folder: Path) -> Found | None:
             tuple(map(str, names))
         splits = {split: _listed(path, document, key) for key in ('train', 'val', 'valid', 'test')
                   if document.get(key) for split in (split_of(key), )}
+        keypoints = _keypoints(path, document)
     else:
+        keypoints = 0
         file = next((folder / name for name in _NAMES if (folder / name).is_file()), None)
         splits = _by_folder(folder)
         if file is None or not any(_label_file(path).is_file() for paths in splits.values() for path in paths):
@@ -30,7 +32,8 @@ def find(folder: Path) -> Found | None:
     if not any(splits.values()):
         raise InputError(f'{folder} names the classes {", ".join(classes[:5])}, but no images were found for them')
     notes: list[str] = []
-    found = {split: [_image(path, classes, notes) for path in paths] for split, paths in splits.items() if paths}
+    found = {split: [_image(path, classes, keypoints, notes) for path in paths]
+             for split, paths in splits.items() if paths}
     return Found(folder, 'detection', 'YOLO', classes, found, sorted(set(notes)))
 
 
@@ -44,6 +47,17 @@ def _description(folder: Path) -> tuple[Path, dict] | None:
         if isinstance(document, dict) and 'names' in document and {'train', 'val', 'valid'} & document.keys():
             return path, document
     return None
+
+
+def _keypoints(path: Path, document: dict) -> int:
+    """How many numbers of keypoints follow a box, by ``kpt_shape``."""
+    shape = document.get('kpt_shape')
+    if shape is None:
+        return 0
+    if not isinstance(shape, list) or len(shape) != 2 or not all(isinstance(side, int) and side > 0 for side in shape):
+        raise InputError(f'{path}: kpt_shape is {shape}; it is the number of keypoints and the values of each, as '
+                         '[17, 3]')
+    return shape[0] * shape[1]
 
 
 def _listed(path: Path, document: dict, key: str) -> list[Path]:
@@ -90,8 +104,15 @@ def _label_file(path: Path) -> Path:
     return path.with_suffix('.txt')
 
 
-def _image(path: Path, classes: tuple[str, ...], notes: list[str]) -> Image:
-    """An image with its boxes; one without a text file has none."""
+def _image(path: Path, classes: tuple[str, ...], keypoints: int, notes: list[str]) -> Image:
+    """An image with its boxes; one without a text file has none.
+
+    Args:
+        path: The file.
+        classes: Their names.
+        keypoints: Numbers of keypoints after each box; where there are some, there are no outlines.
+        notes: To which what was decided is added.
+    """
     if not path.is_file():
         raise InputError(f'the image {path} does not exist')
     height, width = image_size(path)
@@ -108,9 +129,15 @@ def _image(path: Path, classes: tuple[str, ...], notes: list[str]) -> Image:
             raise InputError(f'{where}: {line.strip()[:60]!r} is no row of numbers') from None
         if label not in range(len(classes)):
             raise InputError(f'{where}: class {label:g} is none of 0 to {len(classes) - 1}')
+        if keypoints and len(numbers) == 4 + keypoints:
+            numbers = numbers[:4]  # the others may be a keypoint's visibility, which is no share
+            notes.append('of poses the boxes are taken, without their keypoints')
         if len(numbers) == 4:
             x, y, w, h = numbers
             corners = [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
+        elif keypoints:
+            raise InputError(f'{where}: {len(numbers)} numbers after the class; by kpt_shape a box and its keypoints '
+                             f'have {4 + keypoints}')
         elif len(numbers) >= 6 and not len(numbers) % 2:
             corners = [min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])]
             notes.append('outlines are taken for the boxes around them')
