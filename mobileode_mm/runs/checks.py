@@ -19,8 +19,9 @@ from ..checkpoints.matching import check_checkpoint, check_pretrained
 from ..checkpoints.reading import read_checkpoint
 from ..engine.compiling import compile_options
 from ..errors import InputError
-from .config import type_name
+from .config import schedules, type_name
 from .consistency.checking import check_data
+from .monitors import check_monitors
 
 #: Methods in which data sets read their files.
 _READING = ('load_data_list', 'parse_data_info', 'filter_data')
@@ -59,6 +60,8 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: s
     with config_scope(cfg):
         if 'train' in splits:
             _check_optimizer(cfg)
+            _check_schedules(cfg)
+            check_monitors(cfg)
         model = build_model(cfg)
         checkpoint = read_checkpoint(path, trust) if path else None
         notes = [] if purpose == 'test' else check_pretrained(model, trust)
@@ -189,6 +192,15 @@ def _check_optimizer(cfg: Config) -> None:
         nearest = ', '.join(difflib.get_close_matches(name, OPTIMIZERS.module_dict))
         raise InputError(f'optim_wrapper.optimizer.type is {name!r}: there is no such optimizer; '
                          f'nearest names: {nearest or "none"}')
+
+
+def _check_schedules(cfg: Config) -> None:
+    # MMEngine builds such a schedule, and divides by its factor in a later step.
+    for key, schedule in schedules(cfg):
+        for kind, name in (('Linear', 'start_factor'), ('Constant', 'factor')):
+            if type_name(schedule).startswith(kind) and schedule.get(name) == 0:
+                raise InputError(f'{key}.{name} is 0, and {type_name(schedule)} divides by it; set a small number such '
+                                 'as 0.001')
 
 
 def check_amp(cfg: Config) -> None:

@@ -118,10 +118,10 @@ def _known(node: dict, path: list[str], options: dict) -> set[str] | None:
     else:
         known = set()
     kind = options.get(f'{here}.type', dict.get(node, 'type'))
-    return known | _parameters(*_classes(kind))
+    return known | _parameters(*classes_of(kind))
 
 
-def _classes(kind) -> Iterator:
+def classes_of(kind) -> Iterator:
     """What a type may mean: the class itself, or all that registries know under its name."""
     if not isinstance(kind, str):
         if callable(kind):
