@@ -23,7 +23,7 @@ SEARCH_SECONDS = 60
 Progress = Callable[[str], Callable[[int, int], object] | None]
 
 
-def check_data(cfg: Config, splits: Iterable[str], num_classes: dict[str, int], model: nn.Module | None = None,
+def check_data(cfg: Config, splits: Sequence[str], num_classes: dict[str, int], model: nn.Module | None = None,
                trained: Sequence[str] | None = None, seconds: float | None = None,
                progress: Progress = lambda what: None) -> Report:
     """Check the data sets and evaluators of a config, reading each annotation file once.
@@ -67,6 +67,8 @@ def check_data(cfg: Config, splits: Iterable[str], num_classes: dict[str, int], 
     everything = [source for sources in whole.values() for source in sources]
     report.add(*_findings(between.check_same_classes(everything)))
     report.add(*_findings(between.check_apart(everything)))
+    if model is not None and 'train' in splits:
+        report.add(*heads.check_class_weights(model), *heads.check_preprocessor(model, num_classes))
     if model is not None and not report.problems:
         for sources in filter(None, whole.values()):
             report.add(*_findings(check_sizes(cfg, sources, model)))

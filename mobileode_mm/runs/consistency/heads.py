@@ -2,7 +2,9 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 from mmengine.config import Config
+from torch import nn
 
 from ...data.verify.report import Finding
 from ...errors import listed
@@ -28,6 +30,32 @@ def check_number(source: Source, num_classes: dict[str, int]) -> Iterator[Findin
         if classes is not None and number != len(classes):
             yield Finding(f'{head}.num_classes is {number}, but {source.where} is used with {len(classes)} classes: '
                           f'{listed(classes)}')
+
+
+def check_class_weights(model: nn.Module) -> Iterator[Finding]:
+    """Losses with another number of class weights than their head has classes."""
+    for head_name, head in model.named_modules():
+        number = getattr(head, 'num_classes', None)
+        if not isinstance(number, int):
+            continue
+        for name, loss in _losses(head):
+            weights = getattr(loss, 'class_weight', None)
+            # In mmdet's losses over all classes at once, "none of them" has a weight too.
+            allowed = (number, number + 1) if name == 'loss_cls' else (number, )
+            if isinstance(weights, (list, tuple, np.ndarray)) and len(weights) not in allowed:
+                key = f'model.{head_name}.{name.replace("loss_module", "loss")}.class_weight'
+                yield Finding(f'{key} has {len(weights)} weights, but {head_name}.num_classes is {number}',
+                              f'set {key}=None, or a weight for each class in their order')
+
+
+def check_preprocessor(model: nn.Module, num_classes: dict[str, int]) -> Iterator[Finding]:
+    """A preprocessor that makes one-hot labels (for Mixup, CutMix) of another number of classes than the head has."""
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    given = getattr(preprocessor, 'num_classes', None)
+    head = num_classes.get('head')
+    if getattr(preprocessor, 'to_onehot', False) and None not in (given, head) and given != head:
+        yield Finding(f'data_preprocessor.num_classes is {given}, but head.num_classes is {head}, and the labels that '
+                      'are mixed have as many numbers', f'set num_classes={head} in data_preprocessor')
 
 
 def check_categories(source: Source) -> Iterator[Finding]:
@@ -188,3 +216,11 @@ def _without(source: Source, names: list[str], what: str) -> Iterator[Finding]:
         consequence = 'they cannot be learnt' if source.split == 'train' else 'they are not judged'
         yield Finding(f'{source.where}: {len(names)} classes have no {what}; {consequence}', '', tuple(names),
                       'warning')
+
+
+def _losses(head: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Losses of a head, and those of a list of losses, by their keys in the config."""
+    for name, loss in head.named_children():
+        if name.startswith('loss'):
+            yield name, loss
+            yield from ((f'{name}.{number}', one) for number, one in loss.named_children())
