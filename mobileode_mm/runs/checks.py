@@ -18,10 +18,11 @@ from torch import nn
 from ..checkpoints.matching import check_checkpoint, check_pretrained
 from ..checkpoints.reading import read_checkpoint
 from ..engine.compiling import compile_options
-from ..errors import InputError
+from ..errors import InputError, listed
 from .config import schedules, type_name
 from .consistency.checking import check_data
 from .monitors import check_monitors
+from .options import check_keys, unmatched_keys
 
 #: Methods in which data sets read their files.
 _READING = ('load_data_list', 'parse_data_info', 'filter_data')
@@ -34,7 +35,7 @@ class Checked(NamedTuple):
     Attributes:
         checkpoint: The checkpoint that the run loads, if any.
         notes: Lines for the log on what is no error.
-        warnings: Doubtful things in the data.
+        warnings: Doubtful things in the config and in the data.
     """
     checkpoint: dict | None
     notes: list[str]
@@ -59,11 +60,15 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: s
     compile_options(cfg.get('compile'))
     with config_scope(cfg):
         if 'train' in splits:
-            _check_optimizer(cfg)
-            _check_schedules(cfg)
-            check_monitors(cfg)
+            check_settings(cfg)
         model = build_model(cfg)
         checkpoint = read_checkpoint(path, trust) if path else None
+        warnings = []
+        if 'train' in splits:
+            unmatched = unmatched_keys(cfg, (name for name, _ in model.named_parameters(remove_duplicate=False)))
+            if unmatched:
+                warnings.append(f'optim_wrapper.paramwise_cfg.custom_keys: no parameter has {listed(unmatched)} in its '
+                                'name, and nothing follows from it')
         notes = [] if purpose == 'test' else check_pretrained(model, trust)
         if path:
             notes += check_checkpoint(model, checkpoint, path, purpose)
@@ -74,7 +79,7 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: s
         report = check_data(cfg, splits, head_classes(model), model, trained)
     if report.problems:
         raise InputError(report.refusal())
-    return Checked(checkpoint, notes, [note.text(most=5) for note in report.notes])
+    return Checked(checkpoint, notes, warnings + [note.text(most=5) for note in report.notes])
 
 
 def check_parts(cfg: Config, split: str) -> None:
@@ -171,6 +176,15 @@ def head_classes(model: nn.Module) -> dict[str, int]:
     return {name: module.num_classes for name, module in heads.items()
             if name.rsplit('.', 1)[-1] in ('bbox_head', 'mask_head', 'decode_head', 'auxiliary_head', 'head')
             and isinstance(getattr(module, 'num_classes', None), int)}
+
+
+def check_settings(cfg: Config) -> None:
+    """InputError where a setting of a training is known to be wrong before anything is built; in :func:`config_scope`.
+    """
+    _check_optimizer(cfg)
+    _check_schedules(cfg)
+    check_keys(cfg)
+    check_monitors(cfg)
 
 
 def _check_numbers(cfg: Config, splits: tuple[str, ...]) -> None:
