@@ -56,8 +56,7 @@ def check_data(cfg: Config, splits: Sequence[str], num_classes: dict[str, int], 
             found = _findings(_check_labels(cfg, source, num_classes, documents))
             found += _findings(heads.check_trained(source, trained))
             if not _errors(found):
-                found += _findings(check_files(source, seconds, progress))
-                report.rows.append(_row(source))
+                found += _findings(_check_images(source, report.rows, seconds, progress))
             report.add(*found)
         if len(report.problems) == before:
             whole[split] = sources
@@ -119,14 +118,22 @@ def _check_labels(cfg: Config, source: Source, num_classes: dict[str, int], docu
     yield from heads.check_number(source, num_classes)
 
 
+def _check_images(source: Source, rows: list[dict], seconds: float | None, progress: Progress) -> Iterator[Finding]:
+    """Images and label maps of a data set, which gets a row of its numbers."""
+    rows.append(_row(source))
+    yield from check_files(source, seconds, progress)
+
+
 def _check_coco(cfg: Config, source: Source, documents: Documents) -> Iterator[Finding]:
     path, document = source.dataset.ann_file, source.document
     judged = source.split == 'train' or any(
         not evaluator.get('format_only') for _, evaluator in heads.evaluators(cfg, source.split))
     broken = [*check_file(path, document, wanted=('images', 'categories', *(['annotations'] if judged else [])))]
     yield from broken
-    if judged and source.split != 'train' and isinstance(document, dict) and document.get('annotations') == []:
-        yield Finding(f'{path} holds no annotation: there is nothing to measure by')
+    if judged and source.split != 'train' and not _errors(broken) and all(
+            annotation.get('iscrowd') for annotation in document['annotations']):
+        what = 'no annotation but of crowds (iscrowd=1)' if document['annotations'] else 'no annotation'
+        yield Finding(f'{path} holds {what}: there is nothing to measure by')
     for what, numbers in documents.filled(path).items():
         yield Finding(f'{path}: {what} of {len(numbers)} annotations is absent or of no use, and derived', '',
                       tuple(f'annotation {number}' for number in numbers), 'warning')

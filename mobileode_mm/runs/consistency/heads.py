@@ -76,15 +76,32 @@ def check_categories(source: Source) -> Iterator[Finding]:
         yield Finding(
             f'{where} lists the classes in another order than the config, and the labels follow the '
             f'file. Set metainfo=dict(classes=...) in the order of the file: {listed(in_order, most=100)}')
-    counts = Counter(names.get(annotation.get('category_id')) for annotation in document.get('annotations') or ()
-                     if isinstance(annotation, dict))
+    annotations = [annotation for annotation in document.get('annotations') or () if isinstance(annotation, dict)]
+    # mmdet neither trains on crowds nor counts them.
+    objects = Counter(names.get(annotation.get('category_id')) for annotation in annotations
+                      if not annotation.get('iscrowd'))
+    yield from check_counts(source, Counter(names.get(annotation.get('category_id')) for annotation in annotations),
+                            objects, 'annotation that is no crowd' if len(annotations) > sum(objects.values())
+                            else 'annotation')
+
+
+def check_counts(source: Source, counts: Counter, objects: Counter, what: str) -> Iterator[Finding]:
+    """Classes of annotations that the config does not name, and classes of the config without an annotation.
+
+    Args:
+        source: The data set.
+        counts: Annotations of each class.
+        objects: Those of them that are learnt from and judged by.
+        what: What these are.
+    """
+    wanted = source.classes or []
     others = [f'{name}: {number} annotations' for name, number in counts.items()
               if name is not None and name not in wanted]
     if others:
-        yield Finding(f'{where}: annotations of {len(others)} classes that the config does not name are left out',
-                      'name them in metainfo=dict(classes=...), with num_classes of the head, if they are to be learnt',
-                      tuple(others), 'warning')
-    yield from _without(source, [name for name in wanted if not counts[name]], 'annotation')
+        yield Finding(f'{source.where}: annotations of {len(others)} classes that the config does not name are left '
+                      'out', 'name them in metainfo=dict(classes=...), with num_classes of the head, if they are to '
+                      'be learnt', tuple(others), 'warning')
+    yield from _without(source, [name for name in wanted if not objects[name]], what)
 
 
 def check_folders(source: Source) -> Iterator[Finding]:

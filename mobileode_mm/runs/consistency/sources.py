@@ -83,7 +83,11 @@ class Source:
 
     @cached_property
     def infos(self) -> list[dict]:
-        """The images that are used, after the data set's own filter: ``img_path``, and what else it knows of each."""
+        """The images that are used, after the data set's own filter: ``img_path``, and what else it knows of each.
+
+        Raises:
+            InputError: ``indices`` of the data set are beyond its images.
+        """
         dataset = self.dataset
         if self.kind == 'coco':
             infos = coco_data_list(dataset, self.document)
@@ -95,7 +99,13 @@ class Source:
         indices = dataset._indices
         if isinstance(indices, int):
             return infos[:indices] if indices >= 0 else infos[indices:]
-        return infos if indices is None else [infos[i] for i in indices]
+        if indices is None:
+            return infos
+        beyond = [number for number in indices if not -len(infos) <= number < len(infos)]
+        if beyond:
+            raise InputError(f'the indices of the {self.split} data hold {listed(beyond)}, and {self.where} has '
+                             f'{len(infos)} images: set indices of the dataset to numbers from 0 to {len(infos) - 1}')
+        return [infos[number] for number in indices]
 
     def step(self, name: str) -> dict | None:
         """Settings of a step of the pipeline; None where it has no such step."""
