@@ -50,8 +50,8 @@ class Source:
         documents: Reads annotation files.
 
     Attributes:
-        kind: ``'coco'`` (boxes), ``'masks'`` (label maps), ``'classes'`` (classification), ``'cifar10'``, or ``''``
-            where only the presence of its files is known.
+        kind: ``'coco'`` and ``'xml'`` (boxes), ``'masks'`` (label maps), ``'classes'`` (classification), ``'cifar10'``,
+            or ``''`` where only the presence of its files is known.
         where: Its annotation file, or its folder where it has none.
         classes: Names of the classes that the config gives, or that its class has.
     """
@@ -60,8 +60,10 @@ class Source:
         self.split, self.cfg, self.dataset, self._documents = split, cfg, dataset, documents
         kinds = {kind.__name__ for kind in type(dataset).__mro__}
         coco = 'CocoDataset' in kinds and 'CocoPanopticDataset' not in kinds
+        # Others that inherit from XMLDataset have folders of their own.
+        xml = 'XMLDataset' in kinds and type(dataset).load_data_list.__qualname__ == 'XMLDataset.load_data_list'
         self.kind = next((kind for kind, fits in (
-            ('coco', coco), ('masks', 'BaseSegDataset' in kinds), ('classes', 'CustomDataset' in kinds),
+            ('coco', coco), ('xml', xml), ('masks', 'BaseSegDataset' in kinds), ('classes', 'CustomDataset' in kinds),
             ('cifar10', 'CIFAR10' in kinds)) if fits), '')
         self.where = str(dataset.ann_file or next(iter(dataset.data_prefix.values()), '') or dataset.data_root)
         classes = dataset.metainfo.get('classes')  # reading the images adds those of class folders
@@ -91,7 +93,7 @@ class Source:
         dataset = self.dataset
         if self.kind == 'coco':
             infos = coco_data_list(dataset, self.document)
-        elif self.kind in ('masks', 'classes'):
+        elif self.kind in ('masks', 'classes', 'xml'):
             dataset.data_list = dataset.load_data_list()
             infos = dataset.filter_data()
         else:
