@@ -99,7 +99,7 @@ def check_keys(cfg: Config) -> None:
     wrapper = cfg.optim_wrapper
     judged = [(f'optim_wrapper.{name}', wrapper.get(name), set()) for name in ('clip_grad', 'paramwise_cfg')]
     judged += [(here, hook, {'type', 'priority', '_scope_'}) for here, hook in hooks if isinstance(hook, dict)
-               and any(map(_hands_on, classes_of(dict.get(hook, 'type'))))]
+               and any(map(_hands_on, classes_of(hook.get('type'))))]
     for here, section, always in judged:
         known = _known(cfg, section, here.split('.'), {}) if isinstance(section, dict) else None
         for name in section if known is not None else ():
@@ -165,7 +165,7 @@ def _known(cfg: Config, node: dict, path: list[str], options: dict) -> set[str] 
             return None
     else:
         known = set()
-    return known | _taken(node, options.get(f'{here}.type', dict.get(node, 'type')))
+    return known | _taken(node, options.get(f'{here}.type', node.get('type')))
 
 
 def _has_default_constructor(cfg: Config, options: dict) -> bool:
@@ -185,7 +185,7 @@ def _taken(node: dict, kind) -> set[str]:
     """Arguments of a type: an EMAHook hands those that it does not know to the averaged weights."""
     kinds = [*classes_of(kind)]
     averages = [average for kind in kinds if isinstance(kind, type) and issubclass(kind, EMAHook)
-                for average in classes_of(dict.get(node, 'ema_type', 'ExponentialMovingAverage'))]
+                for average in classes_of(node.get('ema_type', 'ExponentialMovingAverage'))]
     return _parameters(*kinds) | _parameters(*averages) - {'model'}
 
 

@@ -112,6 +112,16 @@ def test_keys_of_a_file_that_are_missed_or_refused_late(text, reported, place, m
                 check_keys(cfg)
 
 
+def test_keys_of_a_file_that_names_classes(place):
+    (place / 'lazy.py').write_text(
+        'from mmengine.config import read_base\nfrom mmengine.hooks import CheckpointHook, EMAHook\n'
+        'with read_base():\n    from mmodeconf.schedules.mini import *\n'
+        'default_hooks = dict(checkpoint=dict(type=CheckpointHook, interval=1))\n'
+        'custom_hooks = [dict(type=EMAHook, momentm=0.1)]\n')
+    with pytest.raises(InputError, match='custom_hooks.0 of lazy.py has a key momentm'):
+        check_keys(load_config('lazy.py', {'default_hooks.checkpoint.save_last': False}))
+
+
 def test_custom_keys_of_no_parameter(place):
     (place / 'mine.py').write_text("_base_ = 'detection.py'\noptim_wrapper = dict(paramwise_cfg=dict(custom_keys={\n"
                                    "    'backbone': dict(lr_mult=0.1), 'backbon.': dict(lr_mult=0.1)}))\n")
