@@ -16,9 +16,11 @@ import mmodeconf
 from mobileode_mm.backbones import SolverConv
 from mobileode_mm.data import MINI_CLASSES  # before mmdet, whose models need mmcv's operators
 from mobileode_mm.errors import InputError
-from mobileode_mm.runs.checks import config_scope
+from mobileode_mm.runs.checks import check_settings, config_scope, head_classes
 from mobileode_mm.runs.config import load_config
+from mobileode_mm.runs.consistency.heads import check_class_weights, check_preprocessor
 from mobileode_mm.runs.consistency.sources import Documents, find_sources
+from mobileode_mm.runs.options import unmatched_keys
 
 from mmdet.registry import DATASETS, MODELS  # isort: skip
 from mmdet.structures import DetDataSample  # isort: skip
@@ -62,6 +64,16 @@ def models(configs):
         return built[name]
 
     return get
+
+
+@pytest.mark.parametrize('name', [*(name for name in NAMES if not name.startswith('rtmdet_')), *RTMDET])
+def test_settings_mean_something(name, models):
+    cfg = load_config(PATHS[name])
+    model = models(name)
+    with config_scope(cfg):
+        check_settings(cfg)
+        assert unmatched_keys(cfg, (name for name, _ in model.named_parameters())) == []
+    assert not [*check_class_weights(model), *check_preprocessor(model, head_classes(model))]
 
 
 def without_backbone(cfg):

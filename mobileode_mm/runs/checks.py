@@ -18,9 +18,11 @@ from torch import nn
 from ..checkpoints.matching import check_checkpoint, check_pretrained
 from ..checkpoints.reading import read_checkpoint
 from ..engine.compiling import compile_options
-from ..errors import InputError
-from .config import type_name
+from ..errors import InputError, listed
+from .config import schedules, type_name
 from .consistency.checking import check_data
+from .monitors import check_monitors
+from .options import check_keys, unmatched_keys
 
 #: Methods in which data sets read their files.
 _READING = ('load_data_list', 'parse_data_info', 'filter_data')
@@ -33,7 +35,7 @@ class Checked(NamedTuple):
     Attributes:
         checkpoint: The checkpoint that the run loads, if any.
         notes: Lines for the log on what is no error.
-        warnings: Doubtful things in the data.
+        warnings: Doubtful things in the config and in the data.
     """
     checkpoint: dict | None
     notes: list[str]
@@ -58,9 +60,15 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: s
     compile_options(cfg.get('compile'))
     with config_scope(cfg):
         if 'train' in splits:
-            _check_optimizer(cfg)
+            check_settings(cfg)
         model = build_model(cfg)
         checkpoint = read_checkpoint(path, trust) if path else None
+        warnings = []
+        if 'train' in splits:
+            unmatched = unmatched_keys(cfg, (name for name, _ in model.named_parameters(remove_duplicate=False)))
+            if unmatched:
+                warnings.append(f'optim_wrapper.paramwise_cfg.custom_keys: no parameter has {listed(unmatched)} in its '
+                                'name, and nothing follows from it')
         notes = [] if purpose == 'test' else check_pretrained(model, trust)
         if path:
             notes += check_checkpoint(model, checkpoint, path, purpose)
@@ -71,7 +79,7 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: s
         report = check_data(cfg, splits, head_classes(model), model, trained)
     if report.problems:
         raise InputError(report.refusal())
-    return Checked(checkpoint, notes, [note.text(most=5) for note in report.notes])
+    return Checked(checkpoint, notes, warnings + [note.text(most=5) for note in report.notes])
 
 
 def check_parts(cfg: Config, split: str) -> None:
@@ -170,6 +178,15 @@ def head_classes(model: nn.Module) -> dict[str, int]:
             and isinstance(getattr(module, 'num_classes', None), int)}
 
 
+def check_settings(cfg: Config) -> None:
+    """InputError where a setting of a training is known to be wrong before anything is built; in :func:`config_scope`.
+    """
+    _check_optimizer(cfg)
+    _check_schedules(cfg)
+    check_keys(cfg)
+    check_monitors(cfg)
+
+
 def _check_numbers(cfg: Config, splits: tuple[str, ...]) -> None:
     wanted = [(f'{split}_dataloader.{name}', least) for split in splits
               for name, least in (('batch_size', 1), ('num_workers', 0))]
@@ -189,6 +206,15 @@ def _check_optimizer(cfg: Config) -> None:
         nearest = ', '.join(difflib.get_close_matches(name, OPTIMIZERS.module_dict))
         raise InputError(f'optim_wrapper.optimizer.type is {name!r}: there is no such optimizer; '
                          f'nearest names: {nearest or "none"}')
+
+
+def _check_schedules(cfg: Config) -> None:
+    # MMEngine builds such a schedule, and divides by its factor in a later step.
+    for key, schedule in schedules(cfg):
+        for kind, name in (('Linear', 'start_factor'), ('Constant', 'factor')):
+            if type_name(schedule).startswith(kind) and schedule.get(name) == 0:
+                raise InputError(f'{key}.{name} is 0, and {type_name(schedule)} divides by it; set a small number such '
+                                 'as 0.001')
 
 
 def check_amp(cfg: Config) -> None:

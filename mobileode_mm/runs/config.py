@@ -118,6 +118,14 @@ def leaf_datasets(dataset: dict) -> list[dict]:
     return leaf_datasets(dataset['dataset']) if 'dataset' in dataset else [dataset]
 
 
+def schedules(cfg: Config) -> list[tuple[str, dict]]:
+    """Key and config of each schedule."""
+    found = cfg.get('param_scheduler') or []
+    many = isinstance(found, (list, tuple))
+    return [('param_scheduler' + (f'.{number}' if many else ''), schedule)
+            for number, schedule in enumerate(found if many else [found]) if isinstance(schedule, dict)]
+
+
 def short_path(path: Path) -> str:
     """Relative to the current folder where it lies below, else absolute."""
     relative = os.path.relpath(path)

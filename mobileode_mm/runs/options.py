@@ -1,10 +1,13 @@
-"""``--cfg-options``: each key must mean something, and copies follow the variable that they were made from."""
+"""Keys must mean something: those of ``--cfg-options``, whose copies follow the variable that they were made from, and
+those of a config file that would be missed."""
 import difflib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mmengine import registry
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import DefaultScope
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
@@ -19,6 +22,7 @@ _READ = {'activation_checkpointing', 'compile', 'custom_imports', 'data_root', '
 _REGISTRIES = ('MODELS', 'DATASETS', 'TRANSFORMS', 'HOOKS', 'METRICS', 'EVALUATOR', 'OPTIMIZERS', 'OPTIM_WRAPPERS',
                'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'DATA_SAMPLERS', 'LOOPS', 'VISUALIZERS', 'VISBACKENDS',
                'LOG_PROCESSORS', 'TASK_UTILS', 'RUNNERS')
+_PARAMWISE = 'optim_wrapper.paramwise_cfg'
 
 
 def _parameters(*kinds) -> set[str]:
@@ -41,7 +45,10 @@ _SECTIONS: dict[str, set[str] | None] = {
     'test_cfg': {'type', 'fp16'},
     'optim_wrapper': {'type', 'optimizer', 'paramwise_cfg', 'constructor', 'clip_grad', 'accumulative_counts',
                       'loss_scale', 'dtype', 'use_fsdp'},
-    'optim_wrapper.clip_grad': {'type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'clip_value'},
+    'optim_wrapper.clip_grad': {'type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value'},
+    _PARAMWISE: {'custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'flat_decay_mult',
+                 'dwconv_decay_mult', 'dcn_offset_lr_mult', 'bypass_duplicate'},
+    f'{_PARAMWISE}.custom_keys': None,
     'auto_scale_lr': {'enable', 'base_batch_size'},
     'randomness': _parameters(Runner.set_randomness),
     'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
@@ -78,6 +85,42 @@ def resolve_options(cfg: Config, options: dict) -> dict:
     return resolved
 
 
+def check_keys(cfg: Config) -> None:
+    """InputError where a config has a key that MMEngine takes, and then misses or refuses only in the run.
+
+    These are arguments of hooks that hand on what they do not know, and what the optimizer's wrapper reads late. Other
+    misspelled arguments are refused where their objects are built.
+
+    Args:
+        cfg: The config; to be called in its scope.
+    """
+    hooks = [(f'default_hooks.{name}', hook) for name, hook in (cfg.get('default_hooks') or {}).items()]
+    hooks += [(f'custom_hooks.{number}', hook) for number, hook in enumerate(cfg.get('custom_hooks') or [])]
+    wrapper = cfg.optim_wrapper
+    judged = [(f'optim_wrapper.{name}', wrapper.get(name), set()) for name in ('clip_grad', 'paramwise_cfg')]
+    judged += [(here, hook, {'type', 'priority', '_scope_'}) for here, hook in hooks if isinstance(hook, dict)
+               and any(map(_hands_on, classes_of(hook.get('type'))))]
+    for here, section, always in judged:
+        known = _known(cfg, section, here.split('.'), {}) if isinstance(section, dict) else None
+        for name in section if known is not None else ():
+            if name not in known | always:
+                near = difflib.get_close_matches(name, known)
+                hint = f'nearest: {listed(near)}' if near else f'it takes {listed(sorted(known), 20)}'
+                raise InputError(f'{here} of {_name(cfg)} has a key {name}, which means nothing there; {hint}')
+
+
+def unmatched_keys(cfg: Config, names: Iterable[str]) -> list[str]:
+    """Those ``custom_keys`` of the optimizer's wrapper that are in no parameter's name.
+
+    Args:
+        cfg: The config; to be called in its scope.
+        names: Of all parameters of the network.
+    """
+    names = list(names)
+    keys = (cfg.optim_wrapper.get('paramwise_cfg') or {}).get('custom_keys') or {}
+    return [key for key in keys if not any(key in name for name in names)] if _has_default_constructor(cfg, {}) else []
+
+
 def _require_known(cfg: Config, key: str, options: dict) -> None:
     node, path = cfg._cfg_dict, []
     for part in key.split('.'):
@@ -90,38 +133,63 @@ def _require_known(cfg: Config, key: str, options: dict) -> None:
         elif dict.__contains__(node, part):
             node = dict.__getitem__(node, part)
         else:
-            known = _known(node, path, options)
-            if known is None or part in known:
+            known = _known(cfg, node, path, options)
+            if known is None:
                 return
             here = '.'.join(path)
             wanted = '.'.join([*path, part])
-            names = sorted({*dict.keys(node), *known})
-            near = difflib.get_close_matches(part, names) or [
-                place for place in _sections(cfg) if place.rsplit('.', 1)[-1] == part] or difflib.get_close_matches(
-                wanted, _sections(cfg))
-            hint = (f'nearest: {listed(".".join([*path, name]) if name in names else name for name in near)}' if near
-                    else f'{here or "the config"} has {listed(names, 20)}')
-            raise InputError(f'--cfg-options {key}: there is no {wanted} in {_name(cfg)}; {hint}. To add it all the '
-                             f'same: --cfg-new {key}=...')
+            if part in known:
+                if wanted not in _SECTIONS:
+                    return
+                node = {}  # a section that the option makes
+            else:
+                names = sorted({*dict.keys(node), *known})
+                near = difflib.get_close_matches(part, names) or [
+                    place for place in _sections(cfg) if place.rsplit('.', 1)[-1] == part
+                ] or difflib.get_close_matches(wanted, _sections(cfg))
+                hint = (f'nearest: {listed(".".join([*path, name]) if name in names else name for name in near)}'
+                        if near else f'{here or "the config"} has {listed(names, 20)}')
+                raise InputError(f'--cfg-options {key}: there is no {wanted} in {_name(cfg)}; {hint}. To add it all '
+                                 f'the same: --cfg-new {key}=...')
         path.append(part)
 
 
-def _known(node: dict, path: list[str], options: dict) -> set[str] | None:
+def _known(cfg: Config, node: dict, path: list[str], options: dict) -> set[str] | None:
     """Keys that a section takes besides those that it has; None for all."""
     here = '.'.join(path)
     if not path:
         return set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'} | _READ
     if here in _SECTIONS:
         known = _SECTIONS[here]
-        if known is None:
+        if known is None or here == _PARAMWISE and not _has_default_constructor(cfg, options):
             return None
     else:
         known = set()
-    kind = options.get(f'{here}.type', dict.get(node, 'type'))
-    return known | _parameters(*_classes(kind))
+    return known | _taken(node, options.get(f'{here}.type', node.get('type')))
 
 
-def _classes(kind) -> Iterator:
+def _has_default_constructor(cfg: Config, options: dict) -> bool:
+    """Whether it is MMEngine's own constructor that reads ``paramwise_cfg``."""
+    constructor = options.get('optim_wrapper.constructor', (cfg.get('optim_wrapper') or {}).get('constructor'))
+    return constructor is None or DefaultOptimWrapperConstructor in classes_of(constructor)
+
+
+def _hands_on(kind) -> bool:
+    """Whether it is a hook that hands on, to where they are known, arguments that it does not know; another's may read
+    them itself."""
+    return isinstance(kind, type) and issubclass(kind, (CheckpointHook, EMAHook)) and kind.__module__.startswith(
+        ('mmengine.', 'mmpretrain.'))
+
+
+def _taken(node: dict, kind) -> set[str]:
+    """Arguments of a type: an EMAHook hands those that it does not know to the averaged weights."""
+    kinds = [*classes_of(kind)]
+    averages = [average for kind in kinds if isinstance(kind, type) and issubclass(kind, EMAHook)
+                for average in classes_of(node.get('ema_type', 'ExponentialMovingAverage'))]
+    return _parameters(*kinds) | _parameters(*averages) - {'model'}
+
+
+def classes_of(kind) -> Iterator:
     """What a type may mean: the class itself, or all that registries know under its name."""
     if not isinstance(kind, str):
         if callable(kind):

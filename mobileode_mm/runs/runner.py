@@ -28,6 +28,7 @@ from ..errors import InputError, disk_fault
 from .checks import check_parts, config_errors, config_scope, registry_fault
 from .config import data_roots, load_config, type_name
 from .consistency.checking import data_fault
+from .monitors import monitor_fault
 from .processes import usable_cores
 
 
@@ -76,7 +77,9 @@ def add_hooks(cfg: Config, *names: str) -> None:
 
 
 def build_runner(cfg: Config, splits: tuple[str, ...]) -> Runner:
-    """The Runner of a config with its loops and optimizer. It never writes over a config file in the work dir.
+    """The Runner of a config with its loops, optimizer and schedules.
+
+    It never writes over a config file in the work dir.
 
     Raises:
         InputError: Something that the config names cannot be built, or a dataloader gives no batch.
@@ -102,6 +105,9 @@ def build_runner(cfg: Config, splits: tuple[str, ...]) -> Runner:
         if 'train' in splits:
             runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
             _scale_lr(runner)
+            if runner.param_schedulers is not None:
+                # ``runner.train()`` takes those that are built as they are.
+                runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
     return runner
 
 
@@ -186,8 +192,9 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
     """Around ``runner.train()`` or ``runner.test()``.
 
     A file that fails to load becomes one message, and so do what the config names wrongly and is built only now
-    (schedules), a work dir that is gone, and a checkpoint that no run can go on from. The progress bar
-    goes away. What the package logs of itself, such as who computes the solvers and why, is in the run's log.
+    (averaged weights), a metric that validation does not give, a work dir that is gone, and a checkpoint that no run
+    can go on from. The progress bar goes away. What the package logs of itself, such as who computes the solvers and
+    why, is in the run's log.
 
     Raises:
         InputError: In the place of such an error.
@@ -201,7 +208,7 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
     except Exception as error:
         if disk_fault(error):
             raise  # for disk_faults
-        fault = _work_dir_fault(error, cfg) or _resume_fault(error, cfg)
+        fault = _work_dir_fault(error, cfg) or _resume_fault(error, cfg) or monitor_fault(error)
         if fault is None:
             with config_scope(cfg):
                 fault = registry_fault(error) or data_fault(error, cfg, splits)

@@ -351,6 +351,32 @@ def test_optimizer_and_schedule_that_cannot_be_built(option, reported, shared_pl
     assert 'Traceback' not in err and reported in err[err.index('error: '):]
 
 
+@pytest.mark.parametrize('settings, reported', [
+    (dict(type='MultiStepLR', milestones=[1], gama=0.1), "unexpected keyword argument 'gama'"),
+    (dict(type='LinearLR', start_factor=0.1, begin=5, end=3), 'end should be larger than begin'),
+])
+def test_schedule_that_cannot_be_built(settings, reported, place, capsys):
+    """Told when the Runner is built, before the first iteration."""
+    (place / 'mine.py').write_text(f"_base_ = 'classification.py'\nparam_scheduler = [{settings!r}]\n")
+    assert main(['train', 'mine.py']) == 2
+    captured = capsys.readouterr()
+    assert 'mine.py cannot be built: ' in captured.err and reported in captured.err and 'Traceback' not in captured.err
+    assert 'Epoch(train)' not in captured.out + captured.err
+
+
+@pytest.mark.parametrize('settings, reported', [
+    (dict(type='LinearLR', start_factor=0, end=3), 'param_scheduler.0.start_factor is 0'),
+    (dict(type='ConstantLR', factor=0., end=1), 'param_scheduler.0.factor is 0')])
+def test_schedule_that_would_divide_by_0(settings, reported, place, refused):
+    (place / 'mine.py').write_text(f"_base_ = 'classification.py'\nparam_scheduler = [{settings!r}]\n")
+    assert reported in refused('train', 'mine.py')
+
+
+def test_metric_that_validation_does_not_give(refused):
+    message = refuse_training(refused, 'detection', '--cfg-options', 'default_hooks.checkpoint.save_best=bbox_mAP')
+    assert "default_hooks.checkpoint.save_best is 'bbox_mAP'" in message and 'nearest: coco/bbox_mAP.' in message
+
+
 BREAKER = '''
 from pathlib import Path
 from mmengine.hooks import Hook

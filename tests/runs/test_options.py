@@ -1,11 +1,15 @@
 """--cfg-options: keys that mean nothing are refused, copies of a variable follow it."""
 import argparse
+import re
 
 import pytest
 
 from mobileode_mm.commands.options import add_config_options
 from mobileode_mm.errors import InputError
+from mobileode_mm.runs.checks import check_run, config_scope
 from mobileode_mm.runs.config import load_config
+from mobileode_mm.runs.options import check_keys
+from mobileode_mm.runs.runner import ready_config
 
 VARIABLES = '''
 batch_size = 4
@@ -18,6 +22,20 @@ train_dataloader = dict(batch_size=batch_size, dataset=dict(dataset=dict(metainf
 val_dataloader = dict(batch_size=batch_size, dataset=dict(
     metainfo=names, pipeline=[*pipeline, dict(type='PackDetInputs')]))
 train_cfg = dict(max_epochs=max_epochs)
+'''
+
+# Reads further arguments itself.
+MY_HOOK = '''
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module(force=True)
+class MyCheckpoints(CheckpointHook):
+
+    def __init__(self, **settings):
+        self.mine = settings.pop('anything')
+        super().__init__(**settings)
 '''
 
 
@@ -37,6 +55,8 @@ def config(place):
     ('train_dataloader.drop_lats', 'train_dataloader.drop_last'),
     ('model.test_cfg.score_th', 'model.test_cfg.score_thr'), ('val_evaluator.clas_wise', 'val_evaluator.classwise'),
     ('default_hooks.checkpoint.intervall', 'default_hooks.checkpoint.interval'),
+    ('optim_wrapper.paramwise_cfg.norm_decay_multi', 'optim_wrapper.paramwise_cfg.norm_decay_mult'),
+    ('optim_wrapper.clip_grad.maxnorm', 'optim_wrapper.clip_grad.max_norm'),
     ('param_scheduler.0.milestone', 'param_scheduler.0.milestones'), ('randomness.sed', 'randomness.seed'),
     ('lr', 'optim_wrapper.optimizer.lr'), ('loadfrom', 'load_from')])
 def test_a_key_that_nothing_reads(key, nearest, config):
@@ -57,10 +77,56 @@ def test_a_key_that_nothing_reads(key, nearest, config):
     {'train_dataloader.dataset.dataset.indices': 5}, {'optim_wrapper.clip_grad.max_norm': 3}, {'custom_hooks': []},
     {'optim_wrapper.optimizer.type': 'AdamW', 'optim_wrapper.optimizer.betas': [.9, .99]},
     {'val_evaluator.classwise': True}, {'default_hooks.checkpoint.save_last': False},
-    {'randomness.deterministic': True},
+    {'randomness.deterministic': True}, {'optim_wrapper.paramwise_cfg.norm_decay_mult': 0},
+    {'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult': 0.1},
+    {'optim_wrapper.constructor': 'LearningRateDecayOptimizerConstructor', 'optim_wrapper.paramwise_cfg.num_layers': 2},
     {'model.bbox_head.loss_cls.type': 'FocalLoss'}])
 def test_keys_that_the_config_lacks_and_something_reads(options, config):
     assert config(**options)
+
+
+@pytest.mark.parametrize('text, reported', [
+    ("default_hooks = dict(checkpoint=dict(intervall=1))",
+     'default_hooks.checkpoint of mine.py has a key intervall, which means nothing there; nearest: interval'),
+    ("custom_hooks = [dict(type='EMAHook', momentm=0.1)]",
+     'custom_hooks.0 of mine.py has a key momentm, which means nothing there; nearest: momentum'),
+    ("custom_hooks = [dict(type='EMAHook', ema_type='StochasticWeightAverage', momentum=0.1)]", 'has a key momentum'),
+    ("optim_wrapper = dict(clip_grad=dict(maxnorm=5))", 'nearest: max_norm'),
+    ("optim_wrapper = dict(paramwise_cfg=dict(norm_decay_multi=0))", 'nearest: norm_decay_mult'),
+    ("optim_wrapper = dict(clip_grad=dict(max_norm=5), paramwise_cfg=dict(custom_keys=dict(a=dict(lr_mult=1))))", None),
+    ("custom_hooks = [dict(type='EMAHook', momentum=0.1, update_buffers=True, priority=49)]", None),
+    ("custom_hooks = [dict(type='EMAHook', ema_type='ExpMomentumEMA', gamma=10, begin_epoch=1)]", None),
+    ("optim_wrapper = dict(constructor='LearningRateDecayOptimizerConstructor', paramwise_cfg=dict(num_layers=2))",
+     None),
+    ("custom_imports = dict(imports=['hooks'])\ncustom_hooks = [dict(type='MyCheckpoints', anything=1)]", None)])
+def test_keys_of_a_file_that_are_missed_or_refused_late(text, reported, place, monkeypatch):
+    (place / 'hooks.py').write_text(MY_HOOK)
+    monkeypatch.syspath_prepend(place)
+    (place / 'mine.py').write_text(f"_base_ = 'detection.py'\n{text}\n")
+    cfg = load_config('mine.py')
+    with config_scope(cfg):
+        if reported is None:
+            check_keys(cfg)
+        else:
+            with pytest.raises(InputError, match=re.escape(reported)):
+                check_keys(cfg)
+
+
+def test_keys_of_a_file_that_names_classes(place):
+    (place / 'lazy.py').write_text(
+        'from mmengine.config import read_base\nfrom mmengine.hooks import CheckpointHook, EMAHook\n'
+        'with read_base():\n    from mmodeconf.schedules.mini import *\n'
+        'default_hooks = dict(checkpoint=dict(type=CheckpointHook, interval=1))\n'
+        'custom_hooks = [dict(type=EMAHook, momentm=0.1)]\n')
+    with pytest.raises(InputError, match='custom_hooks.0 of lazy.py has a key momentm'):
+        check_keys(load_config('lazy.py', {'default_hooks.checkpoint.save_last': False}))
+
+
+def test_custom_keys_of_no_parameter(place):
+    (place / 'mine.py').write_text("_base_ = 'detection.py'\noptim_wrapper = dict(paramwise_cfg=dict(custom_keys={\n"
+                                   "    'backbone': dict(lr_mult=0.1), 'backbon.': dict(lr_mult=0.1)}))\n")
+    checked = check_run(ready_config('mine.py', 'train', None, None, 'none'), ('train', ), None, 'finetune')
+    assert any('custom_keys: no parameter has backbon. in its name' in warning for warning in checked.warnings)
 
 
 def test_copies_follow_their_variable(config):

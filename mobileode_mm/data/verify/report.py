@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+#: In the place of a number of images that were not looked at.
+NOT_CHECKED = 'not checked'
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -79,7 +82,13 @@ class Report:
         parts += [note.text('note: ', most, more) for note in self.notes]
         parts += [problem.text(f'problem {number}: ', most, more) for number, problem in enumerate(self.problems, 1)]
         number = len(self.problems)
-        parts.append('no problem found' if not number else f'{number} problem{"s" * (number > 1)}')
+        unseen = {row.get('images') == NOT_CHECKED for row in self.rows}
+        if number:
+            parts.append(f'{number} problem{"s" * (number > 1)}')
+        elif unseen == {True}:
+            parts.append('not checked')
+        else:
+            parts.append('no problem found' + ' in what was checked' * (True in unseen))
         return '\n'.join(parts)
 
     def refusal(self, most: int = 5) -> str:

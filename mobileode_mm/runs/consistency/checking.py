@@ -9,13 +9,14 @@ from torch import nn
 
 from ...data.images import find_faulty
 from ...data.verify.annotations import check_file
-from ...data.verify.report import Finding, Report
+from ...data.verify.report import NOT_CHECKED, Finding, Report
 from ...errors import InputError
-from ..config import short_path
+from ..config import leaf_datasets, short_path, type_name
 from . import between, heads
 from .batches import check_last_batch, check_sizes
 from .images import check_files, readers
 from .sources import Documents, Source, check_cifar, find_sources
+from .xml_files import check_xml
 
 #: How long a file that broke during the run is looked for where its error does not name it.
 SEARCH_SECONDS = 60
@@ -23,7 +24,7 @@ SEARCH_SECONDS = 60
 Progress = Callable[[str], Callable[[int, int], object] | None]
 
 
-def check_data(cfg: Config, splits: Iterable[str], num_classes: dict[str, int], model: nn.Module | None = None,
+def check_data(cfg: Config, splits: Sequence[str], num_classes: dict[str, int], model: nn.Module | None = None,
                trained: Sequence[str] | None = None, seconds: float | None = None,
                progress: Progress = lambda what: None) -> Report:
     """Check the data sets and evaluators of a config, reading each annotation file once.
@@ -52,12 +53,16 @@ def check_data(cfg: Config, splits: Iterable[str], num_classes: dict[str, int], 
             report.add(Finding(str(error)))
             continue
         before = len(report.problems)
+        unseen = len(leaf_datasets(cfg[f'{split}_dataloader']['dataset'])) - len(sources)
+        if unseen:
+            report.rows.append({'split': split, 'images': NOT_CHECKED})
+            report.add(Finding(f'{unseen} of the datasets of {split}_dataloader are not checked: their files are not '
+                               'on this machine, or not of a known layout', severity='warning'))
         for source in sources:
             found = _findings(_check_labels(cfg, source, num_classes, documents))
             found += _findings(heads.check_trained(source, trained))
             if not _errors(found):
-                found += _findings(check_files(source, seconds, progress))
-                report.rows.append(_row(source))
+                found += _findings(_check_images(source, report.rows, seconds, progress))
             report.add(*found)
         if len(report.problems) == before:
             whole[split] = sources
@@ -67,6 +72,8 @@ def check_data(cfg: Config, splits: Iterable[str], num_classes: dict[str, int], 
     everything = [source for sources in whole.values() for source in sources]
     report.add(*_findings(between.check_same_classes(everything)))
     report.add(*_findings(between.check_apart(everything)))
+    if model is not None and 'train' in splits:
+        report.add(*heads.check_class_weights(model), *heads.check_preprocessor(model, num_classes))
     if model is not None and not report.problems:
         for sources in filter(None, whole.values()):
             report.add(*_findings(check_sizes(cfg, sources, model)))
@@ -111,10 +118,21 @@ def _check_labels(cfg: Config, source: Source, num_classes: dict[str, int], docu
             yield from heads.check_labels(source, num_classes)
     elif source.kind == 'masks':
         yield from heads.check_mask_classes(source)
+    elif source.kind == 'xml':
+        yield from check_xml(source)
     elif str(source.dataset.ann_file).endswith('.json'):
         documents(source.dataset.ann_file)  # a broken one is reported
         return
     yield from heads.check_number(source, num_classes)
+
+
+def _check_images(source: Source, rows: list[dict], seconds: float | None, progress: Progress) -> Iterator[Finding]:
+    """Images and label maps of a data set, which gets a row of its numbers."""
+    rows.append(_row(source))
+    if not source.kind:
+        yield Finding(f'{source.where}: its images and labels are not checked, as {type_name(source.cfg)} is not known '
+                      'here, only that its files are there', severity='warning')
+    yield from check_files(source, seconds, progress)
 
 
 def _check_coco(cfg: Config, source: Source, documents: Documents) -> Iterator[Finding]:
@@ -123,8 +141,10 @@ def _check_coco(cfg: Config, source: Source, documents: Documents) -> Iterator[F
         not evaluator.get('format_only') for _, evaluator in heads.evaluators(cfg, source.split))
     broken = [*check_file(path, document, wanted=('images', 'categories', *(['annotations'] if judged else [])))]
     yield from broken
-    if judged and source.split != 'train' and isinstance(document, dict) and document.get('annotations') == []:
-        yield Finding(f'{path} holds no annotation: there is nothing to measure by')
+    if judged and source.split != 'train' and not _errors(broken) and all(
+            annotation.get('iscrowd') for annotation in document['annotations']):
+        what = 'no annotation but of crowds (iscrowd=1)' if document['annotations'] else 'no annotation'
+        yield Finding(f'{path} holds {what}: there is nothing to measure by')
     for what, numbers in documents.filled(path).items():
         yield Finding(f'{path}: {what} of {len(numbers)} annotations is absent or of no use, and derived', '',
                       tuple(f'annotation {number}' for number in numbers), 'warning')
@@ -152,8 +172,12 @@ def _errors(findings: list[Finding]) -> bool:
 
 
 def _row(source: Source) -> dict:
-    row = {'split': source.split, 'images': len(source.infos)}
+    row: dict[str, int | str] = {'split': source.split}
+    if source.kind != 'cifar10':  # whose files hold all images
+        row['images'] = len(source.infos) if source.kind else NOT_CHECKED
     if source.kind == 'coco':
         row['objects'] = len(source.document.get('annotations') or ())
+    elif source.kind == 'xml':
+        row['objects'] = sum(len(info['instances']) for info in source.infos)
     classes = source.classes or source.folders
     return {**row, 'classes': len(classes)} if classes else row

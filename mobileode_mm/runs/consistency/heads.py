@@ -2,7 +2,9 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 from mmengine.config import Config
+from torch import nn
 
 from ...data.verify.report import Finding
 from ...errors import listed
@@ -30,6 +32,32 @@ def check_number(source: Source, num_classes: dict[str, int]) -> Iterator[Findin
                           f'{listed(classes)}')
 
 
+def check_class_weights(model: nn.Module) -> Iterator[Finding]:
+    """Losses with another number of class weights than their head has classes."""
+    for head_name, head in model.named_modules():
+        number = getattr(head, 'num_classes', None)
+        if not isinstance(number, int):
+            continue
+        for name, loss in _losses(head):
+            weights = getattr(loss, 'class_weight', None)
+            # In mmdet's losses over all classes at once, "none of them" has a weight too.
+            allowed = (number, number + 1) if name == 'loss_cls' else (number, )
+            if isinstance(weights, (list, tuple, np.ndarray)) and len(weights) not in allowed:
+                key = f'model.{head_name}.{name.replace("loss_module", "loss")}.class_weight'
+                yield Finding(f'{key} has {len(weights)} weights, but {head_name}.num_classes is {number}',
+                              f'set {key}=None, or a weight for each class in their order')
+
+
+def check_preprocessor(model: nn.Module, num_classes: dict[str, int]) -> Iterator[Finding]:
+    """A preprocessor that makes one-hot labels (for Mixup, CutMix) of another number of classes than the head has."""
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    given = getattr(preprocessor, 'num_classes', None)
+    head = num_classes.get('head')
+    if getattr(preprocessor, 'to_onehot', False) and None not in (given, head) and given != head:
+        yield Finding(f'data_preprocessor.num_classes is {given}, but head.num_classes is {head}, and the labels that '
+                      'are mixed have as many numbers', f'set num_classes={head} in data_preprocessor')
+
+
 def check_categories(source: Source) -> Iterator[Finding]:
     """Classes of the config against those of a COCO file: all there, in one order, each with annotations."""
     where, document, wanted = source.dataset.ann_file, source.document, source.classes or []
@@ -48,15 +76,32 @@ def check_categories(source: Source) -> Iterator[Finding]:
         yield Finding(
             f'{where} lists the classes in another order than the config, and the labels follow the '
             f'file. Set metainfo=dict(classes=...) in the order of the file: {listed(in_order, most=100)}')
-    counts = Counter(names.get(annotation.get('category_id')) for annotation in document.get('annotations') or ()
-                     if isinstance(annotation, dict))
+    annotations = [annotation for annotation in document.get('annotations') or () if isinstance(annotation, dict)]
+    # mmdet neither trains on crowds nor counts them.
+    objects = Counter(names.get(annotation.get('category_id')) for annotation in annotations
+                      if not annotation.get('iscrowd'))
+    yield from check_counts(source, Counter(names.get(annotation.get('category_id')) for annotation in annotations),
+                            objects, 'annotation that is no crowd' if len(annotations) > sum(objects.values())
+                            else 'annotation')
+
+
+def check_counts(source: Source, counts: Counter, objects: Counter, what: str) -> Iterator[Finding]:
+    """Classes of annotations that the config does not name, and classes of the config without an annotation.
+
+    Args:
+        source: The data set.
+        counts: Annotations of each class.
+        objects: Those of them that are learnt from and judged by.
+        what: What these are.
+    """
+    wanted = source.classes or []
     others = [f'{name}: {number} annotations' for name, number in counts.items()
               if name is not None and name not in wanted]
     if others:
-        yield Finding(f'{where}: annotations of {len(others)} classes that the config does not name are left out',
-                      'name them in metainfo=dict(classes=...), with num_classes of the head, if they are to be learnt',
-                      tuple(others), 'warning')
-    yield from _without(source, [name for name in wanted if not counts[name]], 'annotation')
+        yield Finding(f'{source.where}: annotations of {len(others)} classes that the config does not name are left '
+                      'out', 'name them in metainfo=dict(classes=...), with num_classes of the head, if they are to '
+                      'be learnt', tuple(others), 'warning')
+    yield from _without(source, [name for name in wanted if not objects[name]], what)
 
 
 def check_folders(source: Source) -> Iterator[Finding]:
@@ -188,3 +233,11 @@ def _without(source: Source, names: list[str], what: str) -> Iterator[Finding]:
         consequence = 'they cannot be learnt' if source.split == 'train' else 'they are not judged'
         yield Finding(f'{source.where}: {len(names)} classes have no {what}; {consequence}', '', tuple(names),
                       'warning')
+
+
+def _losses(head: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Losses of a head, and those of a list of losses, by their keys in the config."""
+    for name, loss in head.named_children():
+        if name.startswith('loss'):
+            yield name, loss
+            yield from ((f'{name}.{number}', one) for number, one in loss.named_children())

@@ -38,7 +38,7 @@ def check_files(source: Source, seconds: float | None = None,
         seconds: How long files are decoded; by default as :func:`mobileode_mm.data.images.check_images` does.
         progress: Gives a ``progress(done, total)`` for the files named.
     """
-    if source.kind in ('coco', 'masks', 'classes') and not source.infos:
+    if source.kind in ('coco', 'xml', 'masks', 'classes') and not source.infos:
         yield Finding(f'{source.where} holds no images that the config could use')
     for paths, what, read in readers(source):
         try:
@@ -62,7 +62,8 @@ class Images:
         self.backend, self.flag = settings.get('imdecode_backend', 'cv2'), settings.get('color_type', 'color')
         self._turns = 'ignore_orientation' not in self.flag
         self._read = partial(read_image, backend=self.backend, flag=self.flag)
-        self._sizes = {info['img_path']: (info['width'], info['height']) for info in source.infos if 'width' in info}
+        self._sizes = {info['img_path']: (info['width'], info['height']) for info in source.infos
+                       if info.get('width') and info.get('height')}
         self._turned: list[str] = []
 
     def __call__(self, path: str) -> tuple[int, int]:
@@ -83,7 +84,7 @@ class Images:
 
     def findings(self) -> Iterator[Finding]:
         """What is doubtful in the images that were read."""
-        if self._turned and self.source.kind in ('coco', 'masks'):
+        if self._turned and self.source.kind in ('coco', 'xml', 'masks'):
             yield Finding(f'{self.source.where}: {len(self._turned)} images are turned by their EXIF tag when they are '
                           'read, and their size does not tell whether the labels are for the turned image',
                           'look at the labels of one, or save the images upright', tuple(sorted(self._turned)),

@@ -50,8 +50,8 @@ class Source:
         documents: Reads annotation files.
 
     Attributes:
-        kind: ``'coco'`` (boxes), ``'masks'`` (label maps), ``'classes'`` (classification), ``'cifar10'``, or ``''``
-            where only the presence of its files is known.
+        kind: ``'coco'`` and ``'xml'`` (boxes), ``'masks'`` (label maps), ``'classes'`` (classification), ``'cifar10'``,
+            or ``''`` where only the presence of its files is known.
         where: Its annotation file, or its folder where it has none.
         classes: Names of the classes that the config gives, or that its class has.
     """
@@ -60,8 +60,10 @@ class Source:
         self.split, self.cfg, self.dataset, self._documents = split, cfg, dataset, documents
         kinds = {kind.__name__ for kind in type(dataset).__mro__}
         coco = 'CocoDataset' in kinds and 'CocoPanopticDataset' not in kinds
+        # Others that inherit from XMLDataset have folders of their own.
+        xml = 'XMLDataset' in kinds and type(dataset).load_data_list.__qualname__ == 'XMLDataset.load_data_list'
         self.kind = next((kind for kind, fits in (
-            ('coco', coco), ('masks', 'BaseSegDataset' in kinds), ('classes', 'CustomDataset' in kinds),
+            ('coco', coco), ('xml', xml), ('masks', 'BaseSegDataset' in kinds), ('classes', 'CustomDataset' in kinds),
             ('cifar10', 'CIFAR10' in kinds)) if fits), '')
         self.where = str(dataset.ann_file or next(iter(dataset.data_prefix.values()), '') or dataset.data_root)
         classes = dataset.metainfo.get('classes')  # reading the images adds those of class folders
@@ -83,11 +85,15 @@ class Source:
 
     @cached_property
     def infos(self) -> list[dict]:
-        """The images that are used, after the data set's own filter: ``img_path``, and what else it knows of each."""
+        """The images that are used, after the data set's own filter: ``img_path``, and what else it knows of each.
+
+        Raises:
+            InputError: ``indices`` of the data set are beyond its images.
+        """
         dataset = self.dataset
         if self.kind == 'coco':
             infos = coco_data_list(dataset, self.document)
-        elif self.kind in ('masks', 'classes'):
+        elif self.kind in ('masks', 'classes', 'xml'):
             dataset.data_list = dataset.load_data_list()
             infos = dataset.filter_data()
         else:
@@ -95,7 +101,13 @@ class Source:
         indices = dataset._indices
         if isinstance(indices, int):
             return infos[:indices] if indices >= 0 else infos[indices:]
-        return infos if indices is None else [infos[i] for i in indices]
+        if indices is None:
+            return infos
+        beyond = [number for number in indices if not -len(infos) <= number < len(infos)]
+        if beyond:
+            raise InputError(f'the indices of the {self.split} data hold {listed(beyond)}, and {self.where} has '
+                             f'{len(infos)} images: set indices of the dataset to numbers from 0 to {len(infos) - 1}')
+        return [infos[number] for number in indices]
 
     def step(self, name: str) -> dict | None:
         """Settings of a step of the pipeline; None where it has no such step."""

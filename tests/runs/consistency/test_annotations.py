@@ -83,6 +83,14 @@ def test_nothing_to_measure_by(place, findings, edit):
     assert not findings('detection', lambda cfg: cfg.val_evaluator.update(format_only=True, outfile_prefix='out'))[0]
 
 
+def test_nothing_but_crowds(findings, edit):
+    for split in ('train', 'val'):
+        edit(split, each(lambda a: a.update(iscrowd=1)))
+    problems, notes = findings('detection')
+    assert len(problems) == 1 and 'val.json holds no annotation but of crowds (iscrowd=1): there is' in problems[0]
+    assert any('3 classes have no annotation that is no crowd; they cannot be learnt' in note for note in notes)
+
+
 def test_what_converters_leave_out_is_filled_in(tmp_path):
     path = tmp_path / 'a.json'
     document = dict(images=[], categories=[], annotations=[

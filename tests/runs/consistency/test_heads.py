@@ -115,6 +115,39 @@ def test_more_objects_than_are_counted(findings, edit):
     assert len(found(max_per_img=50, tile=dict(size=96, overlap=16))) == 1, 'of tiles put together 1,000 are kept'
 
 
+@pytest.mark.parametrize('task, key, number, word', [
+    ('segmentation', 'model.decode_head.loss_decode', 3, 'decode_head.num_classes is 4'),
+    ('classification', 'model.head.loss', 4, 'head.num_classes is 3'),
+    ('detection', 'model.bbox_head.loss_cls', 5, 'bbox_head.num_classes is 3')])
+def test_weights_of_another_number_of_classes(task, key, number, word, findings):
+    def weighted(number):
+        def change(cfg):
+            cfg.merge_from_dict({key: dict(type='CrossEntropyLoss', class_weight=[1.] * number)})
+            if task == 'detection':
+                cfg.model.bbox_head.loss_cls.use_sigmoid = True
+        return change
+
+    problems, _ = findings(task, weighted(number), model=True)
+    assert len(problems) == 1 and f'{key}.class_weight has {number} weights, but {word}' in problems[0]
+    assert findings(task, weighted(3 if task != 'segmentation' else 4), model=True)[0] == []
+
+
+def test_weights_in_a_list_of_losses(findings):
+    def change(cfg):
+        cfg.model.decode_head.loss_decode = [dict(type='CrossEntropyLoss'), dict(
+            type='DiceLoss', loss_name='loss_dice'), dict(type='CrossEntropyLoss', class_weight=[1., 2.])]
+    assert 'loss_decode.2.class_weight has 2 weights' in findings('segmentation', change, model=True)[0][0]
+
+
+def test_a_preprocessor_of_another_number_of_classes(findings):
+    def change(cfg, **settings):
+        cfg.model.data_preprocessor.update(num_classes=5, **settings)
+    problems, _ = findings('classification', lambda cfg: change(cfg, batch_augments=dict(
+        augments=dict(type='Mixup', alpha=0.2))), model=True)
+    assert len(problems) == 1 and 'data_preprocessor.num_classes is 5, but head.num_classes is 3' in problems[0]
+    assert findings('classification', change, model=True)[0] == [], 'without one-hot labels nothing reads it'
+
+
 def test_a_config_without_a_network(findings):
     problems, _ = findings('detection', lambda cfg: cfg.pop('model'))
     assert not problems

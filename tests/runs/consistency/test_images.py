@@ -129,3 +129,13 @@ def test_broken_annotations_are_named_once(place, findings, edit):
     problems, _ = findings('detection')
     assert len(problems) == 1
     assert json.loads((place / 'data/coco/annotations/train.json').read_text())['images'][1]['file_name']
+
+
+@pytest.mark.parametrize('task', ['detection', 'segmentation', 'classification'])
+def test_indices_beyond_the_images(task, findings):
+    def only(*numbers):
+        return lambda cfg: cfg.val_dataloader.dataset.update(indices=numbers)
+    problems, _ = findings(task, only(0, 99, -7))
+    assert len(problems) == 1 and 'the indices of the val data hold 99, -7, and ' in problems[0]
+    assert 'to numbers from 0 to 5' in problems[0]
+    assert findings(task, only(0, 5, -6))[0] == []
