@@ -1,12 +1,15 @@
 """Labels and images: are the files there, and do boxes and masks fit the pixels that training reads?"""
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from ...data.formats.found import OTHER_SUFFIXES, SUFFIXES, images_below
 from ...data.images import check_images, read_image
 from ...data.verify.report import Finding
 from ...errors import InputError, listed
@@ -40,6 +43,7 @@ def check_files(source: Source, seconds: float | None = None,
     """
     if source.kind in ('coco', 'xml', 'masks', 'classes') and not source.infos:
         yield Finding(f'{source.where} holds no images that the config could use')
+    yield from _passed_over(source)
     for paths, what, read in readers(source):
         try:
             check_images(paths, f'{what} of {source.where}', read, seconds, progress(f'{source.split}: {what}'))
@@ -47,6 +51,25 @@ def check_files(source: Source, seconds: float | None = None,
             yield Finding(str(error))
         else:
             yield from read.findings()
+
+
+def _passed_over(source: Source) -> Iterator[Finding]:
+    """Image files of a folder that is read whole which the data set does not take for some by their names."""
+    if source.kind not in ('masks', 'classes') or source.dataset.ann_file:
+        return
+    dataset, folder = source.dataset, Path(source.dataset.data_prefix['img_path'])
+    files = images_below(folder, SUFFIXES + OTHER_SUFFIXES)
+    if source.kind == 'masks':
+        key, read = 'img_suffix', dataset.img_suffix
+        names = [path.name for path in files if not path.name.endswith((read, dataset.seg_map_suffix))]
+    else:
+        key, read = 'extensions', ', '.join(sorted(dataset.extensions))
+        names = [path.name for path in files if not path.name.lower().endswith(dataset.extensions)]
+    if names:
+        kinds = Counter(os.path.splitext(name)[1] for name in names)
+        yield Finding(f'{folder}: {len(names)} of {len(files)} image files are not used, as their names do not end in '
+                      f'{read}: {listed(f"{number} {kind}" for kind, number in kinds.items())}',
+                      f'set {key} of the dataset, or convert them', tuple(sorted(names)), 'warning')
 
 
 class Images:

@@ -139,3 +139,23 @@ def test_indices_beyond_the_images(task, findings):
     assert len(problems) == 1 and 'the indices of the val data hold 99, -7, and ' in problems[0]
     assert 'to numbers from 0 to 5' in problems[0]
     assert findings(task, only(0, 5, -6))[0] == []
+
+
+def test_images_whose_names_are_not_known(place, findings):
+    """Data sets that read a folder pass them over."""
+    folder = place / 'data/folders/train/red'
+    Image.open(folder / 'train_0.png').save(folder / 'more.webp')
+    (folder / 'notes.txt').write_text('no image')
+    problems, notes = findings('classification')
+    assert not problems
+    assert any('train: 1 of 17 image files are not used, as their names do not end in .bmp, ' in note
+               and '1 .webp' in note and 'set extensions of the dataset' in note for note in notes)
+
+    for number in (1, 2):
+        (place / f'data/voc/JPEGImages/train_{number}.jpg').rename(place / f'data/voc/JPEGImages/train_{number}.JPG')
+
+    def of_a_folder(cfg):
+        cfg.train_dataloader.dataset.update(ann_file='')
+    _, notes = findings('segmentation', of_a_folder)
+    assert any('JPEGImages: 2 of 22 image files are not used, as their names do not end in .jpg: 2 .JPG' in note
+               and 'set img_suffix' in note for note in notes)
