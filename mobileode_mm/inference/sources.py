@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 
 from ..checkpoints.fetching import fetch, file_name
+from ..data.formats.found import SUFFIXES
 from ..errors import InputError
 
 #: Also of kinds that this machine's OpenCV or Pillow may not read: such a file is named, where nothing would be said
 #: of one that is passed over.
-IMAGES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.jp2', '.avif', '.heic',
-          '.ppm', '.pgm', '.pbm', '.pnm')
+IMAGES = (*SUFFIXES, '.pbm', '.pnm', '.gif', '.jp2', '.avif', '.heic', '.heif')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
 
 

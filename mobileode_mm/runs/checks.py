@@ -202,7 +202,9 @@ def _check_numbers(cfg: Config, splits: tuple[str, ...]) -> None:
 def _check_optimizer(cfg: Config) -> None:
     # MMEngine looks an optimizer up without looking whether it found one.
     name = (cfg.optim_wrapper.get('optimizer') or {}).get('type')
-    if isinstance(name, str) and OPTIMIZERS.get(name) is None:
+    with OPTIMIZERS.switch_scope_and_registry(None) as scoped:  # the toolbox's own too
+        absent = isinstance(name, str) and scoped.get(name) is None
+    if absent:
         nearest = ', '.join(difflib.get_close_matches(name, OPTIMIZERS.module_dict))
         raise InputError(f'optim_wrapper.optimizer.type is {name!r}: there is no such optimizer; '
                          f'nearest names: {nearest or "none"}')

@@ -18,14 +18,34 @@ NAME = '.lock'
 
 
 @contextmanager
-def only_training(work_dir: str | Path) -> Iterator[None]:
-    """Hold a work dir for this run, whose first process makes the folder where it is missing.
+def only_training(work_dir: str | Path, make: bool = True) -> Iterator[None]:
+    """Hold a work dir for this run. May be called again inside.
+
+    Args:
+        work_dir: The folder.
+        make: Make folder and lock where they are missing. Without this, what is not there is not held: no training
+            has been there.
 
     Raises:
-        InputError: Another training holds it; in all processes, as :func:`once_per_machine` has it.
+        InputError: Another training holds it, or it cannot be written; in all processes, as :func:`once_per_machine`
+            has it.
     """
     files: list[IO] = []
-    once_per_machine(lambda: files.append(_held(Path(work_dir))) if get_rank() == 0 else None)
+
+    def hold() -> None:
+        if get_rank() == 0:
+            try:
+                if make:
+                    Path(work_dir).mkdir(parents=True, exist_ok=True)
+                files.append(open(Path(work_dir, NAME), 'w' if make else 'r+'))
+            except OSError as error:
+                if make:
+                    raise InputError(f'the work dir {work_dir} cannot be written ({error.strerror}: {error.filename}); '
+                                     'choose another with --work-dir') from error
+            else:
+                _lock(files[0], work_dir)
+
+    once_per_machine(hold)
     try:
         yield
     finally:
@@ -33,17 +53,15 @@ def only_training(work_dir: str | Path) -> Iterator[None]:
             file.close()
 
 
-def _held(folder: Path) -> IO:
-    folder.mkdir(parents=True, exist_ok=True)
-    file = open(folder / NAME, 'w')  # noqa: SIM115
-    if fcntl is not None:
-        try:
-            # Not flock, which the workers of data loaders inherit: they outlive a killed run by seconds.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            file.close()
-            raise InputError(f'another training is at work in {folder}, and the two would overwrite each other: wait '
-                             'for its end, or choose another --work-dir') from error
-        except OSError:  # a file system without locks
-            pass
-    return file
+def _lock(file: IO, work_dir: str | Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        # Not flock, which the workers of data loaders inherit: they outlive a killed run by seconds.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        file.close()
+        raise InputError(f'another training is at work in {work_dir}, and the two would overwrite each other: wait for '
+                         'its end, or choose another --work-dir') from error
+    except OSError:  # a file system without locks
+        pass

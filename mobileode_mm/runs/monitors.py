@@ -11,23 +11,29 @@ from mmengine.hooks import CheckpointHook, EarlyStoppingHook, ParamSchedulerHook
 from ..errors import InputError, listed
 from .config import schedules, type_name
 from .consistency.heads import evaluators
-from .options import classes_of
+from .options import classes_of, hooks
 
+#: What ReduceOnPlateau waits for by default: seldom a metric of a validation.
+_PLATEAU = 'loss'
 _COCO = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 _RECALLS = ('AR@100', 'AR@300', 'AR@1000', 'AR_s@1000', 'AR_m@1000', 'AR_l@1000')
 _IOU = {'mIoU': ('mIoU', 'mAcc'), 'mDice': ('mDice', 'mAcc'), 'mFscore': ('mFscore', 'mPrecision', 'mRecall')}
+#: Functions of MMEngine that look a metric up.
+_LOOKING_UP = ('_save_best_checkpoint', 'after_val_epoch', 'step')
 
 
 def check_monitors(cfg: Config) -> None:
     """InputError where a hook or a schedule waits for a metric that no evaluator of val gives.
 
-    MMEngine finds out after the first validation. Where an evaluator is not known here, nothing is judged.
+    MMEngine finds out after the first validation, or, in EarlyStoppingHook, warns and goes on. Where an evaluator is
+    not known here, nothing is judged.
     """
     names = _metric_names(cfg)
     if names is None:
         return
     for key, wanted in _monitored(cfg):
-        if wanted == 'auto' or any(fnmatchcase(wanted, name) for name in names):
+        is_loss = 'loss' in wanted and wanted != _PLATEAU  # a network may give some in validation too
+        if wanted == 'auto' or is_loss or any(fnmatchcase(wanted, name) for name in names):
             continue
         # Other versions have other prefixes: the last part says most.
         near = [name for name in names if name.rsplit('/', 1)[-1] == wanted.rsplit('/', 1)[-1]]
@@ -39,7 +45,10 @@ def check_monitors(cfg: Config) -> None:
 
 def monitor_fault(error: Exception) -> str | None:
     """What a hook did not find among the metrics of a validation; None for another error."""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if not frames or frames[-1].f_code.co_name not in _LOOKING_UP:
+        return None
+    for frame in frames:
         hook, metrics = frame.f_locals.get('self'), frame.f_locals.get('metrics')
         if frame.f_code.co_name == 'after_val_epoch' and isinstance(metrics, dict) and isinstance(error, (
                 RuntimeError if isinstance(hook, EarlyStoppingHook) else KeyError)) and isinstance(
@@ -51,16 +60,13 @@ def monitor_fault(error: Exception) -> str | None:
 
 def _monitored(cfg: Config) -> Iterator[tuple[str, str]]:
     """Keys of the config that name metrics, and the names."""
-    hooks = [(f'default_hooks.{name}', hook) for name, hook in (cfg.get('default_hooks') or {}).items()]
-    hooks += [(f'custom_hooks.{number}', hook) for number, hook in enumerate(cfg.get('custom_hooks') or [])]
-    for key, hook in hooks:
+    for key, hook in hooks(cfg):
         name = {'CheckpointHook': 'save_best', 'EarlyStoppingHook': 'monitor'}.get(type_name(hook))
-        wanted = hook.get(name) if name and isinstance(hook, dict) else None
+        wanted = hook.get(name) if name else None
         yield from ((f'{key}.{name}', one) for one in ([wanted] if isinstance(wanted, str) else wanted or []))
     for key, schedule in schedules(cfg):
         if type_name(schedule).startswith('ReduceOnPlateau'):
-            # MMEngine's own default is a metric that validation seldom gives.
-            yield f'{key}.monitor', schedule.get('monitor', 'loss')
+            yield f'{key}.monitor', schedule.get('monitor', _PLATEAU)
 
 
 def _metric_names(cfg: Config) -> list[str] | None:

@@ -22,7 +22,7 @@ _READ = {'activation_checkpointing', 'compile', 'custom_imports', 'data_root', '
 _REGISTRIES = ('MODELS', 'DATASETS', 'TRANSFORMS', 'HOOKS', 'METRICS', 'EVALUATOR', 'OPTIMIZERS', 'OPTIM_WRAPPERS',
                'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'DATA_SAMPLERS', 'LOOPS', 'VISUALIZERS', 'VISBACKENDS',
                'LOG_PROCESSORS', 'TASK_UTILS', 'RUNNERS')
-_PARAMWISE = 'optim_wrapper.paramwise_cfg'
+_PARAMWISE, _CLIP_GRAD = 'optim_wrapper.paramwise_cfg', 'optim_wrapper.clip_grad'
 
 
 def _parameters(*kinds) -> set[str]:
@@ -94,19 +94,24 @@ def check_keys(cfg: Config) -> None:
     Args:
         cfg: The config; to be called in its scope.
     """
-    hooks = [(f'default_hooks.{name}', hook) for name, hook in (cfg.get('default_hooks') or {}).items()]
-    hooks += [(f'custom_hooks.{number}', hook) for number, hook in enumerate(cfg.get('custom_hooks') or [])]
     wrapper = cfg.optim_wrapper
     judged = [(f'optim_wrapper.{name}', wrapper.get(name), set()) for name in ('clip_grad', 'paramwise_cfg')]
-    judged += [(here, hook, {'type', 'priority', '_scope_'}) for here, hook in hooks if isinstance(hook, dict)
-               and any(map(_hands_on, classes_of(hook.get('type'))))]
+    judged += [(here, hook, {'type', 'priority'}) for here, hook in hooks(cfg)
+               if any(map(_hands_on, classes_of(hook.get('type'))))]
     for here, section, always in judged:
         known = _known(cfg, section, here.split('.'), {}) if isinstance(section, dict) else None
         for name in section if known is not None else ():
-            if name not in known | always:
+            if name not in known | always and not name.startswith('_'):
                 near = difflib.get_close_matches(name, known)
                 hint = f'nearest: {listed(near)}' if near else f'it takes {listed(sorted(known), 20)}'
                 raise InputError(f'{here} of {_name(cfg)} has a key {name}, which means nothing there; {hint}')
+
+
+def hooks(cfg: Config) -> list[tuple[str, dict]]:
+    """Key and config of each hook."""
+    found = [(f'default_hooks.{name}', hook) for name, hook in (cfg.get('default_hooks') or {}).items()]
+    found += [(f'custom_hooks.{number}', hook) for number, hook in enumerate(cfg.get('custom_hooks') or [])]
+    return [(key, hook) for key, hook in found if isinstance(hook, dict)]
 
 
 def unmatched_keys(cfg: Config, names: Iterable[str]) -> list[str]:
@@ -163,6 +168,9 @@ def _known(cfg: Config, node: dict, path: list[str], options: dict) -> set[str] 
         known = _SECTIONS[here]
         if known is None or here == _PARAMWISE and not _has_default_constructor(cfg, options):
             return None
+        if here == _CLIP_GRAD:  # whose type is no class
+            wrapper = options.get('optim_wrapper.type', (cfg.get('optim_wrapper') or {}).get('type', 'OptimWrapper'))
+            return known if _is_mmengines(wrapper) else None
     else:
         known = set()
     return known | _taken(node, options.get(f'{here}.type', node.get('type')))
@@ -172,6 +180,10 @@ def _has_default_constructor(cfg: Config, options: dict) -> bool:
     """Whether it is MMEngine's own constructor that reads ``paramwise_cfg``."""
     constructor = options.get('optim_wrapper.constructor', (cfg.get('optim_wrapper') or {}).get('constructor'))
     return constructor is None or DefaultOptimWrapperConstructor in classes_of(constructor)
+
+
+def _is_mmengines(kind) -> bool:
+    return any(found.__module__.startswith('mmengine.') for found in classes_of(kind))
 
 
 def _hands_on(kind) -> bool:

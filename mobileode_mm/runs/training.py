@@ -1,6 +1,7 @@
 """Training from a config file, in the order in which it happens: config, checks, Runner, training."""
 import math
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,7 +81,8 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
         add_hooks(cfg, 'AnytimeHook')
     splits = ('train', 'val') if cfg.get('val_dataloader') is not None else ('train', )
 
-    with process_group(cfg), restricted_loading(trust), annotations_as_checked(cfg), disk_faults():
+    with process_group(cfg), restricted_loading(trust), annotations_as_checked(cfg), disk_faults(), \
+            only_training(cfg.work_dir, make=False):
         start = once_per_machine(lambda: check_start(cfg, resume, splits, trust))
         apply_start(cfg, start)
         with only_training(cfg.work_dir):
@@ -164,6 +166,10 @@ def write_whole_checkpoints(cfg: Config) -> None:
         cfg.default_hooks = {**hooks, 'checkpoint': {**checkpoint, 'backend_args': dict(backend='atomic')}}
 
 
+#: Where the number stands in a name of checkpoints.
+_FIELD = re.compile(r'\{[^}]*\}')
+
+
 class Start(NamedTuple):
     """What a run starts from.
 
@@ -192,12 +198,13 @@ def check_start(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...],
     notes = []
     if not resume:
         named = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('filename_tmpl') or 'epoch_{}.pth'
-        earlier = [*numbered_checkpoints(*folders), *best_checkpoints(*folders),
-                   *(path for folder in folders for path in Path(folder).glob(named.replace('{}', '*')))]
+        best = best_checkpoints(*folders)
+        earlier = [*numbered_checkpoints(*folders), *best,
+                   *(path for folder in folders for path in Path(folder).glob(_FIELD.sub('*', Path(named).name)))]
         if earlier:
             raise InputError(
                 f'{cfg.work_dir} holds checkpoints of an earlier run, {earlier[0].name} for one, which a new one could '
-                'overwrite. Go on with --resume, or choose another --work-dir')
+                f'overwrite. {"C" if earlier[0] in best else "Go on with --resume, or c"}hoose another --work-dir')
     elif resume in (True, 'auto'):
         resume, notes = find_resume_checkpoint(*folders, trust=trust)
     path = str(resume) if resume else cfg.get('load_from')

@@ -99,6 +99,13 @@ def test_a_folder_beside_the_splits_is_no_class(extra, tmp_path, scenes):
     assert found.notes == ([f'{LEFT_OUT}: 1 in {tmp_path / extra}'] if extra == 'unlabelled' else [])
 
 
+def test_classes_whose_names_speak_of_splits(tmp_path):
+    for name in ('airport', 'train_station/hall', 'train_station/platform', 'train', 'beach'):
+        (tmp_path / name).mkdir(parents=True)
+        Pillow.new('RGB', (8, 8)).save(tmp_path / name / 'a.png')
+    assert recognise(tmp_path).classes == ('airport', 'beach', 'train', 'train_station')
+
+
 def test_splits_without_folders_of_classes_are_no_classes(tmp_path):
     for name in ('train', 'val', 'results'):
         Scene(0).save(tmp_path / name)
@@ -144,6 +151,11 @@ def test_masks(folders, scenes):
     found = recognise(folders['images and masks'])
     assert (found.task, found.classes) == ('segmentation', ('ground', *CLASSES))
     assert [image.mask.stem for image in found.splits['val']] == [image.path.stem for image in found.splits['val']]
+
+
+def test_masks_in_an_unpacked_archive(tmp_path, scenes):
+    write_masks(tmp_path, dict(archive=scenes['valid']))
+    assert len(recognise(tmp_path).splits['all']) == 4
 
 
 def write_values(folder, scenes, values, suffix='.png'):

@@ -1,12 +1,15 @@
 """--cfg-options: keys that mean nothing are refused, copies of a variable follow it."""
 import argparse
 import re
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from mobileode_mm.commands.options import add_config_options
 from mobileode_mm.errors import InputError
-from mobileode_mm.runs.checks import check_run, config_scope
+from mobileode_mm.runs.checks import check_run, check_settings, config_scope
 from mobileode_mm.runs.config import load_config
 from mobileode_mm.runs.options import check_keys
 from mobileode_mm.runs.runner import ready_config
@@ -181,3 +184,34 @@ def test_values_that_cannot_be_read(text, parsed, capsys):
         parsed('--cfg-options', f'key={text}')
     assert end.value.code == 2
     assert f'the value of {f"key={text}"!r} cannot be read: lists are written' in capsys.readouterr().err
+
+
+def toolbox_configs(box):
+    """The configs that a toolbox ships, without those that are parts of others."""
+    place = Path(find_spec(box).origin).parent / '.mim/configs'
+    return [path for path in sorted(place.glob('*/*.py')) if not path.parts[-2].startswith('_')]
+
+
+@pytest.mark.parametrize('box, names', [
+    ('mmpretrain', ('twins-pcpvt-base_8xb128_in1k', 'resnet50_8xb256-rsb-a1-600e_in1k', 'resnet18_8xb32_in1k')),
+    ('mmdet', ('faster-rcnn_r50_fpn_1x_coco', 'rtmdet_tiny_8xb32-300e_coco',
+               'ssdlite_mobilenetv2-scratch_8xb24-600e_coco')),
+    ('mmseg', ('san-vit-b16_coco-stuff164k-640x640', 'fcn_hr18_4xb2-40k_cityscapes-512x1024')),
+    *(pytest.param(box, None, marks=pytest.mark.slow) for box in ('mmpretrain', 'mmdet', 'mmseg'))])
+def test_what_the_toolboxes_ship_is_taken(box, names):
+    paths = [path for path in toolbox_configs(box) if names is None or path.stem in names]
+    assert len(paths) == len(names or paths) > 1
+    refused = {}
+    for path in paths:
+        try:
+            cfg = Config.fromfile(path)
+        except Exception:  # of files that are absent, of other libraries
+            assert names is None
+            continue
+        if cfg.get('train_cfg') and cfg.get('optim_wrapper'):
+            try:
+                with config_scope(cfg):
+                    check_settings(cfg)
+            except InputError as error:
+                refused[path.name] = str(error)
+    assert refused == {}

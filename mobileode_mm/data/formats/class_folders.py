@@ -18,6 +18,9 @@ def find(folder: Path) -> Found | None:
     """
     tops = _folders(folder)
     parts = {path: inner for path in tops if split_of(path.name) and (inner := _folders(path))}
+    if len(parts) < len(tops):
+        # Beside others the word itself is wanted: train_station is a class.
+        parts = {path: inner for path, inner in parts.items() if path.name.lower() in SPLIT_WORDS}
     if not any(split_of(path.name) == 'train' for path in parts) and len(parts) < len(tops):
         parts = {folder: tops}
     files: dict[str, dict[str, list[Path]]] = {}
@@ -32,8 +35,8 @@ def find(folder: Path) -> Found | None:
     if len(classes) < 2:
         return None
     words = [name for name in classes if name.lower() in SPLIT_WORDS]
-    # Below train/ a class may be called train, as CIFAR-100's; beside others it is rather a split without classes.
-    if words and (ALL in files or len(words) > 1):
+    # A class may be called train, as VOC's; beside one other, or another such word, it is rather a split.
+    if len(words) > 1 or words and ALL in files and len(classes) == 2:
         raise InputError(f'{next(iter(places.values()))} has folders called {", ".join(words)}, as splits are, where '
                          'folders of classes are expected. A split has a folder of images for each class in it; a '
                          'class needs another name')

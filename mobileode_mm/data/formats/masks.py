@@ -27,16 +27,21 @@ def find(folder: Path) -> Found | None:
     Raises:
         InputError: An image has no label map, or label maps cannot be what they are taken for.
     """
-    pairs = {}
+    pairs, nameless = {}, []
     for place in [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]:
         images, masks = (next((place / name for name in names if images_in(place / name)), None)
                          for names in (IMAGE_FOLDERS, MASK_FOLDERS))
-        if images and masks:
-            pairs[split_of(place.name) if place != folder else ALL] = (images, masks)
+        split = ALL if place == folder else split_of(place.name)
+        if images and masks and split:
+            pairs[split] = images, masks
+        elif images and masks:
+            nameless.append((images, masks))
+    if len(nameless) == 1:  # a folder in which an archive was unpacked
+        pairs = pairs or {ALL: nameless[0]}
     pairs = pairs or _by_split(folder)
     if not pairs:
         return None
-    found = {split: _images(images, masks) for split, (images, masks) in pairs.items() if split}
+    found = {split: _images(images, masks) for split, (images, masks) in pairs.items()}
     values = _values([image.mask for images in found.values() for image in images])
     two_valued = set(values) <= {0, VOID} and VOID in values
     classes, notes = _classes(folder, values, two_valued)

@@ -40,8 +40,12 @@ def check_class_weights(model: nn.Module) -> Iterator[Finding]:
             continue
         for name, loss in _losses(head):
             weights = getattr(loss, 'class_weight', None)
-            # In mmdet's losses over all classes at once, "none of them" has a weight too.
-            allowed = (number, number + 1) if name == 'loss_cls' else (number, )
+            allowed = {number}
+            if 'loss_cls' in getattr(loss, 'loss_name', name):
+                allowed.add(number + 1)  # in losses over all classes at once, "none of them" has a weight too
+            if getattr(loss, 'use_sigmoid', False):
+                # One weight is for all; of a map with one channel there is no other.
+                allowed = {1} if getattr(head, 'out_channels', None) == 1 else {1, *allowed}
             if isinstance(weights, (list, tuple, np.ndarray)) and len(weights) not in allowed:
                 key = f'model.{head_name}.{name.replace("loss_module", "loss")}.class_weight'
                 yield Finding(f'{key} has {len(weights)} weights, but {head_name}.num_classes is {number}',

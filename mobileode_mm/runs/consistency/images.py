@@ -41,9 +41,9 @@ def check_files(source: Source, seconds: float | None = None,
         seconds: How long files are decoded; by default as :func:`mobileode_mm.data.images.check_images` does.
         progress: Gives a ``progress(done, total)`` for the files named.
     """
+    yield from _passed_over(source)
     if source.kind in ('coco', 'xml', 'masks', 'classes') and not source.infos:
         yield Finding(f'{source.where} holds no images that the config could use')
-    yield from _passed_over(source)
     for paths, what, read in readers(source):
         try:
             check_images(paths, f'{what} of {source.where}', read, seconds, progress(f'{source.split}: {what}'))

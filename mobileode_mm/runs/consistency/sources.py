@@ -88,14 +88,18 @@ class Source:
         """The images that are used, after the data set's own filter: ``img_path``, and what else it knows of each.
 
         Raises:
-            InputError: ``indices`` of the data set are beyond its images.
+            InputError: ``indices`` of the data set are beyond its images, or it cannot list them.
         """
         dataset = self.dataset
         if self.kind == 'coco':
             infos = coco_data_list(dataset, self.document)
         elif self.kind in ('masks', 'classes', 'xml'):
-            dataset.data_list = dataset.load_data_list()
-            infos = dataset.filter_data()
+            try:
+                dataset.data_list = dataset.load_data_list()
+                infos = dataset.filter_data()
+            except (AttributeError, OSError, RuntimeError, TypeError, ValueError) as error:
+                # Of whichever type: no image of a known suffix, an image that XML does not give a size and is absent.
+                raise InputError(f'{self.where}: {type(dataset).__name__} cannot list its images: {error}') from error
         else:
             return []
         indices = dataset._indices

@@ -1,7 +1,7 @@
 """Labels in Pascal VOC's XML files, a file an image, as mmdet's XMLDataset and VOCDataset read them."""
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 
 from mmengine.fileio import list_from_file
@@ -22,10 +22,10 @@ def check_xml(source: Source) -> Iterator[Finding]:
     broken = []
     for path in paths:
         try:
-            for name, difficult in _read(path):
+            for name, difficult in _read(path, classes):
                 counts[name] += 1
                 objects[name] += not difficult
-        except (LookupError, OSError, SyntaxError, ValueError) as error:
+        except (LookupError, OSError, OverflowError, SyntaxError, ValueError) as error:
             broken.append(f'{path}: {getattr(error, "strerror", None) or error}')
     if broken:
         yield Finding(f'{source.where}: {len(broken)} of {len(paths)} XML files in {folder} cannot be read',
@@ -45,24 +45,30 @@ def check_xml(source: Source) -> Iterator[Finding]:
         yield from check_counts(source, counts, objects, 'object')
 
 
-def _read(path: str) -> Iterator[tuple[str, bool]]:
-    """Name of each object, and whether it is marked as difficult.
+def _read(path: str, classes: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Name of each object, and whether it is marked as difficult, which mmdet asks of the classes alone.
 
     Raises:
         LookupError, OSError, SyntaxError: The file cannot be read, or is no XML.
-        ValueError: It lacks what mmdet reads.
+        OverflowError, ValueError: It lacks what mmdet reads.
     """
     root = ElementTree.parse(path).getroot()
     for entry in root.findall('object'):
         name = entry.findtext('name')
         if not name:
             raise ValueError('an object has no name')
+        if name not in classes:
+            yield name, False
+            continue
         for key in ('xmin', 'ymin', 'xmax', 'ymax'):
             try:
-                float(entry.findtext(f'bndbox/{key}'))
-            except (TypeError, ValueError):
+                int(float(entry.findtext(f'bndbox/{key}')))
+            except (OverflowError, TypeError, ValueError):
                 raise ValueError(f'an object {name} has no number bndbox/{key}') from None
-        yield name, int(entry.findtext('difficult') or 0) != 0
+        difficult = entry.findtext('difficult', '0')
+        if not difficult.strip().isdecimal():
+            raise ValueError(f'an object {name} has difficult {difficult!r}: 0 or 1 is wanted')
+        yield name, int(difficult) != 0
     size = root.find('size')
     if size is not None and not all((size.findtext(key) or '').strip().isdecimal() for key in ('width', 'height')):
         raise ValueError('its size has no whole number width or height')

@@ -139,6 +139,15 @@ def test_weights_in_a_list_of_losses(findings):
     assert 'loss_decode.2.class_weight has 2 weights' in findings('segmentation', change, model=True)[0][0]
 
 
+@pytest.mark.parametrize('weights, settings', [
+    ([1.] * 5, dict(loss_name='loss_cls_ce')),  # SAN's, with one for no class
+    ([5.], dict(use_sigmoid=True))])
+def test_weights_that_are_not_one_a_class(weights, settings, findings):
+    def change(cfg):
+        cfg.model.decode_head.loss_decode = [dict(type='CrossEntropyLoss', class_weight=weights, **settings)]
+    assert findings('segmentation', change, model=True)[0] == []
+
+
 def test_a_preprocessor_of_another_number_of_classes(findings):
     def change(cfg, **settings):
         cfg.model.data_preprocessor.update(num_classes=5, **settings)

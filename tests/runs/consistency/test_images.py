@@ -159,3 +159,10 @@ def test_images_whose_names_are_not_known(place, findings):
     _, notes = findings('segmentation', of_a_folder)
     assert any('JPEGImages: 2 of 22 image files are not used, as their names do not end in .jpg: 2 .JPG' in note
                and 'set img_suffix' in note for note in notes)
+
+
+def test_a_folder_of_unknown_images_alone(place, findings):
+    for path in (place / 'data/folders/train').rglob('*.png'):
+        path.rename(path.with_suffix('.heic'))
+    problems, _ = findings('classification')
+    assert any('cannot list its images: Found 0 files' in problem for problem in problems)

@@ -62,6 +62,16 @@ def test_some_names_that_the_config_does_not_have(voc, findings):
     assert any('1 classes have no object; they cannot be learnt:\n    red' in note for note in notes)
 
 
+def test_what_mmdet_does_not_read_may_lack_anything(voc, place, findings):
+    change = voc()
+    path = place / 'data/coco/train_xml/train_0.xml'
+    path.write_text(path.read_text().replace('</annotation>', '<object><name>road</name></object></annotation>'))
+    problems, notes = findings('detection', change)
+    assert not problems and any('road: 1 annotations' in note for note in notes)
+    path.write_text(path.read_text().replace('<difficult>0<', '<difficult><'))
+    assert "has difficult ''" in findings('detection', change)[0][0]
+
+
 def test_difficult_objects_alone(voc, findings):
     problems, notes = findings('detection', voc(difficult=1))
     assert len(problems) == 1 and 'val.txt: no image has an object but difficult ones' in problems[0]
