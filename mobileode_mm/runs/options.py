@@ -45,7 +45,7 @@ _SECTIONS: dict[str, set[str] | None] = {
     'test_cfg': {'type', 'fp16'},
     'optim_wrapper': {'type', 'optimizer', 'paramwise_cfg', 'constructor', 'clip_grad', 'accumulative_counts',
                       'loss_scale', 'dtype', 'use_fsdp'},
-    'optim_wrapper.clip_grad': {'type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value'},
+    _CLIP_GRAD: {'type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value'},
     _PARAMWISE: {'custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'flat_decay_mult',
                  'dwconv_decay_mult', 'dcn_offset_lr_mult', 'bypass_duplicate'},
     f'{_PARAMWISE}.custom_keys': None,
@@ -169,8 +169,7 @@ def _known(cfg: Config, node: dict, path: list[str], options: dict) -> set[str] 
         if known is None or here == _PARAMWISE and not _has_default_constructor(cfg, options):
             return None
         if here == _CLIP_GRAD:  # whose type is no class
-            wrapper = options.get('optim_wrapper.type', (cfg.get('optim_wrapper') or {}).get('type', 'OptimWrapper'))
-            return known if _is_mmengines(wrapper) else None
+            return known if _is_mmengines(_of_wrapper(cfg, options, 'type', 'OptimWrapper')) else None
     else:
         known = set()
     return known | _taken(node, options.get(f'{here}.type', node.get('type')))
@@ -178,8 +177,13 @@ def _known(cfg: Config, node: dict, path: list[str], options: dict) -> set[str] 
 
 def _has_default_constructor(cfg: Config, options: dict) -> bool:
     """Whether it is MMEngine's own constructor that reads ``paramwise_cfg``."""
-    constructor = options.get('optim_wrapper.constructor', (cfg.get('optim_wrapper') or {}).get('constructor'))
+    constructor = _of_wrapper(cfg, options, 'constructor', None)
     return constructor is None or DefaultOptimWrapperConstructor in classes_of(constructor)
+
+
+def _of_wrapper(cfg: Config, options: dict, name: str, default: str | None):
+    """A setting of ``optim_wrapper``, with the options."""
+    return options.get(f'optim_wrapper.{name}', (cfg.get('optim_wrapper') or {}).get(name, default))
 
 
 def _is_mmengines(kind) -> bool:

@@ -197,7 +197,7 @@ def check_start(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...],
     folders = [cfg.work_dir, _checkpoint_folder(cfg)]
     notes = []
     if not resume:
-        named = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('filename_tmpl') or 'epoch_{}.pth'
+        named = _checkpoint_hook(cfg).get('filename_tmpl') or 'epoch_{}.pth'
         best = best_checkpoints(*folders)
         earlier = [*numbered_checkpoints(*folders), *best,
                    *(path for folder in folders for path in Path(folder).glob(_FIELD.sub('*', Path(named).name)))]
@@ -231,9 +231,13 @@ def _is_by_epoch(cfg: Config) -> bool:
     return cfg.train_cfg.get('by_epoch', False) or type_name(cfg.train_cfg) == 'EpochBasedTrainLoop'
 
 
+def _checkpoint_hook(cfg: Config) -> dict:
+    return (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+
+
 def _checkpoint_folder(cfg: Config) -> str:
     """Where CheckpointHook writes: with an ``out_dir``, in a folder of the work dir's name there."""
-    out_dir = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('out_dir')
+    out_dir = _checkpoint_hook(cfg).get('out_dir')
     return str(Path(out_dir, Path(cfg.work_dir).resolve().name)) if out_dir else cfg.work_dir
 
 

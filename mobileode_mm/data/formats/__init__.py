@@ -64,8 +64,14 @@ def _with_left_out(found: Found) -> Found:
     """With notes on the image files of the folder that are in no split."""
     used = {os.path.realpath(path) for images in found.splits.values() for image in images
             for path in (image.path, image.mask) if path}
-    unused = Counter(path.parent for path in images_below(found.folder) if os.path.realpath(path) not in used)
-    unread = Counter(path.suffix.lower() for path in images_below(found.folder, OTHER_SUFFIXES))
+    unused: Counter[Path] = Counter()
+    unread: Counter[str] = Counter()
+    for path in images_below(found.folder, SUFFIXES + OTHER_SUFFIXES):
+        suffix = path.suffix.lower()
+        if suffix in OTHER_SUFFIXES:
+            unread[suffix] += 1
+        elif os.path.realpath(path) not in used:
+            unused[path.parent] += 1
     notes = []
     if unused:
         places = listed([f'{number} in {place}' for place, number in unused.items()], 5)

@@ -21,8 +21,8 @@ def find(folder: Path) -> Found | None:
     if len(parts) < len(tops):
         # Beside others the word itself is wanted: train_station is a class.
         parts = {path: inner for path, inner in parts.items() if path.name.lower() in SPLIT_WORDS}
-    if not any(split_of(path.name) == 'train' for path in parts) and len(parts) < len(tops):
-        parts = {folder: tops}
+        if not any(split_of(path.name) == 'train' for path in parts):
+            parts = {folder: tops}
     files: dict[str, dict[str, list[Path]]] = {}
     places: dict[str, Path] = {}
     for path, inner in parts.items():

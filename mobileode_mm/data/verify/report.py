@@ -86,7 +86,7 @@ class Report:
         if number:
             parts.append(f'{number} problem{"s" * (number > 1)}')
         elif unseen == {True}:
-            parts.append('not checked')
+            parts.append(NOT_CHECKED)
         else:
             parts.append('no problem found' + ' in what was checked' * (True in unseen))
         return '\n'.join(parts)

@@ -74,7 +74,7 @@ def check_apart(sources: list[Source]) -> Iterator[Finding]:
     """Images that are in train and in another split: files, and copies of files where there are few."""
     paths: dict[str, dict[str, str]] = {}
     for source in sources:
-        if source.kind in ('coco', 'xml', 'masks', 'classes'):
+        if source.lists_images:
             paths.setdefault(source.split, {}).update(
                 (os.path.realpath(info['img_path']), info['img_path']) for info in source.infos)
     train = paths.pop('train', {})

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ...data.formats.found import OTHER_SUFFIXES, SUFFIXES, images_below
+from ...data.formats.found import OTHER_SUFFIXES, SUFFIXES, image_names
 from ...data.images import check_images, read_image
 from ...data.verify.report import Finding
 from ...errors import InputError, listed
@@ -42,7 +42,7 @@ def check_files(source: Source, seconds: float | None = None,
         progress: Gives a ``progress(done, total)`` for the files named.
     """
     yield from _passed_over(source)
-    if source.kind in ('coco', 'xml', 'masks', 'classes') and not source.infos:
+    if source.lists_images and not source.infos:
         yield Finding(f'{source.where} holds no images that the config could use')
     for paths, what, read in readers(source):
         try:
@@ -58,13 +58,13 @@ def _passed_over(source: Source) -> Iterator[Finding]:
     if source.kind not in ('masks', 'classes') or source.dataset.ann_file:
         return
     dataset, folder = source.dataset, Path(source.dataset.data_prefix['img_path'])
-    files = images_below(folder, SUFFIXES + OTHER_SUFFIXES)
+    files = [name for _, name in image_names(folder, SUFFIXES + OTHER_SUFFIXES)]
     if source.kind == 'masks':
         key, read = 'img_suffix', dataset.img_suffix
-        names = [path.name for path in files if not path.name.endswith((read, dataset.seg_map_suffix))]
+        names = [name for name in files if not name.endswith((read, dataset.seg_map_suffix))]
     else:
         key, read = 'extensions', ', '.join(sorted(dataset.extensions))
-        names = [path.name for path in files if not path.name.lower().endswith(dataset.extensions)]
+        names = [name for name in files if not name.lower().endswith(dataset.extensions)]
     if names:
         kinds = Counter(os.path.splitext(name)[1] for name in names)
         yield Finding(f'{folder}: {len(names)} of {len(files)} image files are not used, as their names do not end in '

@@ -83,6 +83,11 @@ class Source:
         """The annotation file."""
         return self._documents(self.dataset.ann_file)
 
+    @property
+    def lists_images(self) -> bool:
+        """Whether :attr:`infos` tells its images."""
+        return self.kind in ('coco', 'xml', 'masks', 'classes')
+
     @cached_property
     def infos(self) -> list[dict]:
         """The images that are used, after the data set's own filter: ``img_path``, and what else it knows of each.
@@ -91,17 +96,17 @@ class Source:
             InputError: ``indices`` of the data set are beyond its images, or it cannot list them.
         """
         dataset = self.dataset
+        if not self.lists_images:
+            return []
         if self.kind == 'coco':
             infos = coco_data_list(dataset, self.document)
-        elif self.kind in ('masks', 'classes', 'xml'):
+        else:
             try:
                 dataset.data_list = dataset.load_data_list()
                 infos = dataset.filter_data()
             except (AttributeError, OSError, RuntimeError, TypeError, ValueError) as error:
                 # Of whichever type: no image of a known suffix, an image that XML does not give a size and is absent.
                 raise InputError(f'{self.where}: {type(dataset).__name__} cannot list its images: {error}') from error
-        else:
-            return []
         indices = dataset._indices
         if isinstance(indices, int):
             return infos[:indices] if indices >= 0 else infos[indices:]
