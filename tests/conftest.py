@@ -143,6 +143,14 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def _handler_of_interrupts():
+    """A command's handler, or that it ignores them at its end, is not to reach later tests and what those start."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def make_data(root: Path) -> None:
     """Squares in three colours, in the layouts of COCO, VOC and class folders."""
     rng = np.random.default_rng(0)
