@@ -21,7 +21,7 @@ from ..engine.compiling import compile_options
 from ..errors import InputError, listed
 from .config import schedules, type_name
 from .consistency.checking import check_data
-from .monitors import check_monitors
+from .monitors import check_monitors, unused_monitors
 from .options import check_keys, unmatched_keys
 
 #: Methods in which data sets read their files.
@@ -69,6 +69,9 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: s
             if unmatched:
                 warnings.append(f'optim_wrapper.paramwise_cfg.custom_keys: no parameter has {listed(unmatched)} in its '
                                 'name, and nothing follows from it')
+            unused = unused_monitors(cfg)
+            if unused:
+                warnings.append(f'{listed(unused)}: there is no validation (val_cfg is None), and nothing follows')
         notes = [] if purpose == 'test' else check_pretrained(model, trust)
         if path:
             notes += check_checkpoint(model, checkpoint, path, purpose)

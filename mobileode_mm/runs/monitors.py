@@ -43,6 +43,11 @@ def check_monitors(cfg: Config) -> None:
                          f'{listed(names, 20)}')
 
 
+def unused_monitors(cfg: Config) -> list[str]:
+    """Keys of a config without validation that wait for metrics of one: MMEngine says nothing of them."""
+    return [] if cfg.get('val_cfg') is not None else [key for key, _ in _monitored(cfg)]
+
+
 def monitor_fault(error: Exception) -> str | None:
     """What a hook did not find among the metrics of a validation; None for another error."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]

@@ -7,7 +7,7 @@ from mmengine.hooks import CheckpointHook
 
 from mobileode_mm.errors import InputError
 from mobileode_mm.runs.checks import config_scope
-from mobileode_mm.runs.monitors import check_monitors, monitor_fault
+from mobileode_mm.runs.monitors import check_monitors, monitor_fault, unused_monitors
 
 TASKS = {'detection': 'mmdet', 'segmentation': 'mmseg', 'classification': 'mmpretrain'}
 
@@ -69,6 +69,16 @@ def test_a_metric_that_validation_does_not_give(task, update, reported, check):
 ])
 def test_metrics_that_validation_gives_or_that_cannot_be_judged(task, update, check):
     check(task, **update)
+
+
+@pytest.mark.parametrize('update, keys', [
+    ({}, []), (dict(val_cfg=None), []), (best('auto'), []),
+    (best('auto') | dict(val_cfg=None), ['default_hooks.checkpoint.save_best']),
+    (plateau() | dict(val_cfg=None), ['param_scheduler.0.monitor'])])
+def test_metrics_without_validation(update, keys, shared_place):
+    cfg = Config.fromfile(shared_place / 'classification.py')
+    cfg.merge_from_dict(update)
+    assert unused_monitors(cfg) == keys
 
 
 def test_what_shows_in_validation_alone():

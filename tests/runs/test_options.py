@@ -132,6 +132,14 @@ def test_custom_keys_of_no_parameter(place):
     assert any('custom_keys: no parameter has backbon. in its name' in warning for warning in checked.warnings)
 
 
+def test_the_best_checkpoint_without_validation(place):
+    (place / 'mine.py').write_text("_base_ = 'detection.py'\ndefault_hooks = dict(checkpoint=dict(save_best='auto'))\n"
+                                   'val_dataloader = val_cfg = val_evaluator = None\n')
+    checked = check_run(ready_config('mine.py', 'train', None, None, 'none'), ('train', ), None, 'finetune')
+    assert checked.warnings[0] == (
+        'default_hooks.checkpoint.save_best: there is no validation (val_cfg is None), and nothing follows')
+
+
 def test_copies_follow_their_variable(config):
     cfg = config(names__classes=['a', 'b'])
     assert list(cfg.train_dataloader.dataset.dataset.metainfo.classes) == ['a', 'b']
