@@ -9,6 +9,7 @@
 - what stands between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``: of ``docs/results/NAME.json``, which the
   command that measures writes with ``--page``; NAME is that of the command's table, or begins with it and a dash. What
   stands between those of ``aims`` is of several;
+- what stands between ``<!-- = NAME -->`` and ``<!-- = -->`` in a sentence: by ``benchmarks/sentences.py``;
 - what stands between ``<!-- figures of others -->`` and ``<!-- end of figures -->``: what others measured, read from
   their packages.
 """
@@ -25,6 +26,7 @@ from benchmarks import chaos, runtimes
 from benchmarks.others import figures_of_others
 from benchmarks.output import markdown
 from benchmarks.sanitize import __main__ as sanitize
+from benchmarks.sentences import with_figures
 from benchmarks.speed import aims, files_report, floors, operators, report
 from benchmarks.studies import anytime, fits, norms, other_sizes
 from benchmarks.suites.page import charts, curves
@@ -130,7 +132,7 @@ def generate(page: str) -> tuple[str, dict[str, str]]:
         made.update(own)
         return match[0] if text is None else f'{start}{text}\n{end}'
 
-    page = MARKED.sub(between_marks, page)
+    page = with_figures(MARKED.sub(between_marks, page))
     page = OTHERS.sub(lambda match: f'{match[1]}\n{figures_of_others()}\n\n{match[2]}', page)
     return BLOCK.sub(block, page), made
 

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import results_page
+from benchmarks import results_page, sentences
 
 DOCS = Path(__file__).parents[2] / 'docs'
 PAGES = {page.name: page.read_text() for page in results_page.PAGES}
 #: Written whole by a command, or compared with what it names, figure by figure: both in tests/test_site.py.
 TESTED_ELSEWHERE = ('zoo.md', 'paper.md')
+#: Figures in sentences that are settings or aims, no results.
+SETTINGS = {
+    'anytime.md': {'0.5', '1.5'}, 'deploy.md': {'0.3'}, 'gpu.md': {'0.9', '1.5'}, 'own_data.md': {'0.3', '0.5'},
+    'performance.md': {'0.9', '1.5'}, 'segmentation.md': {'0.01', '0.1'}, 'transfer.md': {'0.85', '1.1'}}
 
 
 #: Of a text, once: drawing the charts takes the time.
@@ -49,3 +53,21 @@ def test_no_figure_is_typed_into_a_table(name):
         rest = blocks.sub('', rest)
     typed = [line for line in rest.splitlines() if line.startswith('|') and re.search(r'\d\.\d', line)]
     assert not typed, 'write it by a command, between marks that benchmarks/results_page.py knows'
+
+
+@pytest.mark.parametrize('name', [name for name in PAGES if name not in TESTED_ELSEWHERE])
+def test_no_figure_is_typed_into_a_sentence(name):
+    rest = PAGES[name]
+    for generated in (results_page.OTHERS, results_page.BLOCK, results_page.MARKED, sentences.MARKED):
+        rest = generated.sub('', rest)
+    rest = re.sub(r'```.*?```|`[^`]*`|\]\([^)]*\)|arXiv:\S+', '', rest, flags=re.DOTALL)
+    rest = re.sub(r'(Apache-|Python ≥ |Python |torch from |torch |onnxruntime )\d[\d.]*', '', rest)  # versions
+    figures = set(re.findall(r'(?<![\w.])\d+\.\d+(?![\w.])|\d+ points', rest))
+    assert figures == SETTINGS.get(name, set()), 'name it in benchmarks/sentences.py, and mark it in the sentence'
+
+
+def test_every_figure_of_a_sentence_is_shown():
+    # A comment at a line's start would begin a block of HTML, and end the paragraph.
+    assert not any(re.search(r'^\W*<!-- = ', text, re.MULTILINE) for text in PAGES.values())
+    shown = {mark[2] for text in PAGES.values() for mark in sentences.MARKED.finditer(text)}
+    assert shown == set(sentences.FIGURES)
