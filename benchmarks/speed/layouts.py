@@ -35,7 +35,7 @@ def time_layouts(threads: int, rounds: int) -> list[list[str]]:
         calls = {}
         for name, limit in FORMS.items():
             block = SolverModule(side**2, side**2, dict(grid_size=size), dict(type='BN')).eval()
-            block.switch_to_deploy({block.solver: (size, size)})
+            block.fold_into_solver({block.solver: (size, size)})
             block.solver = ExportedODESolver(block.solver, limit)
             with tempfile.TemporaryDirectory() as folder, quiet():
                 path = str(Path(folder, 'block.onnx'))

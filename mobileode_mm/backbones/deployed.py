@@ -19,10 +19,13 @@ from .timm_features import fold_timm
 
 
 class DeployableBlock(ABC):
-    """Mix-in of blocks that know what else of them belongs into the deploy form of their solver."""
+    """Mix-in of blocks that know what else of them belongs into the deploy form of their solver.
+
+    They have no ``switch_to_deploy``, which programs call without arguments on every module that has one.
+    """
 
     @abstractmethod
-    def switch_to_deploy(self, map_sizes: dict[nn.Module, tuple[int, int]]) -> None:
+    def fold_into_solver(self, map_sizes: dict[nn.Module, tuple[int, int]]) -> None:
         """Replace the solver and what follows it, in place.
 
         Args:
@@ -131,7 +134,7 @@ def deploy_solvers(network: nn.Module, input_size: int | Sequence[int] | None) -
             for module in part.modules()}
     for parent in [module for module in network.modules() if module not in done]:
         if isinstance(parent, DeployableBlock):
-            parent.switch_to_deploy(sizes)
+            parent.fold_into_solver(sizes)
         for name, child in list(parent.named_children()):
             if isinstance(child, ChannelwiseODESolver):
                 setattr(parent, name, DeployedODESolver(child, sizes.get(child)))

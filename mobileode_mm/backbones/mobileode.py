@@ -42,7 +42,7 @@ class SolverModule(DeployableBlock, BaseModule):
         self.norm_name, layer = build_norm_layer(norm_cfg, out_channels)
         self.add_module(self.norm_name, layer)
         self.act = nn.ReLU6(inplace=True)
-        self.register_module('statistics', None)
+        self.statistics = None  # no module of None, which MMEngine's counter of operations cannot print
         if numbers:
             self.solver.norm.keep_statistics(numbers)
             if getattr(layer, 'running_mean', None) is not None:
@@ -78,13 +78,14 @@ class SolverModule(DeployableBlock, BaseModule):
             self.statistics.fill(state_dict, f'{prefix}statistics.', f'{prefix}{self.norm_name}.')
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
-    def switch_to_deploy(self, map_sizes: dict[nn.Module, tuple[int, int]]) -> None:
+    def fold_into_solver(self, map_sizes: dict[nn.Module, tuple[int, int]]) -> None:
         norm = getattr(self, self.norm_name)
         inner = self.solver.norm
         # A norm that was put in the place of the solver's own has none.
         for one, statistics in ((inner, getattr(inner, 'statistics', None)), (norm, self.statistics)):
             if statistics is not None:
                 statistics.settle(one)
+        del self.statistics
         self.statistics = None
         # Whatever else norm_cfg names stays a module after the solver.
         self.fused = isinstance(norm, _BatchNorm) and norm.track_running_stats and norm.affine
@@ -146,7 +147,7 @@ class MobileODE(StagedBackbone):
                  widen_factor: float = 1.0,
                  num_steps: int | Sequence[int] = 3,
                  expand_ratio: int | None = None,
-                 out_indices: Sequence[int] = (5, ),
+                 out_indices: int | Sequence[int] = (5, ),
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
                  with_cp: bool = False,

@@ -43,7 +43,7 @@ class SolverNorm(nn.Module):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.register_module('statistics', None)
+        self.statistics = None  # no module of None, which MMEngine's counter of operations cannot print
 
     def keep_statistics(self, numbers: Sequence[int]) -> None:
         """Have running statistics for each of these numbers of steps, beside the norm's own."""

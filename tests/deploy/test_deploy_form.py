@@ -93,6 +93,11 @@ def test_every_registered_model_keeps_its_outputs(name):
     for input_size in (None, size):
         assert_same(switched(exact, input_size)(x.double()), expected)
         assert_same(switched(network, input_size)(x).double(), expected, limit)
+    whole = nn.Sequential(exact)
+    for module in whole.modules():  # as converters of RepVGG's kind do it
+        if hasattr(module, 'switch_to_deploy'):
+            module.switch_to_deploy()
+    assert_same(whole(x.double()), expected)
 
 
 @torch.no_grad()

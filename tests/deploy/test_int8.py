@@ -28,7 +28,7 @@ class Network(torch.nn.Module):
         self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3, 2, 1), torch.nn.SiLU(), torch.nn.Conv2d(16, 16, 1),
                                           torch.nn.ReLU(), torch.nn.Conv2d(16, 16, 3, padding=1, groups=16))
         self.block = SolverModule(16, 16, dict(norm=norm, num_steps=2, grid_size=(6, 6)), dict(type='BN'))
-        self.block.eval().switch_to_deploy({self.block.solver: (6, 6)})
+        self.block.eval().fold_into_solver({self.block.solver: (6, 6)})
         self.block.solver = ExportedODESolver(self.block.solver, limit)
 
     def forward(self, image):

@@ -20,7 +20,7 @@ def operators(norm, steps, limit=0, side=4, side_in=4, **options):
     x, residual = torch.randn(1, side_in**2, 6, 5), torch.randn(1, side**2, 6, 5)
     with torch.no_grad(), quiet():
         expected = block(x, residual)
-        block.switch_to_deploy({block.solver: (6, 5)})
+        block.fold_into_solver({block.solver: (6, 5)})
         block.solver = ExportedODESolver(block.solver, limit)
         made = torch.onnx.export(torch.export.export(block, (x, residual)), opset_version=OPSET, dynamo=True)
     session = onnxruntime.InferenceSession(made.model_proto.SerializeToString())
