@@ -17,16 +17,14 @@ class ChannelNorm(SolverNorm, nn.BatchNorm1d):
     shares_statistics = False
 
     def fixed(self, y: Tensor) -> Tensor:
-        running = self.running()
-        out = F.batch_norm(y.flatten(0, -2), running.running_mean, running.running_var, self.weight, self.bias,
-                           eps=self.eps)
-        return out.view_as(y)
+        weight, bias, mean, var = self.values(y.shape[1:3], y.dtype)
+        return F.batch_norm(y.flatten(0, -2), mean, var, weight, bias, eps=self.eps).view_as(y)
 
     def normalise(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
+        weight, bias, mean, var = self.values(y.shape[1:3], y.dtype)
+        mean, var = torch.zeros_like(mean), torch.ones_like(var)
         # With momentum 1 the buffers handed in come back as this batch's.
-        out = F.batch_norm(y.flatten(0, -2), mean, var, self.weight, self.bias, training=True, momentum=1.0,
-                           eps=self.eps)
+        out = F.batch_norm(y.flatten(0, -2), mean, var, weight, bias, training=True, momentum=1.0, eps=self.eps)
         return out.view_as(y), mean, var
 
     def values(self, size: tuple[int, int], dtype: torch.dtype) -> NormValues:
