@@ -70,10 +70,11 @@ class SolverConv(nn.Module):
 
 
 @MODELS.register_module()
-def COSConv(in_channels: int, out_channels: int, kernel_size: int | Sequence[int], stride: int | Sequence[int] = 1,
-            padding: int | str | Sequence[int] = 0, dilation: int | Sequence[int] = 1, groups: int = 1,
-            bias: bool = True, padding_mode: str = 'zeros', otherwise: str = 'conv', **solver: Any) -> nn.Module:
+class COSConv:
     """A solver where a 1×1 convolution is asked for: ``conv_cfg=dict(type='COSConv', num_steps=3, norm='position')``.
+
+    A class because mmcv takes no function as ``type`` of a layer, which configs that import their parts give. What it
+    makes is never an instance of it.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode: As for
@@ -90,22 +91,27 @@ def COSConv(in_channels: int, out_channels: int, kernel_size: int | Sequence[int
     Raises:
         ValueError: ``otherwise='error'`` and a solver cannot stand here, or an option is out of its range.
     """
-    known('otherwise', otherwise, ('conv', 'error'))
-    reason = _against(in_channels, out_channels, _pair(kernel_size), padding, groups)
-    if reason is None:
-        layer = SolverConv(in_channels, out_channels, _pair(stride), bias, **solver)
-        log_once(f'COSConv: {in_channels}→{out_channels}, L = {layer.solver.num_steps}, in the place of a 1×1 '
-                 f'convolution: {layer.parameters_saved():,} parameters fewer')
-        return layer
-    if otherwise == 'error':
-        raise ValueError(f'COSConv cannot stand for the convolution {in_channels}→{out_channels}: {reason}. '
-                         "otherwise='conv' leaves such ones ordinary")
-    with torch.random.fork_rng(devices=[]):  # an ordinary network's initial values stay what they are
-        ChannelwiseODESolver(1, 4, **solver)  # says what is wrong with the options, used or not
-    log_once(f'COSConv: an ordinary convolution {in_channels}→{out_channels} stays: {reason}')
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
-    conv.kept_because = reason
-    return conv
+
+    def __new__(cls, in_channels: int, out_channels: int, kernel_size: int | Sequence[int],  # type: ignore[misc]
+                stride: int | Sequence[int] = 1, padding: int | str | Sequence[int] = 0,
+                dilation: int | Sequence[int] = 1, groups: int = 1, bias: bool = True, padding_mode: str = 'zeros',
+                otherwise: str = 'conv', **solver: Any) -> nn.Module:
+        known('otherwise', otherwise, ('conv', 'error'))
+        reason = _against(in_channels, out_channels, _pair(kernel_size), padding, groups)
+        if reason is None:
+            layer = SolverConv(in_channels, out_channels, _pair(stride), bias, **solver)
+            log_once(f'COSConv: {in_channels}→{out_channels}, L = {layer.solver.num_steps}, in the place of a 1×1 '
+                     f'convolution: {layer.parameters_saved():,} parameters fewer')
+            return layer
+        if otherwise == 'error':
+            raise ValueError(f'COSConv cannot stand for the convolution {in_channels}→{out_channels}: {reason}. '
+                             "otherwise='conv' leaves such ones ordinary")
+        with torch.random.fork_rng(devices=[]):  # an ordinary network's initial values stay what they are
+            ChannelwiseODESolver(1, 4, **solver)  # says what is wrong with the options, used or not
+        log_once(f'COSConv: an ordinary convolution {in_channels}→{out_channels} stays: {reason}')
+        conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+        conv.kept_because = reason
+        return conv
 
 
 def replacement(network: nn.Module) -> str | None:

@@ -18,10 +18,10 @@ from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver
 CFG = dict(type='COSConv', num_steps=2, norm='channel')
 
 
-@pytest.mark.parametrize('name', ['COSConv', 'mobileode_mm.COSConv'])
-def test_mmcv_builds_it_by_name(name):
+@pytest.mark.parametrize('name', ['COSConv', 'mobileode_mm.COSConv', COSConv])
+def test_mmcv_builds_it_by_name_and_by_itself(name):
     layer = build_conv_layer(dict(CFG, type=name), 16, 36, 1, stride=2, bias=False)
-    assert type(layer) is SolverConv and MODELS.get(name) is COSConv
+    assert type(layer) is SolverConv and (name is COSConv or MODELS.get(name) is COSConv)
     assert (layer.solver.num_steps, type(layer.solver.norm).__name__, layer.bias) == (2, 'ChannelNorm', None)
     assert layer(torch.randn(2, 16, 5, 7)).shape == (2, 36, 3, 4)
     assert isinstance(build_conv_layer(dict(type=name, grid_size=5), 4, 4, 1).solver.norm.grid_size, tuple)
