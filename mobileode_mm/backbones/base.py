@@ -30,6 +30,7 @@ class StagedBackbone(Deployable, BaseModule):
 
     Args:
         out_indices: Stages whose outputs are returned, in this order; 0 is the stem, negative ones count from the end.
+            One number is one stage.
         frozen_stages: Stages 0 up to this one keep their weights and statistics; -1 freezes none.
         norm_eval: Keep every norm in eval mode while training.
         with_cp: Recompute each stage in the backward pass instead of storing its activations. As with every
@@ -41,20 +42,23 @@ class StagedBackbone(Deployable, BaseModule):
         strides: Downsampling of each output, in the order of ``out_indices``.
 
     Raises:
-        ValueError: ``out_indices`` or ``frozen_stages`` name a stage that does not exist.
+        ValueError: ``out_indices`` or ``frozen_stages`` name a stage that does not exist, or the first names none.
     """
 
     arch_settings: tuple[tuple[int, ...], ...]
     has_closing_stage = False
 
-    def __init__(self, out_indices: Sequence[int], frozen_stages: int, norm_eval: bool, with_cp: bool,
+    def __init__(self, out_indices: int | Sequence[int], frozen_stages: int, norm_eval: bool, with_cp: bool,
                  init_cfg: dict | list | None):
         super().__init__(list(DEFAULT_INIT) if init_cfg is None else init_cfg)
         num_stages = len(self.arch_settings) + self.has_closing_stage
         total = num_stages + 1
+        out_indices = (out_indices, ) if isinstance(out_indices, int) else tuple(out_indices)
+        if not out_indices:
+            raise ValueError(f'out_indices={out_indices} names no stage; nearest legal: {num_stages}')
         for index in out_indices:
             if not -total <= index < total:
-                raise ValueError(f'out_indices={tuple(out_indices)} names stage {index}; legal: 0 to {num_stages}')
+                raise ValueError(f'out_indices={out_indices} names stage {index}; legal: 0 to {num_stages}')
         if not -1 <= frozen_stages <= num_stages:
             raise ValueError(f'frozen_stages={frozen_stages} is out of range; legal: -1 to {num_stages}')
         self.out_indices = tuple(index % total for index in out_indices)

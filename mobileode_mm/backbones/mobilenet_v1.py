@@ -29,7 +29,7 @@ class MobileNetV1(StagedBackbone):
 
     def __init__(self,
                  widen_factor: float = 1.0,
-                 out_indices: Sequence[int] = (5, ),
+                 out_indices: int | Sequence[int] = (5, ),
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
                  with_cp: bool = False,

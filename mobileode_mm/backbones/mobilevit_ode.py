@@ -147,7 +147,7 @@ class MobileViTODE(MobileODE):
     has_closing_stage, closing_channels = True, 640
 
     def __init__(self, widen_factor: float = 1.0, num_steps: int | Sequence[int] = (60, 30, 20),
-                 out_indices: Sequence[int] = (6, ), dropout: float = 0.1, input_size: int | Sequence[int] = 256,
+                 out_indices: int | Sequence[int] = (6, ), dropout: float = 0.1, input_size: int | Sequence[int] = 256,
                  solver_backend: str = 'auto', init_cfg: dict | list | None = None, **kwargs: Any):
         if init_cfg is None:
             init_cfg = [*DEFAULT_INIT, dict(type='TruncNormal', layer=['Linear'], std=0.02)]

@@ -19,7 +19,7 @@ def resample_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
     return resized[0, 0].to(grid.dtype)
 
 
-class PositionNorm(SolverNorm, nn.Module):
+class PositionNorm(SolverNorm, nn.LayerNorm):
     """Batch norm with statistics, scale and shift for each spatial position.
 
     For each position the statistics are taken over the batch and all channels. The released program fixes H×W
@@ -27,7 +27,10 @@ class PositionNorm(SolverNorm, nn.Module):
     bilinear resampling, as vision transformers resize position embeddings. In training at another size the batch
     statistics are resampled back to the grid before they enter the running ones. A checkpoint of another grid is
     resampled when it is loaded. A flat entry is refused: it may be a norm of channels, whose number is a square too
-    (the released program's flat grids are made square by ``compat.cvnets``).
+    (the released program's flat grids are made square by ``checkpoints.released``).
+
+    A layer norm by its class alone: MMEngine's optimizers know by it which norms ``norm_decay_mult`` is of, and a batch
+    norm would be converted to a synchronised one.
 
     Args:
         grid_size: Height and width of the reference grid.
@@ -44,16 +47,14 @@ class PositionNorm(SolverNorm, nn.Module):
     kind = 'position'
 
     def __init__(self, grid_size: Sequence[int], eps: float = 1e-5, momentum: float = 0.1):
-        super().__init__()
         if len(grid_size) != 2 or min(grid_size) < 1:
             raise ValueError(f'grid_size={tuple(grid_size)} must be a height and a width of 1 or more; nearest legal: '
                              '(1, 1)')
-        self.grid_size = grid_size = (grid_size[0], grid_size[1])
-        self.eps = eps
+        grid_size = (grid_size[0], grid_size[1])
+        super().__init__(grid_size, eps)
+        self.grid_size = grid_size
         self.momentum = momentum
         self.sync = False
-        self.weight = nn.Parameter(torch.ones(grid_size))
-        self.bias = nn.Parameter(torch.zeros(grid_size))
         self.register_buffer('running_mean', torch.zeros(grid_size))
         self.register_buffer('running_var', torch.ones(grid_size))
         self.register_buffer('num_batches_tracked', torch.tensor(0, dtype=torch.long))

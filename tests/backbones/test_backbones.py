@@ -5,6 +5,8 @@ import sys
 
 import pytest
 import torch
+from mmengine.analysis import get_model_complexity_info
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -230,6 +232,39 @@ def test_found_in_the_root_registry_and_scripts_out(cls):
         torch.testing.assert_close(exported(x), backbone(x))
 
 
+@pytest.mark.parametrize('cls', BACKBONES)
+def test_one_number_is_one_stage(cls):
+    one, several = small(cls, out_indices=-1), small(cls, out_indices=(-1, ))
+    assert one.out_indices == several.out_indices == (STAGES.get(cls, 6) - 1, )
+
+
+@pytest.mark.parametrize('cls, kwargs', [*((cls, {}) for cls in BACKBONES), (MobileODEV1, dict(solver_norm='channel')),
+                                         (MobileODEV1, dict(anytime=dict(steps=(1, 3))))])
+@pytest.mark.parametrize('deploy', [False, True])
+def test_mmengine_counts_and_prints(cls, kwargs, deploy):
+    """As the toolboxes' get_flops.py does."""
+    backbone = small(cls, **kwargs).eval()
+    parameters = sum(parameter.numel() for parameter in backbone.parameters())
+    if deploy:
+        backbone.switch_to_deploy()
+    found = get_model_complexity_info(backbone, (3, 64, 64))
+    assert 'stage3' in found['out_arch'] and 0 < found['params'] <= parameters
+
+
+@pytest.mark.parametrize('cls', BACKBONES)
+@pytest.mark.parametrize('solver_norm', ['position', 'channel'])
+def test_mmengine_s_optimizers_know_every_norm(cls, solver_norm):
+    backbone = small(cls, **({} if cls is MobileNetV1 else dict(solver_norm=solver_norm)))
+    norms = {parameter for module in backbone.modules() if isinstance(module, (_BatchNorm, nn.LayerNorm, PositionNorm))
+             for parameter in module.parameters()}
+    cfg = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1, weight_decay=1),
+               paramwise_cfg=dict(norm_decay_mult=0, bias_lr_mult=2))
+    for group in build_optim_wrapper(backbone, cfg).optimizer.param_groups:
+        parameter, = group['params']
+        assert group['weight_decay'] == (0 if parameter in norms else 1)
+        assert group['lr'] == 1 or parameter not in norms
+
+
 def test_feature_channels_measures_a_foreign_backbone():
     class Foreign(nn.Module):
         def __init__(self):
@@ -276,6 +311,7 @@ def test_the_hybrid_s_steps_dropout_and_odd_maps():
     (dict(num_steps=0), ['num_steps=0', '1']),
     (dict(expand_ratio=2), ['expand_ratio=2', '1 and 4']),
     (dict(out_indices=(6, )), ['out_indices=(6,)', '0 to 5']),
+    (dict(out_indices=()), ['out_indices=()', '5']),
     (dict(frozen_stages=6), ['frozen_stages=6', '-1 to 5']),
     (dict(strides=(1, 2)), ['strides=(1, 2)', '6']),
     (dict(dilations=(0, ) * 6), ['dilations=', '1']),
