@@ -18,17 +18,19 @@ class FittedClassifier(Deployable, ImageClassifier):
     Args:
         backbone (dict): Backbone.
         neck (dict, optional): Neck. Defaults to None.
-        head (dict): Head that takes ``in_channels``, such as ``DropoutLinearHead``.
+        head (dict, optional): Head that takes ``in_channels``, such as ``DropoutLinearHead``; None leaves it out, as
+            ``mmpretrain.get_model(config, head=None)`` does, and the features are returned. Defaults to None.
         **kwargs: As for ``mmpretrain.ImageClassifier``.
 
     Raises:
         InputError: A typed width contradicts the backbone.
     """
 
-    def __init__(self, backbone: dict, neck: dict | None = None, *, head: dict, **kwargs):
+    def __init__(self, backbone: dict, neck: dict | None = None, head: dict | None = None, **kwargs):
         backbone = MODELS.build(backbone)
         guard_gradients(backbone)
-        head = with_in_channels('head', head, feature_channels(backbone)[-1], backbone)
+        if head is not None:
+            head = with_in_channels('head', head, feature_channels(backbone)[-1], backbone)
         super().__init__(backbone, neck, head, **kwargs)
 
     def extract_feat(self, inputs: Tensor, stage: str = 'neck') -> Tensor | tuple[Tensor, ...]:

@@ -26,6 +26,8 @@ class DeepLabV3(Deployable, EncoderDecoder):
         train_cfg (dict, optional): As in mmseg.
         test_cfg (dict, optional): As in mmseg.
         data_preprocessor (dict, optional): Data preprocessor.
+        pretrained (str, optional): As in mmseg, whose ``init_model`` sets it to None: checkpoint for a backbone that
+            takes one under this name.
         init_cfg (dict | list[dict], optional): Initialisation.
 
     Raises:
@@ -39,9 +41,10 @@ class DeepLabV3(Deployable, EncoderDecoder):
                  train_cfg: dict | None = None,
                  test_cfg: dict | None = None,
                  data_preprocessor: dict | None = None,
+                 pretrained: str | None = None,
                  init_cfg: dict | list[dict] | None = None):
         super().__init__(backbone, decode_head, auxiliary_head=auxiliary_head, train_cfg=train_cfg, test_cfg=test_cfg,
-                         data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+                         data_preprocessor=data_preprocessor, pretrained=pretrained, init_cfg=init_cfg)
         guard_gradients(self.backbone)
 
     # mmseg's constructor calls these two when the backbone is there.

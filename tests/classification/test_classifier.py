@@ -62,6 +62,12 @@ def test_other_heads_too():
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
 
 
+def test_without_a_head_the_features_are_returned():
+    """As mmpretrain's get_model(config, head=None) makes it."""
+    features, = MODELS.build(dict(config(dict(type='MobileODEV1')), head=None)).eval()(torch.zeros(2, 3, 32, 32))
+    assert features.shape == (2, 576)
+
+
 def test_a_typed_width():
     backbone = dict(type='MobileODEV1')
     assert MODELS.build(config(backbone, in_channels=576)).head.in_channels == 576

@@ -1,11 +1,13 @@
 """The segmentor: widths that follow, dilation, training, whole inference on images of any size."""
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
+from mmseg.apis import inference_model, init_model
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
@@ -99,6 +101,13 @@ def test_is_mmsegs_own_when_widths_are_typed(segmentor):
     torch.testing.assert_close(loss(segmentor, data), loss(other, data))
     ours, theirs = segmentor.test_step(data), other.test_step(data)
     torch.testing.assert_close(ours[0].seg_logits.data, theirs[0].seg_logits.data, rtol=1e-4, atol=1e-5)
+
+
+def test_init_model_of_mmseg_makes_it():
+    model = init_model(CONFIGS / 'deeplabv3_mobileode_mini.py', device='cpu')
+    with torch.no_grad():
+        result = inference_model(model, np.zeros((60, 90, 3), np.uint8))
+    assert result.pred_sem_seg.shape == (60, 90)
 
 
 def test_several_auxiliary_heads_and_several_maps():
