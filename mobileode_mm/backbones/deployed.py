@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
-from mmcv.cnn import ConvModule
+from mmcv.cnn import ConvAWS2d, ConvModule, ConvWS2d
 from mmcv.cnn.utils import fuse_conv_bn
 from torch import nn
 
@@ -62,6 +62,7 @@ class Deployable(nn.Module):
             part.switch_to_deploy(input_size)
         self.fold(input_size)
         _unshare_convs(self)
+        _standardise(self)
         fuse_conv_bn(self)
         fuse_activations(self)
         self.requires_grad_(False)
@@ -99,6 +100,25 @@ def _unshare_convs(network: nn.Module) -> None:
             if module.conv in seen:
                 module.conv = copy.deepcopy(module.conv)
             seen.add(module.conv)
+
+
+@torch.no_grad()
+def _standardise(network: nn.Module) -> None:
+    """Make ordinary convolutions of those that standardise their weights in each call, before norms change these."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, ConvAWS2d):
+                weight = child._get_weight(child.weight)
+            elif isinstance(child, ConvWS2d):
+                rows = child.weight.flatten(1)
+                rows = (rows - rows.mean(1, keepdim=True)) / (rows.std(1, keepdim=True) + child.eps)
+                weight = rows.view_as(child.weight)
+            else:
+                continue
+            conv = nn.Conv2d(child.in_channels, child.out_channels, child.kernel_size, child.stride, child.padding,
+                             child.dilation, child.groups)
+            conv.weight, conv.bias = nn.Parameter(weight), child.bias
+            setattr(parent, name, conv.eval())
 
 
 @torch.no_grad()

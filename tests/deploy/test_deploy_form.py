@@ -114,7 +114,7 @@ def test_images_of_another_size_than_the_training(cls, size):
 @torch.no_grad()
 @pytest.mark.parametrize('kwargs', [
     dict(solver_norm='channel'), dict(num_steps=(1, 2, 3, 4)), dict(norm_cfg=dict(type='GN', num_groups=1)),
-    dict(expand_gain=0.5, expand_init=0.3),
+    dict(expand_gain=0.5, expand_init=0.3), dict(conv_cfg=dict(type='ConvWS')), dict(conv_cfg=dict(type='ConvAWS')),
     dict(act_cfg=dict(type='SiLU'), strides=(2, 1, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 2, 4))], ids=str)
 def test_options_of_the_backbone(kwargs):
     network = trained(small(MobileODEV2, **kwargs)).double()
