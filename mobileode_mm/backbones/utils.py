@@ -13,17 +13,22 @@ from ..errors import InputError
 def feature_channels(backbone: nn.Module) -> tuple[int, ...]:
     """Channels of each output of ``backbone``, ours or a toolbox's.
 
-    Declared ``out_channels`` are believed where they are a sequence; any other backbone is asked with one small
-    image, in eval mode, without gradients. Neither its mode nor the random state is changed.
+    Declared ``out_channels`` are believed where they are a sequence; any other backbone is asked with one image of
+    64 px, or of 224 px where it refuses such a small one, in eval mode, without gradients. Neither its mode nor the
+    random state is changed.
     """
     declared = getattr(backbone, 'out_channels', None)
     if isinstance(declared, (tuple, list)):
         return tuple(declared)
     modes = {module: module.training for module in backbone.modules()}
     backbone.eval()
+    device = next(backbone.parameters()).device
     try:
         with torch.no_grad():
-            outputs = backbone(torch.zeros(1, 3, 64, 64, device=next(backbone.parameters()).device))
+            try:
+                outputs = backbone(torch.zeros(1, 3, 64, 64, device=device))
+            except Exception:  # windows and tables of transformers are made for 224 px; each says it in its own way
+                outputs = backbone(torch.zeros(1, 3, 224, 224, device=device))
     finally:
         for module, training in modes.items():
             module.training = training

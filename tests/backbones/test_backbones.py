@@ -265,13 +265,15 @@ def test_mmengine_s_optimizers_know_every_norm(cls, solver_norm):
         assert group['lr'] == 1 or parameter not in norms
 
 
-def test_feature_channels_measures_a_foreign_backbone():
+@pytest.mark.parametrize('least', [1, 200])
+def test_feature_channels_measures_a_foreign_backbone(least):
     class Foreign(nn.Module):
         def __init__(self):
             super().__init__()
             self.conv, self.norm = nn.Conv2d(3, 7, 3), nn.BatchNorm2d(7)
 
         def forward(self, x):
+            assert x.shape[-1] >= least, 'as Swin and TinyViT'
             x = self.norm(self.conv(x))
             return x, torch.cat([x, x], 1)
 
