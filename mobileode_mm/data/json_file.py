@@ -27,6 +27,16 @@ def read_json(path: str | os.PathLike):
         raise InputError(f'{path} cannot be read as JSON: {error}') from error
 
 
+def json_files(folder: Path, depth: int) -> list[Path]:
+    """JSON files of a folder and of ``depth`` levels of folders in it, in the order of their paths.
+
+    Hidden ones are left out: settings of editors, and copies that they keep.
+    """
+    found = (path for level in range(depth + 1) for path in folder.glob('*/' * level + '*.json'))
+    return sorted(path for path in found
+                  if not any(part.startswith('.') for part in path.relative_to(folder).parts))
+
+
 @contextmanager
 def without_collector() -> Iterator[None]:
     """While many objects are made that stay: the collector would visit the growing millions over and over, which takes

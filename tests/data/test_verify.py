@@ -259,10 +259,11 @@ def entries_broken(root):
     edit(annotations(root), change)
 
 
-@case('coco', '3 of 5 entries of "images"', r'images\[0\] lacks "height"', r"images\[1\] has \"width\" '39'",
-      r'images\[2\] has "height" 0')
+@case('coco', '4 of 5 entries of "images"', r'images\[0\] lacks "height"', r"images\[1\] has \"width\" '39'",
+      r'images\[2\] has "height" 0', r'images\[3\] has "height" 40.5')
 def images_broken(root):
     def change(document):
+        document['images'][3]['height'] = 40.5
         del document['images'][0]['height']
         document['images'][1]['width'] = '39'
         document['images'][2]['height'] = 0
@@ -714,6 +715,9 @@ def test_coco_files_under_any_name(tmp_path):
         (tmp_path / split / '_annotations.coco.json').write_text(json.dumps(dict(
             images=images, categories=[dict(id=0, name='things', supercategory='none'), dict(id=1, name='cat')],
             annotations=[dict(id=i, image_id=i, category_id=1, bbox=[1, 1, 9, 9]) for i in range(number)])))
+    for name in ('.vscode/settings.json', '.ipynb_checkpoints/copy.json', '._a.json'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text((tmp_path / 'train/_annotations.coco.json').read_text())
     report = verify.verify_folder(tmp_path)
     assert not report.problems and [row['read'] for row in report.rows] == [3, 2]
     edit(tmp_path / 'valid/_annotations.coco.json', lambda document: document['categories'].reverse())

@@ -293,6 +293,72 @@ def test_a_file_name_from_another_machine(tmp_path, scenes):
     assert [image.path.parent for image in recognise(tmp_path).splits['train']] == [tmp_path / 'train'] * 2
 
 
+def test_whole_numbers_may_be_written_as_those_of_tables_are(tmp_path, scenes):
+    write_coco(tmp_path, scenes)
+    before = recognise(tmp_path)
+    for path in tmp_path.glob('*/*.json'):
+        document = json.loads(path.read_text())
+        for key, names in (('images', ('id', 'width', 'height')), ('categories', ('id', )),
+                           ('annotations', ('id', 'image_id', 'category_id'))):
+            for entry in document[key]:
+                entry.update({name: float(entry[name]) for name in names})
+        path.write_text(json.dumps(document))
+    found = recognise(tmp_path)
+    assert found.classes == before.classes
+    assert [image.labels.tolist() for image in found.splits['train']] == [
+        image.labels.tolist() for image in before.splits['train']]
+
+
+@pytest.mark.parametrize('line', ['/home/me/data/{}/images/{}', './{}/images/{}', '.\\{}\\images\\{}',
+                                  'C:\\me\\{}\\images\\{}', 'data/{}/images/{}'])
+def test_lists_of_yolo_from_another_machine(line, tmp_path, scenes):
+    """Folders tell images apart that have one name in several splits."""
+    write_yolo(tmp_path, scenes)
+    for split in scenes:
+        for kind in ('images/*', 'labels/*'):
+            for number, path in enumerate(sorted((tmp_path / split).glob(kind))):
+                path.rename(path.with_stem(f'{number:03}'))
+        names = sorted(path.name for path in (tmp_path / split / 'images').iterdir())
+        (tmp_path / f'{split}.txt').write_text(''.join(line.format(split, name) + '\r\n' for name in names))
+    (tmp_path / 'data.yaml').write_text(f'train: train.txt\nval: valid.txt\nnames: {list(CLASSES)}\n')
+    found = recognise(tmp_path)
+    assert {split: {image.path.parent for image in images} for split, images in found.splits.items()} == {
+        'train': {tmp_path / 'train/images'}, 'val': {tmp_path / 'valid/images'}}
+    (tmp_path / 'valid.txt').write_text('000.jpg')
+    with pytest.raises(InputError, match='the image 000.jpg could be any of'):
+        recognise(tmp_path)
+
+
+def test_names_of_yolo_by_label(tmp_path, scenes):
+    write_yolo(tmp_path, scenes)
+
+    def classes(names):
+        (tmp_path / 'data.yaml').write_text(f'train: train/images\nval: valid/images\nnames: {names}\n')
+        return recognise(tmp_path).classes
+
+    many = {str(number): f'class {number}' for number in range(12)}
+    assert classes(many) == classes({int(label): name for label, name in many.items()}) == tuple(many.values())
+    for names in ({1: 'blue', 2: 'green', 3: 'red'}, {'blue': 0, 'green': 1, 'red': 2}, 'classes.txt'):
+        with pytest.raises(InputError, match='has a name for each label from 0 on'):
+            classes(names)
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_what_editors_and_macos_leave_is_passed_over(name, tmp_path, scenes):
+    """Settings of an editor, a notebook's copy, and what a Mac puts into archives beside each file."""
+    WRITERS[name](tmp_path, scenes)
+    kinds = {path.suffix: path for path in tmp_path.glob('**/*.*')}
+    for path in kinds.values():
+        path.with_name(f'._{path.name}').write_bytes(b'\0\5\x16\7')
+        (copies := path.parent / '.ipynb_checkpoints').mkdir(exist_ok=True)
+        shutil.copy(path, copies)
+    (tmp_path / '.vscode').mkdir()
+    (tmp_path / '.vscode/settings.json').write_text('{\n  // mine\n}')
+    found = recognise(tmp_path)
+    assert found.format == name
+    assert {split: len(images) for split, images in found.splits.items()} == {'train': 12, 'val': 4}
+
+
 def test_names_of_splits():
     assert [split_of(name) for name in ('instances_val2017', 'train', 'valid', 'my_test_set', 'valley', 'trains')] == [
         'val', 'train', 'val', 'test', None, None]

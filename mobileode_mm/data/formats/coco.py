@@ -5,6 +5,7 @@ import numpy as np
 
 from ...errors import InputError, listed
 from ..coco_file import read_coco
+from ..json_file import json_files
 from ..verify.annotations import absent_lists, check_file
 from ..verify.report import Report
 from .found import ALL, Found, Image, Images, size_as_labelled, split_of
@@ -18,7 +19,7 @@ def find(folder: Path) -> Found | None:
     """
     report = Report(f'the annotation files of {folder}')
     documents, broken = {}, []
-    paths = sorted(path for pattern in ('*.json', '*/*.json', '*/*/*.json') for path in folder.glob(pattern))
+    paths = json_files(folder, 2)
     beside = _beside_instances(paths)
     for path in paths:
         if path in beside:

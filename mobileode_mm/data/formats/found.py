@@ -98,18 +98,21 @@ def size_as_labelled(path: Path, labels: Path, said: tuple[int, int]) -> tuple[i
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Image files of a folder itself, in the order of their names."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()) \
-        if folder.is_dir() else []
+    """Image files of a folder itself, hidden ones left out, in the order of their names."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()
+                  and not path.name.startswith('.')) if folder.is_dir() else []
 
 
 def images_below(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
     """Image files of a folder and of all below it, hidden ones left out, in the order of their paths."""
-    return [Path(place, name) for place, name in image_names(folder, suffixes)]
+    return [Path(place, name) for place, name in names_below(folder, suffixes)]
 
 
-def image_names(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Folder and name of each of :func:`images_below`: of a million files, no million paths."""
+def names_below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Folder and name of each file of a kind in a folder and below it: of a million images, no million paths.
+
+    Hidden ones are left out: copies that editors keep, and ``._name``, which macOS puts into archives.
+    """
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         yield from ((place, name) for name in sorted(names)
@@ -136,7 +139,9 @@ class Images:
         return below
 
     def find(self, name: str, near: Iterable[Path]) -> Path:
-        """The file of an image: below one of ``near``, else the only one of that name in the folder.
+        """The file of an image: below one of ``near``, else that of its name in the folder.
+
+        Of several files of one name it is that in the folders that the name says, as far as one alone is.
 
         Raises:
             InputError: There is none, or several are called so.
@@ -145,7 +150,10 @@ class Images:
             if (folder / name).is_file():
                 return folder / name
         # Windows' paths, and absolute ones of another machine, still end in the file's name.
-        found = self._below.get(re.split(r'[/\\]', name)[-1], [])
+        parts = re.split(r'[/\\]', name)
+        found = self._below.get(parts[-1], [])
+        agreeing = [len(os.path.commonprefix([path.parts[::-1], tuple(parts[::-1])])) for path in found]
+        found = [path for path, number in zip(found, agreeing) if number == max(agreeing)]
         if len(found) == 1:
             return found[0]
         what = 'is not there' if not found else 'could be any of ' + ', '.join(map(str, found[:3]))

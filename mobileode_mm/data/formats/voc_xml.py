@@ -1,12 +1,11 @@
 """Pascal VOC's XML files, one an image: also what LabelImg, Roboflow and CVAT export."""
-import os
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import InputError
-from .found import ALL, SUFFIXES, Found, Image, Images, image_size, size_as_labelled, split_of
+from .found import ALL, SUFFIXES, Found, Image, Images, image_size, names_below, size_as_labelled, split_of
 
 
 def find(folder: Path) -> Found | None:
@@ -15,14 +14,10 @@ def find(folder: Path) -> Found | None:
     Coordinates are taken as they stand: whether a tool counts pixels from 0 or from 1 is not written in the file.
     """
     roots = {}
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        for name in sorted(names):
-            if name.endswith('.xml'):
-                path = Path(place, name)
-                root = _root(path)
-                if root.tag == 'annotation':
-                    roots[path] = root
+    for place, name in names_below(folder, ('.xml', )):
+        root = _root(path := Path(place, name))
+        if root.tag == 'annotation':
+            roots[path] = root
     if not roots:
         return None
     classes = tuple(sorted({_text(entry, 'name', path) for path, root in roots.items()

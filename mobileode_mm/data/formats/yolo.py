@@ -5,7 +5,7 @@ import numpy as np
 import yaml
 
 from ...errors import InputError
-from .found import ALL, Found, Image, image_size, images_below, split_of
+from .found import ALL, Found, Image, Images, image_size, images_below, split_of
 
 #: Where the names of classes stand, one a line, where there is no data.yaml (LabelImg, Label Studio, CVAT).
 _NAMES = ('classes.txt', 'obj.names', 'labels/classes.txt')
@@ -16,9 +16,7 @@ def find(folder: Path) -> Found | None:
     description = _description(folder)
     if description is not None:
         path, document = description
-        names = document['names']
-        classes = tuple(str(names[key]) for key in sorted(names)) if isinstance(names, dict) else \
-            tuple(map(str, names))
+        classes = _classes(path, document['names'])
         splits = {split: _listed(path, document, key) for key in ('train', 'val', 'valid', 'test')
                   if document.get(key) for split in (split_of(key), )}
         keypoints = _keypoints(path, document)
@@ -39,7 +37,7 @@ def find(folder: Path) -> Found | None:
 
 def _description(folder: Path) -> tuple[Path, dict] | None:
     """The YAML file that names classes and splits."""
-    for path in sorted([*folder.glob('*.yaml'), *folder.glob('*.yml')]):
+    for path in sorted([*folder.glob('[!.]*.yaml'), *folder.glob('[!.]*.yml')]):
         try:
             document = yaml.safe_load(path.read_text('utf-8-sig'))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -47,6 +45,17 @@ def _description(folder: Path) -> tuple[Path, dict] | None:
         if isinstance(document, dict) and 'names' in document and {'train', 'val', 'valid'} & document.keys():
             return path, document
     return None
+
+
+def _classes(path: Path, names) -> tuple[str, ...]:
+    """Names in the order of the labels that they are of: a list, or a dict by label."""
+    if isinstance(names, dict) and all(str(label).isdecimal() for label in names):
+        names = {int(label): name for label, name in names.items()}  # which may be written in quotes
+        if sorted(names) == list(range(len(names))):
+            names = [names[label] for label in sorted(names)]
+    if not isinstance(names, list):
+        raise InputError(f'{path}: names is {names}; it is a list, or has a name for each label from 0 on')
+    return tuple(map(str, names))
 
 
 def _keypoints(path: Path, document: dict) -> int:
@@ -66,6 +75,7 @@ def _listed(path: Path, document: dict, key: str) -> list[Path]:
     if document.get('path'):
         roots.insert(0, path.parent / document['path'])
     entries = document[key] if isinstance(document[key], list) else [document[key]]
+    listed = Images(path.parent)
     images: list[Path] = []
     for entry in map(str, entries):
         # Roboflow writes ../train/images into a file that lies beside train/.
@@ -78,7 +88,7 @@ def _listed(path: Path, document: dict, key: str) -> list[Path]:
             images += images_below(place)
         else:
             lines = [line.strip() for line in place.read_text('utf-8-sig').splitlines()]
-            images += [place.parent / line for line in lines if line]
+            images += [listed.find(line, (place.parent, *roots)) for line in lines if line]
     return images
 
 

@@ -170,7 +170,7 @@ def _fault(key: str, entry) -> str:
         if name not in entry:
             return f'lacks "{name}"'
     for name in ('height', 'width'):
-        if key == 'images' and (not isinstance(entry[name], int) or entry[name] < 1):
+        if key == 'images' and not (_is_whole(entry[name]) and entry[name] >= 1):
             return f'has "{name}" {entry[name]!r}'
     if key == 'images' and not isinstance(entry['file_name'], str):
         return f'has "file_name" {entry["file_name"]!r}'
@@ -181,13 +181,18 @@ def _fault(key: str, entry) -> str:
         if entry.get('iscrowd', 0) not in (0, 1):
             return f'has "iscrowd" {entry["iscrowd"]!r}: 0 or 1 is wanted'
     ids = [entry[name] for name in _KEYS[key] if name == 'id' or name.endswith('_id')]
-    if not all(isinstance(number, (int, str)) for number in ids):
+    if not all(isinstance(number, str) or _is_whole(number) for number in ids):
         return f'has an id that is neither a whole number nor a name: {ids}'
     return ''
 
 
 def _is_number(value) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_whole(value) -> bool:
+    """Whether this is a whole number, perhaps written as 7.0, as of columns of a table in which some were absent."""
+    return isinstance(value, int) or isinstance(value, float) and value.is_integer()
 
 
 def _repeated(values: list) -> list:

@@ -6,6 +6,7 @@ from torchvision.datasets import CIFAR10
 
 from ...errors import InputError, listed
 from ..coco_file import read_coco
+from ..json_file import json_files
 from ..voc import LISTS
 from .annotations import absent_lists, check_file, usable_entries
 from .cifar10 import verify_cifar10
@@ -34,7 +35,7 @@ def verify_folder(root: str | os.PathLike, reading: Reading = READ_ALL) -> Repor
     if any((root / place / LISTS).is_dir() for place in ('.', 'VOC2012', 'VOCdevkit/VOC2012')):
         return verify_voc(root, subset=True, reading=reading)
     files, broken = {}, []
-    for path in sorted({*root.glob('*.json'), *root.glob('*/*.json')}):
+    for path in json_files(root, 1):
         try:
             document, filled = read_coco(path)
         except InputError as error:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ...data.formats.found import OTHER_SUFFIXES, SUFFIXES, image_names
+from ...data.formats.found import OTHER_SUFFIXES, SUFFIXES, names_below
 from ...data.images import check_images, read_image
 from ...data.verify.report import Finding
 from ...errors import InputError, listed
@@ -58,7 +58,7 @@ def _passed_over(source: Source) -> Iterator[Finding]:
     if source.kind not in ('masks', 'classes') or source.dataset.ann_file:
         return
     dataset, folder = source.dataset, Path(source.dataset.data_prefix['img_path'])
-    files = [name for _, name in image_names(folder, SUFFIXES + OTHER_SUFFIXES)]
+    files = [name for _, name in names_below(folder, SUFFIXES + OTHER_SUFFIXES)]
     if source.kind == 'masks':
         key, read = 'img_suffix', dataset.img_suffix
         names = [name for name in files if not name.endswith((read, dataset.seg_map_suffix))]
