@@ -35,7 +35,7 @@ def preparation(cfg: Config) -> list[dict]:
             continue
         if name == 'Resize' and bilinear and step.get('scale'):
             scale = step['scale']
-            width, height = (scale, scale) if isinstance(scale, int) else scale
+            width, height = scale = (scale, scale) if isinstance(scale, int) else scale
             steps.append(dict(fit=[max(scale), min(scale)]) if step.get('keep_ratio') else
                          dict(resize=[height, width]))
         elif name == 'Resize' and bilinear and isinstance(step.get('scale_factor'), (int, float)):
@@ -44,7 +44,8 @@ def preparation(cfg: Config) -> list[dict]:
             steps.append(dict(short_side=step['scale']))
         elif name == 'CenterCrop' and set(step) <= {'type', 'crop_size'}:
             size = step['crop_size']
-            steps.append(dict(crop=[size, size] if isinstance(size, int) else list(size)))
+            width, height = (size, size) if isinstance(size, int) else size
+            steps.append(dict(crop=[height, width]))
         else:
             raise InputError(f'the test pipeline has the step {dict(step)}, which an exported network cannot ask for; '
                              'known are Resize (bilinear), ResizeEdge (short side) and CenterCrop')
@@ -90,7 +91,7 @@ class Images:
         split: ``'train'`` or ``'test'``.
 
     Raises:
-        FileNotFoundError: The data are not there.
+        FileNotFoundError: The data are not there, or the config names none.
     """
 
     def __init__(self, inferencer: Inferencer, split: str):
@@ -99,7 +100,7 @@ class Images:
         with config_scope(self.cfg):
             try:
                 self.dataset = DATASETS.build(settings)
-            except (AssertionError, OSError) as error:  # mmseg asserts
+            except Exception as error:  # each toolbox has its own types for what is not there
                 raise FileNotFoundError(f'the {split} data cannot be read: {error}') from error
 
     def __len__(self) -> int:
@@ -109,7 +110,8 @@ class Images:
         """Pixels (H, W, 3), uint8, RGB, and the toolbox's data sample."""
         with config_scope(self.cfg):
             packed = self.dataset[index]
-        pixels = packed['inputs'].numpy().transpose(1, 2, 0)
+        # Where the pipeline loads floats (to_float32), it resizes without rounding.
+        pixels = packed['inputs'].numpy().transpose(1, 2, 0).round().astype(np.uint8)
         return np.ascontiguousarray(pixels if self.takes_rgb else pixels[..., ::-1]), packed['data_samples']
 
     def spaced(self, count: int) -> list[int]:
@@ -137,12 +139,13 @@ def samples(inferencer: Inferencer, count: int, size: tuple[int, int] | None) ->
     """
     try:
         found, origin = list(Images(inferencer, 'test').spread(count)), 'images of the test data'
-    except FileNotFoundError:
+    except FileNotFoundError as absent:
+        error = str(absent).splitlines()[0]
         rng = np.random.default_rng(0)
         height, width = size or (192, 256)
         noise = [rng.integers(0, 256, (6, 8, 3), np.uint8) for _ in range(count)]
         found = [cv2.resize(one, (width, height), interpolation=cv2.INTER_CUBIC) for one in noise]
-        origin = 'random images (the test data are not there)'
+        origin = f'random images ({error})'
     if size is not None:
         found = [cv2.resize(one, size[::-1]) for one in found]
     return found, origin
@@ -154,5 +157,8 @@ def sized(pixels: np.ndarray, size: Sequence[int] | None) -> np.ndarray:
 
 
 def _dataset(cfg: Config, split: str) -> dict:
-    """Config of the data set of a split, the first where there are several."""
-    return leaf_datasets(cfg[f'{split}_dataloader']['dataset'])[0]
+    """Config of the data set of a split, the first where there are several; FileNotFoundError where there is none."""
+    loader = cfg.get(f'{split}_dataloader')
+    if not loader:
+        raise FileNotFoundError(f'the config has no {split}_dataloader')
+    return leaf_datasets(loader['dataset'])[0]

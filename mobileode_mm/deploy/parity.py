@@ -46,8 +46,8 @@ def compare(reference: Task, deployed: Task, run: Run, images: Sequence[np.ndarr
 
     Returns:
         Rows: the normalised images, against the toolbox's data preprocessor; the maps of backbone and neck, deploy
-        form against network; then each output, file against network. A detector's suppressed boxes are compared
-        with those of the toolbox's own prediction.
+        form against network; then each output, file against network. A detector's suppressed boxes and a classifier's
+        scores are compared with those of the toolbox's own prediction.
     """
     rows = {}
     for pixels in images:
@@ -86,16 +86,22 @@ def _input(reference: Task, image: Tensor) -> Row:
 def _outputs(reference: Task, image: Tensor, outputs: list[np.ndarray]) -> list[Row]:
     if isinstance(reference, SuppressingDetector):
         return _detections(reference, image, outputs)
+    if isinstance(reference, Classifier):
+        return _classes(reference, image, outputs[0])
     wanted = [output.numpy() for output in reference(image)]
     if isinstance(reference, Detector):
         return [Row(name, _relative(a, b), _CLOSE, 'of the largest')
                 for name, a, b in zip(reference.outputs, outputs, wanted)]
-    if isinstance(reference, Segmentor):
-        return [Row('mask', float((outputs[0] != wanted[0]).mean()), _TIES, 'of the pixels')]
-    assert isinstance(reference, Classifier)
+    assert isinstance(reference, Segmentor)
+    return [Row('mask', float((outputs[0] != wanted[0]).mean()), _TIES, 'of the pixels')]
+
+
+def _classes(reference: Classifier, image: Tensor, scores: np.ndarray) -> list[Row]:
+    samples = reference.model.predict(_preprocessed(reference, image))
+    wanted = np.stack([sample.pred_score.numpy() for sample in samples])
     # Of two classes that score alike either may come first.
-    lost = wanted[0].max(1) - np.take_along_axis(wanted[0], outputs[0].argmax(1)[:, None], 1)[:, 0]
-    return [Row('scores', _relative(outputs[0], wanted[0]), _CLOSE, 'of the largest'),
+    lost = wanted.max(1) - np.take_along_axis(wanted, scores.argmax(1)[:, None], 1)[:, 0]
+    return [Row('scores', _relative(scores, wanted), _CLOSE, 'of the largest'),
             Row('class', float((lost > _CLOSE).mean()), 0, 'of the images')]
 
 

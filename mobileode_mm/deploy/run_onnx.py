@@ -145,7 +145,7 @@ def result(outputs, task, classes, used, size, threshold):
     boxes = (boxes / [used[1], used[0], used[1], used[0]]).clip(0, 1) * [size[1], size[0], size[1], size[0]]
     found = zip(boxes, scores, outputs['labels'][0])
     return dict(boxes=[dict(label=classes[label], score=float(score), box=[round(float(side), 2) for side in box])
-                       for box, score, label in found if score >= threshold]), None
+                       for box, score, label in found if score >= threshold and label >= 0]), None
 
 
 def save_mask(folder, path, mask):

@@ -64,8 +64,6 @@ def choose_steps(inferencer: Inferencer, make: Callable[[], Task], example: Tens
     if not backbones:
         raise InputError(f'--max-drop: the backbone of {config} has one number of steps; only networks that are '
                          'trained with anytime=dict(steps=...) leave a choice')
-    if inferencer.cfg.get('val_dataloader') is None:
-        raise InputError(f'--max-drop is measured on the validation data, and {config} has none')
     try:
         images = Images(inferencer, 'val')
     except FileNotFoundError as error:

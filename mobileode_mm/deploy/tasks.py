@@ -28,6 +28,9 @@ class Normalise(nn.Module):
         if getattr(preprocessor, 'pad_size_divisor', None) not in (None, 0, 1):
             raise InputError(f'the data preprocessor pads to multiples of {preprocessor.pad_size_divisor}, which the '
                              'exported network would not do; set its pad_size_divisor to 1')
+        if getattr(preprocessor, 'test_cfg', None):  # mmseg's
+            raise InputError('the data preprocessor pads images by its test_cfg, which the exported network would not '
+                             'do; set it to None')
         switches = ('_channel_conversion', 'channel_conversion', 'to_rgb')  # mmdet's, mmseg's, mmpretrain's
         swaps = any(getattr(preprocessor, name, False) for name in switches)
         normalises = preprocessor._enable_normalize
@@ -81,6 +84,13 @@ class Classifier(Task):
 
     outputs = ('scores', )
 
+    def __init__(self, model: nn.Module, takes_rgb: bool):
+        super().__init__(model, takes_rgb)
+        from mmpretrain.models.heads import MultiLabelClsHead
+        if isinstance(model.head, MultiLabelClsHead):
+            raise InputError('only classifiers that give an image one class, by softmax, can be exported; a '
+                             f'{type(model.head).__name__} gives it several')
+
     def forward(self, image: Tensor) -> tuple[Tensor]:
         """(B, H, W, 3), uint8, RGB, to scores (B, C)."""
         return (self.model.head(self.features(image)).float().softmax(1), )
@@ -104,8 +114,9 @@ class Segmentor(Task):
                              align_corners=self.model.decode_head.align_corners)
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
-        """(B, H, W, 3), uint8, RGB, to class indices (B, H, W), uint8."""
-        return (self.logits(image).argmax(1).to(torch.uint8), )
+        """(B, H, W, 3), uint8, RGB, to class indices (B, H, W), uint8; int32 where there are more than 256 classes."""
+        classes = self.model.decode_head.out_channels
+        return (self.logits(image).argmax(1).to(torch.uint8 if classes <= 256 else torch.int32), )
 
 
 class Detector(Task):

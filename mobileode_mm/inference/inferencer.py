@@ -174,6 +174,8 @@ class Inferencer:
             raise InputError(f'an image of shape {pixels.shape} and type {pixels.dtype} is none of (H, W, 3), uint8')
         pixels = np.ascontiguousarray(pixels[..., ::-1] if self.takes_rgb else pixels)
         size = pixels.shape[:2]
+        if self._float:
+            pixels = pixels.astype(np.float32)
         with config_scope(self.cfg):
             return self._pipeline(
                 dict(img=pixels, img_shape=size, ori_shape=size, img_id=0, img_path='', seg_fields=[]))
@@ -235,6 +237,7 @@ class Inferencer:
         # A data set that reads no image files, such as CIFAR-10, has its images in RGB.
         self.takes_rgb = not loading
         settings = loading[0] if loading else {}
+        self._float = settings.get('to_float32', False)
         self._read = partial(read_image, backend=settings.get('imdecode_backend', 'cv2'),
                              flag=settings.get('color_type', 'color'))
         steps = [step for step in steps if type_name(step) not in ('LoadImageFromFile', 'LoadAnnotations')]

@@ -26,6 +26,7 @@ from mobileode_mm.cli import main  # noqa: E402
 from mobileode_mm.deploy import export  # noqa: E402
 from mobileode_mm.deploy import tasks as networks
 from mobileode_mm.deploy.formats import FORMATS, format_of, load, quiet  # noqa: E402
+from mobileode_mm.deploy.inputs import samples  # noqa: E402
 from mobileode_mm.deploy.nms import onnx_translations, suppress  # noqa: E402
 from mobileode_mm.errors import InputError  # noqa: E402
 from mobileode_mm.runs.checks import config_scope  # noqa: E402
@@ -413,6 +414,40 @@ def test_what_cannot_be_made_is_refused(place, tmp_path, monkeypatch, capsys, ta
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.parametrize('task, options, word', [
+    ('classification', {'model.head': dict(_delete_=True, type='MultiLabelLinearClsHead', num_classes=10)}, 'several'),
+    ('segmentation', {'model.data_preprocessor.test_cfg': dict(size_divisor=32)}, 'pads images by its test_cfg')])
+def test_what_a_file_would_not_do_is_refused(place, tmp_path, task, options, word):
+    with pytest.raises(InputError, match=word):
+        export(config_of(task)[0], place / f'{task}.pth', tmp_path / 'a.onnx', size=(64, 64),
+               cfg_options={**config_of(task)[1], **options})
+    assert not os.listdir(tmp_path)
+
+
+def test_masks_of_many_classes(place):
+    model = inferencer_of(place, 'segmentation').model
+    model.decode_head.out_channels = 300
+    task = networks.Segmentor(model, takes_rgb=False)
+    task.logits = lambda image: torch.nn.functional.one_hot(torch.full((1, 4, 4), 299)).permute(0, 3, 1, 2)
+    assert (task(torch.zeros(1, 4, 4, 3))[0].long() == 299).all()
+
+
+def test_images_of_the_test_data(place, tmp_path, smooth_noise):
+    """Folders without images are as good as none; floats of the pipeline become bytes, which files take."""
+    config, options = config_of('classification')
+    options = {**options, 'test_dataloader.dataset.data_root': str(tmp_path),
+               'test_dataloader.dataset.pipeline': [dict(type='LoadImageFromFile', to_float32=True),
+                                                    dict(type='Resize', scale=(64, 64)), dict(type='PackInputs')]}
+    inferencer = Inferencer(config, place / 'classification.pth', 'cpu', cfg_options=options, deploy=False)
+    (tmp_path / 'val/a').mkdir(parents=True)
+    assert samples(inferencer, 1, None)[1].startswith('random images (the test data cannot be read: Found 0 files')
+    smooth_noise.save(tmp_path / 'val/a/1.png')
+    (pixels, ), origin = samples(inferencer, 1, None)
+    assert origin == 'images of the test data' and pixels.dtype == np.uint8
+    exact = inferencer.prepare(inferencer.read(tmp_path / 'val/a/1.png'))['inputs'].numpy()
+    assert exact.dtype == np.float32 and 0 < np.abs(pixels[..., ::-1].transpose(2, 0, 1) - exact).max() <= 0.5
+
+
 def test_nothing_is_overwritten_and_a_wrong_file_never_appears(place, tmp_path, monkeypatch):
     config, options = config_of('classification')
     out = tmp_path / 'a.pt'
@@ -460,5 +495,8 @@ def test_eight_bits_are_calibrated_measured_and_run(place, tmp_path, monkeypatch
 def test_eight_bits_without_data_are_refused_before_anything_is_written(place, tmp_path):
     config, options = config_of('classification')
     with pytest.raises(InputError, match='--int8 is calibrated on the training data'):
+        export(config, place / 'classification.pth', tmp_path / 'a.onnx', int8='speed', cfg_options=options)
+    options = {**options, 'train_dataloader': None, 'train_cfg': None, 'optim_wrapper': None}
+    with pytest.raises(InputError, match='are not all there: the config has no train_dataloader'):
         export(config, place / 'classification.pth', tmp_path / 'a.onnx', int8='speed', cfg_options=options)
     assert not os.listdir(tmp_path)

@@ -26,7 +26,9 @@ def config(scope, *steps):
     ('mmseg', [dict(type='Resize', scale=(60, 40), keep_ratio=True)]),
     ('mmdet', [dict(type='Resize', scale_factor=1.5)]),
     ('mmpretrain', [dict(type='ResizeEdge', scale=37, edge='short'), dict(type='CenterCrop', crop_size=32)]),
+    ('mmpretrain', [dict(type='ResizeEdge', scale=37, edge='short'), dict(type='CenterCrop', crop_size=(32, 24))]),
     ('mmpretrain', [dict(type='Resize', scale=24)]),
+    ('mmpretrain', [dict(type='Resize', scale=24, keep_ratio=True)]),
     ('mmpretrain', []),
 ], ids=str)
 @pytest.mark.parametrize('size', [(97, 130), (130, 97), (33, 34)])

@@ -38,6 +38,13 @@ def here(tmp_path, monkeypatch, write_model):
     return tmp_path
 
 
+@pytest.mark.parametrize('threshold, found', [(0.5, 1), (0, 2)])
+def test_what_fills_up_the_boxes_is_none(threshold, found, program):
+    outputs = dict(boxes=np.ones((1, 4, 4)), scores=np.array([[0.9, 0.1, 0, 0]]), labels=np.array([[2, 0, -1, -1]]))
+    boxes = program.result(outputs, 'detection', CLASSES, (8, 8), (8, 8), threshold)[0]['boxes']
+    assert [box['label'] for box in boxes] == ['blue', 'red'][:found]
+
+
 def png(width, height):
     """A small file of a large image."""
     def chunk(name, data):

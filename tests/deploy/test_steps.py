@@ -56,7 +56,7 @@ def test_what_is_refused(command, name, steps, words, capfd):
     ('any.py', ['--steps', '1'], 'give one of the two'),
     ('any.py', ['--format', 'torchscript'], 'for --format onnx'),
     ('any.py', ['--max-drop', '-1'], '0 or more'),
-    ('any.py', ['--cfg-options', 'val_dataloader=None'], 'has none'),
+    ('any.py', ['--cfg-options', 'val_dataloader=None'], 'the config has no val_dataloader'),
     ('any.py', ['--cfg-options', 'val_dataloader.dataset.data_prefix=nowhere'], 'val data cannot be read')])
 def test_a_search_that_is_refused(name, options, words, capfd):
     out = 'x.pt' if 'torchscript' in options else 'x.onnx'
