@@ -73,12 +73,17 @@ def font(name: str, size: int) -> ImageFont.FreeTypeFont:
 
 def label_width(text: str) -> int:
     """Width of a label, in pixels."""
-    return round(font('DejaVuSans.ttf', 17).getlength(text)) + 8
+    return round(font('DejaVuSans.ttf', 17).getlength(_on_one_line(text))) + 8
 
 
 def draw_label(draw: ImageDraw.ImageDraw, x: int, y: int, text: str, colour: tuple) -> None:
     """Draw a label of ``LINE`` height with its top left corner at (x, y)."""
     draw.rectangle((x, y, x + label_width(text) - 1, y + LINE - 3), fill=colour)
     bright = np.dot(colour, (0.299, 0.587, 0.114)) > 140
-    draw.text((x + 4, y + LINE // 2 - 1), text, fill='black' if bright else 'white',
+    draw.text((x + 4, y + LINE // 2 - 1), _on_one_line(text), fill='black' if bright else 'white',
               font=font('DejaVuSans.ttf', 17), anchor='lm')
+
+
+def _on_one_line(text: str) -> str:
+    """A text without ends of lines, as names from a file may have them, which Pillow cannot draw so."""
+    return ''.join(character if character.isprintable() else ' ' for character in text)

@@ -37,7 +37,7 @@ def read_checkpoint(path: str | Path, trust: bool = False) -> dict:
     Args:
         path: The file; or its http(s) URL, ``torchvision://name`` or ``open-mmlab://name``, which is fetched once into
             the folder of ``torch.hub``.
-        trust: Read any objects, and so run any code that the file holds.
+        trust: Read any objects, and so run any code that the file holds; of a whole network the weights are taken.
 
     Raises:
         InputError: The file is absent, torn, no checkpoint, or holds other objects.
@@ -46,8 +46,10 @@ def read_checkpoint(path: str | Path, trust: bool = False) -> dict:
     if '://' in path:
         path = _fetched(path)
     checkpoint = _read_safetensors(path) if path.endswith('.safetensors') else read_file(path, trust)
+    if isinstance(checkpoint, torch.nn.Module):  # a whole network, which trust alone lets through
+        checkpoint = checkpoint.state_dict()
     if not isinstance(checkpoint, dict) or not state_dict_of(checkpoint):
-        raise InputError(f'{shown(path)} holds no weights')
+        raise InputError(f'{shown(path)} holds no weights{_elsewhere(checkpoint)}')
     _check_content(checkpoint, path)
     return _unwrapped(checkpoint)
 
@@ -76,6 +78,16 @@ def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
         return {}
     return state
+
+
+def _elsewhere(checkpoint) -> str:
+    """Where the weights of a checkpoint are that has them under other names than MMEngine's; empty where nowhere."""
+    names = [name for name, value in checkpoint.items() if isinstance(value, dict) and any(
+        isinstance(one, Tensor) for one in value.values())] if isinstance(checkpoint, dict) else []
+    if not names:
+        return ''
+    return shown(f' in the place of state_dict, but under {", ".join(map(repr, names))}; save those alone, as '
+                 f'torch.save(torch.load(FILE)[{names[0]!r}], OTHER_FILE)')
 
 
 @contextmanager

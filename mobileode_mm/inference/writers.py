@@ -19,6 +19,8 @@ from .sources import Frame
 RESULT, PARTIAL = 'predictions.json', 'predictions.partial.jsonl'
 #: Images whose longest side is shorter are enlarged to it before they are drawn on, so that a label can be read.
 DRAWN_SIDE = 400
+#: Longest side that a JPEG can have.
+_JPEG_SIDE = 65_500
 TOP = 5
 #: Bytes of a file's name, of which systems take 255 with its number and ending.
 _LONGEST_STEM = 200
@@ -162,11 +164,12 @@ def draw_prediction(pixels: np.ndarray, found: Boxes | LabelMap | ClassScores, m
         metainfo: ``classes``, and ``palette`` where there is one.
 
     Returns:
-        (h, w, 3), uint8, RGB: of the same size, or enlarged where the longest side is under ``DRAWN_SIDE``.
+        (h, w, 3), uint8, RGB: of the same size, or enlarged where the longest side is under ``DRAWN_SIDE``, or made
+        smaller where it is more than a JPEG can have.
     """
     image = Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
-    scale = max(1, DRAWN_SIDE / max(image.size))
-    if scale > 1:
+    scale = min(max(1, DRAWN_SIDE / max(image.size)), _JPEG_SIDE / max(image.size))
+    if scale != 1:
         image = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.LANCZOS)
     classes = metainfo['classes']
     if isinstance(found, Boxes):

@@ -146,5 +146,16 @@ def test_code_in_a_file_is_not_run(item, tmp_path, state, monkeypatch):
 @pytest.mark.parametrize('content', [dict(state_dict={}), dict(meta=1), [1, 2], torch.zeros(3)])
 def test_no_weights(content, tmp_path):
     torch.save(content, tmp_path / 'x.pth')
-    with pytest.raises(InputError, match='holds no weights'):
+    with pytest.raises(InputError, match='holds no weights$'):
         read_checkpoint(tmp_path / 'x.pth')
+
+
+def test_weights_in_other_places(tmp_path, state):
+    torch.save(dict(model_state_dict=state, epoch=3), tmp_path / 'x.pth')
+    with pytest.raises(InputError, match="but under 'model_state_dict'; save those alone, as torch.save"):
+        read_checkpoint(tmp_path / 'x.pth')
+    network = torch.nn.Linear(2, 1)
+    torch.save(network, tmp_path / 'whole.pth')
+    with pytest.raises(InputError, match='--trust-checkpoint reads it all the same'):
+        read_checkpoint(tmp_path / 'whole.pth')
+    torch.testing.assert_close(dict(read_checkpoint(tmp_path / 'whole.pth', trust=True)), dict(network.state_dict()))

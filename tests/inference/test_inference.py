@@ -21,8 +21,9 @@ from mobileode_mm.cli import main
 from mobileode_mm.data.label_maps import voc_palette
 from mobileode_mm.errors import InputError
 from mobileode_mm.inference import infer as inferring
+from mobileode_mm.inference.inferencer import Boxes
 from mobileode_mm.inference.sources import read_frames
-from mobileode_mm.inference.writers import PARTIAL
+from mobileode_mm.inference.writers import PARTIAL, draw_prediction
 from mobileode_mm.runs.checks import config_scope
 from mobileode_mm.runs.config import load_config
 
@@ -134,6 +135,12 @@ def test_predictions_are_the_toolbox_s_own_in_any_batch(task, here, inferencers)
             np.testing.assert_allclose(a, c, rtol=1e-5, atol=1e-5)
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
     assert not np.array_equal(one_by_one[0][0], one_by_one[2][0])
+
+
+def test_what_no_jpeg_holds_is_drawn_smaller_and_names_of_two_lines_on_one():
+    found = Boxes(np.array([[0., 0, 65_536, 8]]), np.array([0]), np.array([0.9]))
+    drawn = draw_prediction(np.zeros((8, 65_536, 3), np.uint8), found, dict(classes=('cat\r\n', )))
+    assert drawn.shape == (8, 65_500, 3)
 
 
 @pytest.mark.parametrize('task', TASKS)
