@@ -220,6 +220,13 @@ def test_the_program_for_robots_writes_the_segmentors_mask(place, made, tmp_path
     assert (mask == expected).mean() > 0.9
 
 
+def test_onnxruntimes_own_quantisation_takes_a_file(made, smooth_noise):
+    from onnxruntime.quantization import quantize_dynamic
+    path, image = made('classification').path, np.asarray(smooth_noise.resize((64, 64)))[None]
+    quantize_dynamic(path, out := path.with_name('dynamic.onnx'))
+    assert np.abs(load(out, 'onnx')(image)[0] - load(path, 'onnx')(image)[0]).max() < 0.1
+
+
 def test_the_program_for_robots_imports_no_more_than_it_says():
     tree = ast.parse((ROOT / 'tools/deployment/run_onnx.py').read_text())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

@@ -37,6 +37,12 @@ class Onnx(Format):
                       *model.graph.initializer):
             entry.ClearField('metadata_props')
             entry.ClearField('doc_string')
+        # Constants have their shapes in themselves. Where onnxruntime's quantize_dynamic turns a matrix over, a second
+        # word on its shape would be wrong.
+        constants = {entry.name for entry in model.graph.initializer}
+        shapes = [entry for entry in model.graph.value_info if entry.name not in constants]
+        del model.graph.value_info[:]
+        model.graph.value_info.extend(shapes)
         onnx.helper.set_model_props(model, metadata)
         onnx.save(model, str(path))
 
