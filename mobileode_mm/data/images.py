@@ -98,7 +98,8 @@ def read_image(path: str | os.PathLike, backend: str = 'cv2', flag: str = 'uncha
         ValueError: It cannot be decoded.
     """
     try:
-        image = mmcv.imfrombytes(Path(path).read_bytes(), flag=flag, backend=backend)
+        content = Path(path).read_bytes()
+        image = mmcv.imfrombytes(content, flag=flag, backend=backend) if content else None
     except UnidentifiedImageError:
         image = None
     except Exception as error:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from ..checkpoints.matching import check_pretrained
@@ -117,10 +118,11 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
     report = out / 'report.html'
     doubtful = out / 'runs' / 'data_check.txt'
     warnings = [*found.notes, *(doubtful.read_text().splitlines() if doubtful.is_file() else [])]
-    commands = [f'mobileode infer {config} {best} IMAGE...'
+    files = f'{quote(str(config))} {quote(str(best))}'
+    commands = [f'mobileode infer {files} IMAGE...'
                 + (f' --score-thr {judged.threshold:.2f}' if judged.threshold else ''),
-                f'mobileode train {config} --work-dir AGAIN']
-    commands += [f'mobileode export {config} {best} --out model.onnx'
+                f'mobileode train {quote(str(config))} --work-dir AGAIN']
+    commands += [f'mobileode export {files} --out model.onnx'
                  + (' --with-nms' if plan.task == 'detection' else ''), 'mobileode run model.onnx IMAGE...']
     write_report(report, f'{data.resolve().name}: {plan.task} with {plan.model}', plan.choices, warnings,
                  out / 'labels.png', out / 'runs' / 'curves.png', split, images[split], found.classes, judged, commands)

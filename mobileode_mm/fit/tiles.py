@@ -8,17 +8,21 @@ from PIL import ImageOps
 
 from ..data.formats import Image
 from ..data.images import read_image
+from ..errors import InputError
 
 #: Share of a box that has to be seen in a tile for the box to be one of the tile's.
 VISIBLE = 0.4
 
 
 def read(path: Path) -> Pillow.Image:
-    """The upright image, RGB."""
-    with Pillow.open(path) as image:
-        if image.mode.startswith('I;16'):  # of which Pillow would make white, and training takes the upper 8 bits
-            return Pillow.fromarray(read_image(path, flag='color')[..., ::-1])
-        return ImageOps.exif_transpose(image).convert('RGB')
+    """The upright image, RGB; InputError where it cannot be read, as where it is cut short."""
+    try:
+        with Pillow.open(path) as image:
+            if image.mode.startswith('I;16'):  # of which Pillow would make white, and training takes the upper 8 bits
+                return Pillow.fromarray(read_image(path, flag='color')[..., ::-1])
+            return ImageOps.exif_transpose(image).convert('RGB')
+    except OSError as error:
+        raise InputError(f'{path} cannot be read as an image: {error}') from error
 
 
 def crop(image: Image, pixels: Pillow.Image, box: tuple[int, int, int, int], path: Path, scale: int = 1) -> Image:

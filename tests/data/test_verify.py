@@ -595,6 +595,21 @@ def test_hidden_and_other_files_count_as_mmpretrain_counts_them(data):
     assert report.rows[0]['images'] == len(dataset) == 10
 
 
+def test_class_folders_of_ones_own(data):
+    root = data / 'imagenet'
+    (root / 'val').rename(root / 'valid')
+    report = verify_imagenet(root, subset=True)
+    assert not report.problems and [row['images'] for row in report.rows] == [9, 3]
+    for split in ('train', 'valid'):
+        save_image(root / split / '.ipynb_checkpoints/copy.png')
+    image = next(root.glob(f'train/{WNIDS[0]}/*'))
+    image.write_bytes(b'')
+    problems = verify_imagenet(root, subset=True).problems
+    assert [problem.what for problem in problems] == [
+        'train: 1 folders are hidden', 'train: 1 of 10 images are empty files', 'val: 1 folders are hidden']
+    assert problems[1].remedy == 'copy it here again', 'it is not for ImageNet to have it'
+
+
 def test_foreign_folder_shifts_imagenets_labels(data, monkeypatch):
     monkeypatch.setattr(verify.imagenet, 'PUBLISHED', {'train': 9, 'val': 3})
     monkeypatch.setattr(verify.imagenet, 'CLASSES', 3)
@@ -698,8 +713,8 @@ def test_the_tool_runs_from_any_folder(originals, tmp_path):
 
 
 def test_a_folder_is_recognised(originals, tmp_path, capsys):
-    for place, title in (('VOCdevkit', 'Pascal VOC 2012'), ('imagenet', 'ImageNet'), ('coco', 'COCO annotation files'),
-                         ('cifar10', 'CIFAR-10')):
+    for place, title in (('VOCdevkit', 'Pascal VOC 2012'), ('imagenet', 'Folders of classes'),
+                         ('coco', 'COCO annotation files'), ('cifar10', 'CIFAR-10')):
         assert main(['verify', str(originals / place)]) == (2 if place == 'cifar10' else 0)
         assert capsys.readouterr().out.startswith(title)
     assert main(['verify', str(tmp_path)]) == 2

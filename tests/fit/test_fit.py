@@ -26,10 +26,11 @@ def listing(folder):
 def test_from_a_folder_to_a_report(name, headline, folders, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = listing(folders[name])
-    made = fit(folders[name], tmp_path / 'out', epochs=1, batch_size=4, size=64)
+    out = tmp_path / 'my run'
+    made = fit(folders[name], out, epochs=1, batch_size=4, size=64)
     assert listing(folders[name]) == before, 'the data are left as they are'
     assert 0 <= made.metrics[headline] <= 1
-    assert made.checkpoint.name.startswith('best_') and (tmp_path / 'out' / 'labels.png').stat().st_size > 1000
+    assert made.checkpoint.name.startswith('best_') and (out / 'labels.png').stat().st_size > 1000
     page = made.report.read_text()
     for title in ('Next', 'Chosen', 'Training', 'By class', 'Confusion', 'Labels'):
         assert f'<h2>{title}</h2>' in page
@@ -41,13 +42,13 @@ def test_from_a_folder_to_a_report(name, headline, folders, tmp_path, capsys, mo
         {key: value for key, value in made.metrics.items() if value == value})
     assert {'red', 'green', 'blue'} <= figures['by_class'].keys() and figures['images'] > 0
     assert np.shape(figures['confusion']['counts']) == (len(figures['confusion']['names']), ) * 2
-    # The next commands, as they are printed, have the files' names.
-    out = capsys.readouterr().out
-    assert f'next: mobileode infer {made.config} {made.checkpoint}' in out and str(made.report) in out
+    # The next commands, as they are printed, have the files' names, as a shell takes them.
+    printed = capsys.readouterr().out
+    assert f"next: mobileode infer '{made.config}' '{made.checkpoint}'" in printed and str(made.report) in printed
     # The config is the user's: it is what was trained, and trains again.
     cfg = load_config(made.config)
     assert cfg.train_cfg.max_epochs == 1 and cfg.train_dataloader.batch_size == 4
-    assert (tmp_path / 'out' / 'runs' / made.config.name).is_file()
+    assert (out / 'runs' / made.config.name).is_file()
 
 
 @pytest.mark.parametrize('name', ['COCO', 'VOC XML'])

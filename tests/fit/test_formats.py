@@ -10,6 +10,7 @@ from mobileode_mm.data.formats import recognise
 from mobileode_mm.data.formats.found import split_of
 from mobileode_mm.data.formats.masks import read_labels
 from mobileode_mm.errors import InputError
+from mobileode_mm.fit.tiles import read
 
 from .conftest import CLASSES, SIDE, WRITERS, Scene, write_coco, write_masks, write_voc, write_yolo
 
@@ -263,6 +264,26 @@ def test_lists_of_voc(tmp_path, scenes):
     assert splits(trainval=range(8), test=range(8, 10)) == dict(train=8, test=2)
     assert splits(val=range(6, 8)) == dict(train=6, val=2, test=2)
     assert splits(train=range(5)) == dict(train=5, val=2, test=2)
+
+
+@pytest.mark.parametrize('line', ['{}', '{}.png', '/me/JPEGImages/{}.jpg', 'C:\\me\\{}.JPG', '{}  1', '{} -1'])
+def test_lines_in_lists_of_voc(line, tmp_path, scenes):
+    write_voc(tmp_path, dict(photographs=scenes['train']))
+    for place in tmp_path.glob('photographs/*'):  # names with blanks, and a number that is a name
+        place.rename(place.with_stem({'scene_0': '1', 'scene_1': 'scene 1.b'}.get(place.stem, place.stem)))
+    (lists := tmp_path / 'ImageSets/Main').mkdir(parents=True)
+    (lists / 'train.txt').write_bytes(b''.join(line.format(f'scene_{n}').encode() + b'\r\n' for n in range(2, 9)))
+    (lists / 'val.txt').write_text('\ufeffscene_9\nscene 1.b\n\n', 'utf-8')
+    found = recognise(tmp_path)
+    assert {split: {image.path.stem for image in images} for split, images in found.splits.items()} == {
+        'train': {f'scene_{number}' for number in range(2, 9)}, 'val': {'scene_9', 'scene 1.b'}}
+
+
+def test_an_image_that_is_cut_short_is_named(tmp_path):
+    path = Scene(0).save(tmp_path, '.jpg')
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(InputError, match='scene_0.jpg cannot be read as an image: image file is truncated'):
+        read(path)
 
 
 @pytest.mark.parametrize('values', [2, 3])

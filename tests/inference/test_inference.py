@@ -214,11 +214,13 @@ def test_without_annotations_the_ids_are_coco_s_or_counted(here, monkeypatch, in
 
 
 def test_unreadable_files_are_named_and_skipped(here, capfd):
-    inputs = [here / 'text.jpg', here / 'images/plain.png', here / 'torn.jpg']
+    inputs = [here / 'text.jpg', here / 'images/plain.png', here / 'torn.jpg', here / 'void.jpg']
+    inputs[3].touch()
     assert command(here, 'classification', *inputs) == 1
     reported = capfd.readouterr().err
     assert f'skipped: {inputs[0]} is broken or no image' in reported and f'skipped: {inputs[2]} ' in reported
-    assert '1 images, 2 inputs skipped' in reported
+    assert f'skipped: {inputs[3]} is broken or no image\n' in reported
+    assert '1 images, 3 inputs skipped' in reported
     assert [image['file_name'] for image in result()['images']] == [str(inputs[1])]
 
 

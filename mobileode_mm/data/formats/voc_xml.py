@@ -1,5 +1,7 @@
 """Pascal VOC's XML files, one an image: also what LabelImg, Roboflow and CVAT export."""
+import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ def find(folder: Path) -> Found | None:
     classes = tuple(sorted({_text(entry, 'name', path) for path, root in roots.items()
                             for entry in root.iter('object')}))
     images = Images(folder)
-    lists = _lists(folder)
+    lists = _lists(folder, {path.stem for path in roots})
     found: dict[str, list[Image]] = {}
     for path, root in roots.items():
         splits = [split for split, stems in lists.items() if path.stem in stems] if lists else \
@@ -58,10 +60,18 @@ def _numbers(element: ElementTree.Element, names: tuple[str, ...], path: Path) -
         raise InputError(f'{path}: a {element.tag} with what is no number: {error}') from error
 
 
-def _lists(folder: Path) -> dict[str, set[str]]:
-    """Stems of each split by VOC's own lists, where there are some; trainval.txt does where there is no train.txt."""
+def _lists(folder: Path, known: set[str]) -> dict[str, set[str]]:
+    """Stems of each split by VOC's own lists, where there are some; trainval.txt does where there is no train.txt.
+
+    A line may be the path of an image, or have a number behind the stem.
+    """
+    def stems_in(file: Path) -> Iterator[str]:
+        for line in filter(None, map(str.strip, file.read_text('utf-8-sig').splitlines())):
+            name = re.split(r'[/\\]', line)[-1]
+            yield next((stem for stem in (name, Path(name).stem, line.split()[0]) if stem in known), name)
+
     files = {split: folder / 'ImageSets' / 'Main' / f'{split}.txt' for split in ('train', 'val', 'test', 'trainval')}
-    lists = {split: set(file.read_text().split()) for split, file in files.items() if file.is_file()}
+    lists = {split: set(stems_in(file)) for split, file in files.items() if file.is_file()}
     lists = {split: stems for split, stems in lists.items() if stems}
     both = lists.pop('trainval', set()) - lists.get('val', set())
     return lists if 'train' in lists or not both else {'train': both, **lists}

@@ -12,6 +12,8 @@ from .report import Report
 CLASSES = 1000
 #: Images of each split as published.
 PUBLISHED = {'train': 1_281_167, 'val': 50_000}
+#: What folders of data of one's own are called too.
+_OTHER_NAMES = {'val': ('valid', 'validation')}
 #: Suffixes, in small letters, that mmpretrain takes for images.
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 
@@ -30,18 +32,20 @@ def verify_imagenet(root: str | os.PathLike, subset: bool = False, reading: Read
         InputError: There is no such folder.
     """
     root = find_below(root, ('.', 'imagenet'), ('train',), 'ImageNet')
-    report = Report(f'ImageNet in {root}')
+    report = Report(f'{"Folders of classes" if subset else "ImageNet"} in {root}')
     classes = {}
     for split, published in PUBLISHED.items():
-        listing = root / 'meta' / f'{split}.txt'
-        remedy = f'unpack the archive of {split} again: {SOURCES["ImageNet"]}'
+        listing, folder = root / 'meta' / f'{split}.txt', root / split
+        remedy = 'copy it here again' if subset else f'unpack the archive of {split} again: {SOURCES["ImageNet"]}'
+        if subset and not folder.is_dir():
+            folder = next((root / name for name in _OTHER_NAMES.get(split, ()) if (root / name).is_dir()), folder)
         if listing.exists():
-            found = read_list(report, split, root / split, listing, None if subset else CLASSES)
-        elif (root / split).is_dir():
-            found = read_folders(report, split, root / split, None if subset else CLASSES)
+            found = read_list(report, split, folder, listing, None if subset else CLASSES)
+        elif folder.is_dir():
+            found = read_folders(report, split, folder, None if subset else CLASSES)
             classes[split] = list(found)
         else:
-            report.problem(f'there is no {root / split}', remedy)
+            report.problem(f'there is no {folder}', remedy)
             continue
         paths = [path for files in found.values() for path in files]
         numbers = [len(files) for files in found.values()] or [0]
@@ -94,11 +98,13 @@ def read_folders(report: Report, split: str, folder: Path, number: int | None,
         report.note(f'{split}: {len(strange)} files have no suffix of an image and are passed over', strange)
     if number is not None:
         report.compare(split, 'class folders', len(found), number)
-        foreign = [name for name in found if not re.fullmatch(r'n\d{8}', name)]
-        if foreign:
-            report.problem(f'{split}: {len(foreign)} folders have no name of an ImageNet class, as in n01440764',
-                           'move them away: each counts as a class, and shifts the labels of all that follow',
-                           [str(folder / name) for name in foreign])
+    what, name_of_class = ('are hidden', r'[^.].*') if number is None else (
+        'have no name of an ImageNet class, as in n01440764', r'n\d{8}')
+    foreign = [name for name in found if not re.fullmatch(name_of_class, name)]
+    if foreign:
+        report.problem(f'{split}: {len(foreign)} folders {what}',
+                       'move them away: each counts as a class, and shifts the labels of all that follow',
+                       [str(folder / name) for name in foreign])
     return found
 
 
