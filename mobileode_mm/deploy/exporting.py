@@ -174,9 +174,12 @@ def _check_max_drop(max_drop: float | None, file_format: str, steps: int | Seque
 
 
 def _check_rows(rows: list[parity.Row], target: Path) -> None:
-    if not all(row.good for row in rows):
+    wrong = [row.quantity for row in rows if not row.good]
+    if wrong:
+        hint = ('\nWhere scores are alike but for rounding, as those of a hardly trained network, chance chooses the '
+                'boxes; without --with-nms all are compared') if wrong == ['not found'] else ''
         raise InputError(f'{target} is not written: it does not compute what the network computes\n'
-                         f'{parity.table(rows)}')
+                         f'{parity.table(rows)}{hint}')
 
 
 def _targets(out: Path, file_format: str, int8: bool, custom_ops: bool, web: bool) -> list[Path]:

@@ -123,7 +123,8 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
                 + (f' --score-thr {judged.threshold:.2f}' if judged.threshold else ''),
                 f'mobileode train {quote(str(config))} --work-dir AGAIN']
     commands += [f'mobileode export {files} --out model.onnx'
-                 + (' --with-nms' if plan.task == 'detection' else ''), 'mobileode run model.onnx IMAGE...']
+                 + dict(detection=' --with-nms', segmentation=' --dynamic size').get(plan.task, ''),
+                 'mobileode run model.onnx IMAGE...']
     write_report(report, f'{data.resolve().name}: {plan.task} with {plan.model}', plan.choices, warnings,
                  out / 'labels.png', out / 'runs' / 'curves.png', split, images[split], found.classes, judged, commands)
     write_figures(report.with_suffix('.json'), plan.choices, warnings, split, len(images[split]), judged, commands)

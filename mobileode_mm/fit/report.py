@@ -186,7 +186,7 @@ def _recall_figure(judged: Judgement) -> Figure:
     figure = Figure(figsize=(6, 4.5), layout='constrained')
     axes = figure.subplots()
     for name, (recall, precision) in judged.curves.items():
-        axes.plot(recall, precision, label=name)
+        axes.plot(recall, precision, label=_literal(name))
     axes.set(xlabel='recall', ylabel='precision at IoU 0.5', xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(color='#e4e4e4')
     if len(judged.curves) <= _MANY:
@@ -195,7 +195,7 @@ def _recall_figure(judged: Judgement) -> Figure:
 
 
 def _confusion_figure(judged: Judgement) -> Figure:
-    counts, names = judged.confusion, judged.names
+    counts, names = judged.confusion, [_literal(name) for name in judged.names]
     side = min(10., 2.5 + 0.5 * len(names))
     figure = Figure(figsize=(side, side), layout='constrained')
     axes = figure.subplots()
@@ -209,6 +209,11 @@ def _confusion_figure(judged: Judgement) -> Figure:
             axes.text(column, row, f'{counts[row, column]:,}', ha='center', va='center', fontsize=8,
                       color='white' if shares[row, column] > 0.6 else 'black')
     return figure
+
+
+def _literal(name: str) -> str:
+    """A name for matplotlib, which takes what stands between two dollars for mathematics."""
+    return name.replace('$', r'\$')
 
 
 def _drawn(figure: Figure) -> str:

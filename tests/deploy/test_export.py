@@ -23,7 +23,7 @@ from mobileode_mm import MobileViTODE  # noqa: E402
 from mobileode_mm.apis import Inferencer  # noqa: E402
 from mobileode_mm.backbones.mobilevit_ode import MobileViTBlock  # noqa: E402
 from mobileode_mm.cli import main  # noqa: E402
-from mobileode_mm.deploy import export  # noqa: E402
+from mobileode_mm.deploy import export, exporting, parity  # noqa: E402
 from mobileode_mm.deploy import tasks as networks
 from mobileode_mm.deploy.formats import FORMATS, format_of, load, quiet  # noqa: E402
 from mobileode_mm.deploy.inputs import samples  # noqa: E402
@@ -437,6 +437,14 @@ def test_masks_of_many_classes(place):
     task = networks.Segmentor(model, takes_rgb=False)
     task.logits = lambda image: torch.nn.functional.one_hot(torch.full((1, 4, 4), 299)).permute(0, 3, 1, 2)
     assert (task(torch.zeros(1, 4, 4, 3))[0].long() == 299).all()
+
+
+def test_a_choice_by_rounding_alone_is_explained():
+    bad, worse = parity.Row('not found', 0.5, 0.01, ''), parity.Row('scores', 0.5, 1e-4, '')
+    with pytest.raises(InputError, match='(?s)TOO LARGE.*hardly trained'):
+        exporting._check_rows([bad], Path('a.onnx'))
+    with pytest.raises(InputError, match='TOO LARGE$'):
+        exporting._check_rows([bad, worse], Path('a.onnx'))
 
 
 def test_images_of_the_test_data(place, tmp_path, smooth_noise):

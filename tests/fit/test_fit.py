@@ -4,6 +4,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from mobileode_mm import cli
 from mobileode_mm.data.trees import make_tree_data
 from mobileode_mm.errors import InputError
+from mobileode_mm.fit import report
 from mobileode_mm.fit.fit import fit
 from mobileode_mm.runs.config import load_config
 
@@ -45,10 +47,20 @@ def test_from_a_folder_to_a_report(name, headline, folders, tmp_path, capsys, mo
     # The next commands, as they are printed, have the files' names, as a shell takes them.
     printed = capsys.readouterr().out
     assert f"next: mobileode infer '{made.config}' '{made.checkpoint}'" in printed and str(made.report) in printed
+    size = dict(YOLO=' --with-nms', **{'images and masks': ' --dynamic size'}).get(name, '')
+    assert f"next: mobileode export '{made.config}' '{made.checkpoint}' --out model.onnx{size}\n" in printed
     # The config is the user's: it is what was trained, and trains again.
     cfg = load_config(made.config)
     assert cfg.train_cfg.max_epochs == 1 and cfg.train_dataloader.batch_size == 4
     assert (out / 'runs' / made.config.name).is_file()
+
+
+def test_names_of_classes_are_no_mathematics():
+    names = ['$5 to $10', '$^$']
+    judged = SimpleNamespace(curves={name: ([0, 1], [1, 0]) for name in names}, names=names,
+                             confusion=np.eye(2, dtype=int))
+    for figure in (report._recall_figure(judged), report._confusion_figure(judged)):
+        assert report._drawn(figure).startswith('<img')
 
 
 @pytest.mark.parametrize('name', ['COCO', 'VOC XML'])
