@@ -742,6 +742,7 @@ def test_coco_files_under_any_name(tmp_path):
     for word in ('different classes, or in another order', 'annotation 1: category_id 7', '1 of 2 images do not exist'):
         assert word in found
     (tmp_path / 'valid/_annotations.coco.json').write_text('{')
+    assert 'valid/_annotations.coco.json is broken JSON' in verify.verify_folder(tmp_path).problems[-1].what
     (tmp_path / 'train/_annotations.coco.json').write_text('{')
     with pytest.raises(InputError, match='is broken JSON'):
         verify.verify_folder(tmp_path)

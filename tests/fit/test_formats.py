@@ -53,6 +53,16 @@ def test_of_cocos_own_files_the_instances_are_read(tmp_path, scenes):
         recognise(tmp_path)
 
 
+def test_a_broken_file_of_a_split_is_not_passed_over(tmp_path, scenes):
+    write_coco(tmp_path, scenes)
+    (tmp_path / 'notes.json').write_text('{"a": 1}\n{"a": 2}')
+    assert list(recognise(tmp_path).splits) == ['train', 'val']
+    path = tmp_path / 'train/_annotations.coco.json'
+    path.write_text(path.read_text()[:-100])
+    with pytest.raises(InputError, match='train/_annotations.coco.json is broken JSON'):
+        recognise(tmp_path)
+
+
 def test_ids_of_classes_may_differ_between_files(tmp_path, scenes):
     write_coco(tmp_path, scenes)
     path = tmp_path / 'valid' / '_annotations.coco.json'

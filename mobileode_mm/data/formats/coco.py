@@ -18,7 +18,7 @@ def find(folder: Path) -> Found | None:
         InputError: They are faulty, or which of them are meant is not clear.
     """
     report = Report(f'the annotation files of {folder}')
-    documents, broken = {}, []
+    documents, broken = {}, {}
     paths = json_files(folder, 2)
     beside = _beside_instances(paths)
     for path in paths:
@@ -27,14 +27,15 @@ def find(folder: Path) -> Found | None:
         try:
             document, _ = read_coco(path)
         except InputError as error:
-            broken.append(error)
+            broken[path] = error
             continue
         if not absent_lists(document):
             documents[path] = document
             report.add(*check_file(str(path), document))
+    for path, error in broken.items():
+        if not documents or _split(folder, path) != ALL:  # beside others, what no split is named on may be anything
+            raise error
     if not documents:
-        if broken:
-            raise broken[0]
         return None
     if report.problems:
         raise InputError(report.refusal())
@@ -65,10 +66,14 @@ def _beside_instances(paths: list[Path]) -> list[Path]:
         for instances in named)]
 
 
+def _split(folder: Path, path: Path) -> str:
+    """The split of a file, by its own name or its folder's; :data:`ALL` where they say none."""
+    return split_of(path.stem) or split_of(path.parent.relative_to(folder).as_posix()) or ALL
+
+
 def _splits(folder: Path, paths: list[Path]) -> dict[Path, str]:
-    """The split of each file, by its own name or its folder's; InputError where several files have none."""
-    splits = {path: split_of(path.stem) or split_of(path.parent.relative_to(folder).as_posix()) or ALL
-              for path in paths}
+    """The split of each file; InputError where several files have none."""
+    splits = {path: _split(folder, path) for path in paths}
     nameless = [path for path, split in splits.items() if split == ALL]
     if len(nameless) > 1 or nameless and len(paths) > 1:
         raise InputError(f'{folder} has several annotation files, and the names do not say which is for training and '

@@ -46,7 +46,10 @@ def verify_folder(root: str | os.PathLike, reading: Reading = READ_ALL) -> Repor
     if broken and not files:
         raise broken[0]
     if files:
-        return _verify_coco_files(root, files, reading)
+        report = _verify_coco_files(root, files, reading)
+        for error in broken:
+            report.problem(str(error), 'copy it here again, or take it away')
+        return report
     if (root / 'train').is_dir() and any(path.suffix.lower() in SUFFIXES for path in root.glob('train/*/*')):
         return verify_imagenet(root, subset=True, reading=reading)
     raise InputError(f'{root} holds no data set in a layout that is known: COCO annotation files (*.json), Pascal VOC '
