@@ -48,7 +48,7 @@ def preparation(cfg: Config) -> list[dict]:
             steps.append(dict(crop=[height, width]))
         else:
             raise InputError(f'the test pipeline has the step {dict(step)}, which an exported network cannot ask for; '
-                             'known are Resize (bilinear), ResizeEdge (short side) and CenterCrop')
+                             'known are Resize and ResizeEdge (short side), bilinear and by OpenCV, and CenterCrop')
     return steps
 
 
