@@ -38,7 +38,7 @@ def run_file(path: str | Path, images: Sequence[str], score_thr: float = 0.3, ma
         return run_onnx.run(network, images, score_thr, masks)
     except run_onnx.Refused as error:
         raise InputError(str(error)) from error
-    except PermissionError as error:
+    except OSError as error:
         raise InputError(f'cannot write: {error}') from error
 
 

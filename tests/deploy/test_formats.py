@@ -24,7 +24,7 @@ def test_what_is_missing_is_named_with_the_fix(monkeypatch):
                            ('litert', type(FORMATS['litert']), 'make install-litert')):
         class Absent(one):
             writes_with = ('no_such_converter', )
-            runs_with = ('no_such_runtime', )
+            runs_with = ('no_such_converter', 'no_such_runtime')
 
         monkeypatch.setitem(FORMATS, name, Absent())
         with pytest.raises(InputError, match=f'--format {name} needs no_such_converter and no_such_runtime: {fix}'):

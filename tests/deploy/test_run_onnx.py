@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobileode_mm.cli import main
 from mobileode_mm.data.images import read_image
 
 pytest.importorskip('onnx', reason='the extra "deploy" is not installed')
@@ -125,6 +126,12 @@ def test_what_is_refused(here):
         found, reported = run(*arguments, status=2)
         assert not found and len(reported.splitlines()) == 1 and words in reported
     assert Path('taken/red.png').read_text() == 'mine' and not Path('new').exists()
+
+
+def test_masks_that_cannot_be_written(here, write_model, capsys):
+    write_model('t.onnx', dict(SEGMENTS, outputs='["mask"]'), 'mask')
+    assert main(['run', 't.onnx', 'red.png', '--masks', 'blue.png/masks']) == 2
+    assert capsys.readouterr().err.startswith('error: cannot write: ')
 
 
 def test_images_of_one_name_have_masks_of_their_own(here):

@@ -62,7 +62,7 @@ def check_able(file_format: str, with_nms: bool, dynamic: str) -> None:
 def require(file_format: str, packages: Sequence[str]) -> None:
     """InputError where one of the packages that a format needs is not installed."""
     one = FORMATS[file_format]
-    missing = one.missing(packages)
+    missing = one.missing([*dict.fromkeys(packages)])
     if missing:
         how = (f'make install-{one.extra}, which makes an environment of its own, as its versions are not ours'
                if one.own_environment else f'pip install "mobileode-mm[{one.extra}]"')
