@@ -101,8 +101,9 @@ def _gpu(variant: str, mode: str) -> str:
     return f'{min(times):.1f} to {max(times):.1f}'
 
 
-def _count(config: str, what: str) -> float:
-    return _results('complexity')[f'configs/{config}.py'][what]
+def _macs(config: str) -> str:
+    """Multiply-adds of a config's network, in millions."""
+    return f'{_results("complexity")[f"configs/{config}.py"]["macs"] / 1e6:,.0f}'
 
 
 FIGURES: dict[str, Callable[[], str]] = {
@@ -149,9 +150,9 @@ FIGURES: dict[str, Callable[[], str]] = {
     'operators-over-kernels': lambda: f'{_long(3, "operators", "ms") / _long(3, "cpu", "ms"):.1f}',
     'prebuilt-avx2': lambda: _prebuilt('AVX2'),
     'prebuilt-sse2': lambda: _prebuilt('x86-64'),
-    'macs-v1': lambda: f'{_count("classify_mobileode", "macs") / 1e6:,.0f}',
-    'macs-v2': lambda: f'{_count("classify_mobileode_v2", "macs") / 1e6:,.0f}',
-    'macs-peer': lambda: f'{_count("peers/classify_mobilenetv2", "macs") / 1e6:,.0f}',
+    'macs-v1': lambda: _macs('classify_mobileode'),
+    'macs-v2': lambda: _macs('classify_mobileode_v2'),
+    'macs-peer': lambda: _macs('peers/classify_mobilenetv2'),
 }
 
 

@@ -85,7 +85,7 @@ class SolverModule(DeployableBlock, BaseModule):
         for one, statistics in ((inner, getattr(inner, 'statistics', None)), (norm, self.statistics)):
             if statistics is not None:
                 statistics.settle(one)
-        del self.statistics
+        del self.statistics  # else it stays a module, of None
         self.statistics = None
         # Whatever else norm_cfg names stays a module after the solver.
         self.fused = isinstance(norm, _BatchNorm) and norm.track_running_stats and norm.affine

@@ -11,6 +11,10 @@ DOCS = Path(__file__).parents[2] / 'docs'
 PAGES = {page.name: page.read_text() for page in results_page.PAGES}
 #: Written whole by a command, or compared with what it names, figure by figure: both in tests/test_site.py.
 TESTED_ELSEWHERE = ('zoo.md', 'paper.md')
+#: The other pages without what a command writes into them.
+WRITTEN_BY_HAND = {name: functools.reduce(lambda rest, blocks: blocks.sub('', rest),
+                                          (results_page.OTHERS, results_page.BLOCK, results_page.MARKED), text)
+                   for name, text in PAGES.items() if name not in TESTED_ELSEWHERE}
 #: Figures in sentences that are settings or aims, no results.
 SETTINGS = {
     'anytime.md': {'0.5', '1.5'}, 'deploy.md': {'0.3'}, 'gpu.md': {'0.9', '1.5'}, 'own_data.md': {'0.3', '0.5'},
@@ -46,20 +50,16 @@ def test_a_figure_typed_into_a_block_is_replaced(name, mark):
     assert typed != PAGES[name] and results_page.generate(typed)[0] == PAGES[name]
 
 
-@pytest.mark.parametrize('name', [name for name in PAGES if name not in TESTED_ELSEWHERE])
+@pytest.mark.parametrize('name', WRITTEN_BY_HAND)
 def test_no_figure_is_typed_into_a_table(name):
-    rest = re.sub(r'`[^`]*`', '', PAGES[name])  # settings are no results
-    for blocks in (results_page.OTHERS, results_page.BLOCK, results_page.MARKED):
-        rest = blocks.sub('', rest)
+    rest = re.sub(r'`[^`]*`', '', WRITTEN_BY_HAND[name])  # settings are no results
     typed = [line for line in rest.splitlines() if line.startswith('|') and re.search(r'\d\.\d', line)]
     assert not typed, 'write it by a command, between marks that benchmarks/results_page.py knows'
 
 
-@pytest.mark.parametrize('name', [name for name in PAGES if name not in TESTED_ELSEWHERE])
+@pytest.mark.parametrize('name', WRITTEN_BY_HAND)
 def test_no_figure_is_typed_into_a_sentence(name):
-    rest = PAGES[name]
-    for generated in (results_page.OTHERS, results_page.BLOCK, results_page.MARKED, sentences.MARKED):
-        rest = generated.sub('', rest)
+    rest = sentences.MARKED.sub('', WRITTEN_BY_HAND[name])
     rest = re.sub(r'```.*?```|`[^`]*`|\]\([^)]*\)|arXiv:\S+', '', rest, flags=re.DOTALL)
     rest = re.sub(r'(Apache-|Python ≥ |Python |torch from |torch |onnxruntime )\d[\d.]*', '', rest)  # versions
     figures = set(re.findall(r'(?<![\w.])\d+\.\d+(?![\w.])|\d+ points', rest))

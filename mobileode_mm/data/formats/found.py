@@ -153,7 +153,8 @@ class Images:
         parts = re.split(r'[/\\]', name)
         found = self._below.get(parts[-1], [])
         agreeing = [len(os.path.commonprefix([path.parts[::-1], tuple(parts[::-1])])) for path in found]
-        found = [path for path, number in zip(found, agreeing) if number == max(agreeing)]
+        most = max(agreeing, default=0)
+        found = [path for path, number in zip(found, agreeing) if number == most]
         if len(found) == 1:
             return found[0]
         what = 'is not there' if not found else 'could be any of ' + ', '.join(map(str, found[:3]))

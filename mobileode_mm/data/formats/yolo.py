@@ -17,7 +17,8 @@ def find(folder: Path) -> Found | None:
     if description is not None:
         path, document = description
         classes = _classes(path, document['names'])
-        splits = {split: _listed(path, document, key) for key in ('train', 'val', 'valid', 'test')
+        images = Images(folder)
+        splits = {split: _listed(path, document, key, images) for key in ('train', 'val', 'valid', 'test')
                   if document.get(key) for split in (split_of(key), )}
         keypoints = _keypoints(path, document)
     else:
@@ -69,13 +70,12 @@ def _keypoints(path: Path, document: dict) -> int:
     return shape[0] * shape[1]
 
 
-def _listed(path: Path, document: dict, key: str) -> list[Path]:
+def _listed(path: Path, document: dict, key: str, below: Images) -> list[Path]:
     """Images of a split: of a folder, of several, or of a text file that lists them."""
     roots = [path.parent]
     if document.get('path'):
         roots.insert(0, path.parent / document['path'])
     entries = document[key] if isinstance(document[key], list) else [document[key]]
-    listed = Images(path.parent)
     images: list[Path] = []
     for entry in map(str, entries):
         # Roboflow writes ../train/images into a file that lies beside train/.
@@ -88,7 +88,7 @@ def _listed(path: Path, document: dict, key: str) -> list[Path]:
             images += images_below(place)
         else:
             lines = [line.strip() for line in place.read_text('utf-8-sig').splitlines()]
-            images += [listed.find(line, (place.parent, *roots)) for line in lines if line]
+            images += [below.find(line, (place.parent, *roots)) for line in lines if line]
     return images
 
 
