@@ -53,6 +53,19 @@ def test_images_are_prepared_to_the_very_pixels_of_the_stand_alone_program(progr
         assert np.array_equal(np.reshape(data, expected.shape), expected), steps
 
 
+@pytest.mark.skipif(shutil.which('node') is None, reason='Node.js is not installed')
+@pytest.mark.parametrize('kind, number', [('Uint8Array', 255), ('Int32Array', 299)])
+def test_masks_of_many_classes(kind, number, tmp_path):
+    shutil.copy(PAGE / 'prepare.js', tmp_path / 'prepare.mjs')
+    code = (f"import {{result}} from './prepare.mjs'; const classes = Array.from({{length: 300}}, (_, i) => `c${{i}}`);"
+            f"const found = result({{mask: {kind}.from([{number}, 7])}}, {{task: 'segmentation', classes}},"
+            "{width: 2, height: 1}, [1, 2], {height: 1, width: 2});"
+            "console.log(JSON.stringify([Array.from(found.mask), found.shares.map(one => one.label)]));")
+    done = subprocess.run(['node', '--input-type=module', '-e', code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [[number, 7], ['c7', f'c{number}']]
+
+
 @pytest.mark.parametrize('arguments, words', [
     (['--format', 'web', '--web-runtime', 'absent.tgz'], ['absent.tgz', 'onnxruntime-web']),
     (['--format', 'web', '--web-runtime', 'other'], ['ort.wasm', 'checksum']),

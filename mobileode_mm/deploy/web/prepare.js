@@ -88,7 +88,8 @@ export function result(outputs, {task, classes}, prepared, used, {height, width}
       .sort((one, other) => other.score - one.score)};
   }
   if (task === 'segmentation') {
-    const mask = new Uint8Array(used[0] * used[1]), pixels = new Array(classes.length).fill(0);
+    // Bytes, or wider where there are more than 256 classes.
+    const mask = new outputs.mask.constructor(used[0] * used[1]), pixels = new Array(classes.length).fill(0);
     for (let y = 0; y < used[0]; y++) {
       for (let x = 0; x < used[1]; x++) {
         const label = outputs.mask[y * prepared.width + x];
