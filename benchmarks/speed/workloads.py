@@ -196,8 +196,9 @@ def calibrate_norms(module: nn.Module, run: Callable[[], object]) -> None:
     module.train()
     with torch.no_grad():
         for norm in norms:
-            norm.weight.uniform_(0.5, 1.5)
-            norm.bias.normal_(0, 0.1)
+            if norm.weight is not None:
+                norm.weight.uniform_(0.5, 1.5)
+                norm.bias.normal_(0, 0.1)
             norm.momentum = 1.0
         run()
     for norm, momentum in zip(norms, momenta):

@@ -8,6 +8,7 @@ import torch
 from mmcv.cnn import ConvAWS2d, ConvModule, ConvWS2d
 from mmcv.cnn.utils import fuse_conv_bn
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mobileode_mm.ode import ChannelwiseODESolver, DeployedODESolver, ExportedODESolver, KernelODESolver
 from mobileode_mm.ode.exported import MATRICES_UP_TO
@@ -53,9 +54,13 @@ class Deployable(nn.Module):
         Args:
             input_size: Height and width of the images, or one number for both: the solvers' grids are resampled for
                 it once, and images of other sizes are refused. By default any size is served.
+
+        Raises:
+            RuntimeError: A batch norm keeps no running statistics; nothing is changed.
         """
         if self.deploy:
             return
+        _complete_norms(self)
         self.eval()
         parts = [child for child in self.children() if isinstance(child, Deployable)]
         for part in parts:
@@ -119,6 +124,24 @@ def _standardise(network: nn.Module) -> None:
                              child.dilation, child.groups)
             conv.weight, conv.bias = nn.Parameter(weight), child.bias
             setattr(parent, name, conv.eval())
+
+
+def _complete_norms(network: nn.Module) -> None:
+    """Give batch norms without weight and bias those that change nothing, as mmcv's folding reads both.
+
+    Raises:
+        RuntimeError: A batch norm has no running statistics, so that it has no constants to fold.
+    """
+    norms = {name: norm for name, norm in network.named_modules() if isinstance(norm, _BatchNorm)}
+    for name, norm in norms.items():
+        if norm.running_mean is None:
+            raise RuntimeError(f'{name} keeps no running statistics (track_running_stats=False): its outputs depend on '
+                               'the whole batch, and a network with it has no deploy form')
+    for norm in norms.values():
+        if not norm.affine:
+            norm.weight = nn.Parameter(torch.ones_like(norm.running_var))
+            norm.bias = nn.Parameter(torch.zeros_like(norm.running_mean))
+            norm.affine = True
 
 
 @torch.no_grad()

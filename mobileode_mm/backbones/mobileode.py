@@ -25,7 +25,7 @@ class SolverModule(DeployableBlock, BaseModule):
     Args:
         in_channels, out_channels: Perfect squares.
         solver: The other keywords of :class:`ChannelwiseODESolver`.
-        norm_cfg: Norm of the output channels.
+        norm_cfg: Norm of the output channels; None for none.
         numbers: Numbers of steps, beside the solver's, that :meth:`set_steps` may choose: both norms keep running
             statistics for each.
 
@@ -34,12 +34,14 @@ class SolverModule(DeployableBlock, BaseModule):
     """
 
     fused = False
+    norm_name: str
     statistics: StepStatistics | None
 
-    def __init__(self, in_channels: int, out_channels: int, solver: dict, norm_cfg: dict, numbers: Sequence[int] = ()):
+    def __init__(self, in_channels: int, out_channels: int, solver: dict, norm_cfg: dict | None,
+                 numbers: Sequence[int] = ()):
         super().__init__()
         self.solver = ChannelwiseODESolver(in_channels, out_channels, **solver)
-        self.norm_name, layer = build_norm_layer(norm_cfg, out_channels)
+        self.norm_name, layer = build_norm_layer(norm_cfg, out_channels) if norm_cfg else ('norm', nn.Identity())
         self.add_module(self.norm_name, layer)
         self.act = nn.ReLU6(inplace=True)
         self.statistics = None  # no module of None, which MMEngine's counter of operations cannot print
@@ -112,7 +114,7 @@ class ODEResidualBlock(BaseModule):
     """
 
     def __init__(self, channels: int, expand_ratio: int = 1, dilation: int = 1, solver: dict | None = None,
-                 conv_cfg: dict | None = None, norm_cfg: dict = dict(type='BN'), numbers: Sequence[int] = (),
+                 conv_cfg: dict | None = None, norm_cfg: dict | None = dict(type='BN'), numbers: Sequence[int] = (),
                  expand_gain: float | None = None, expand_init: float | None = None):
         super().__init__()
         square_side('expand_ratio', expand_ratio)
@@ -163,7 +165,7 @@ class MobileODE(StagedBackbone):
                  expand_gain: float | None = None,
                  expand_init: float | None = None,
                  conv_cfg: dict | None = None,
-                 norm_cfg: dict = dict(type='BN', requires_grad=True),
+                 norm_cfg: dict | None = dict(type='BN', requires_grad=True),
                  act_cfg: dict = dict(type='ReLU'),
                  init_cfg: dict | list | None = None,
                  anytime: dict | None = None):

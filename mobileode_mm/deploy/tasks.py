@@ -141,6 +141,10 @@ class Detector(Task):
         return boxes, torch.cat(scores, 1)
 
 
+#: Keys of mmcv's suppression beside its threshold, and the values with which it is a plain one.
+_PLAIN = dict(type='nms', class_agnostic=False, offset=0, score_threshold=0, max_num=-1)
+
+
 class Suppression(NamedTuple):
     """How the best of all boxes are chosen: a detector's ``test_cfg``.
 
@@ -160,11 +164,15 @@ class Suppression(NamedTuple):
     @classmethod
     def of(cls, test_cfg: Mapping) -> 'Suppression':
         """Raises InputError where a detector suppresses otherwise."""
-        nms = test_cfg['nms']
-        if nms.get('type') != 'nms' or nms.get('class_agnostic', False):
-            raise InputError(f'test_cfg.nms={dict(nms)}: only plain suppression in each class can be exported; leave '
-                             '--with-nms out')
-        return cls(float(nms['iou_threshold']), float(test_cfg.get('score_thr', 0)), test_cfg.get('nms_pre', -1),
+        nms = test_cfg.get('nms')
+        others = {key: value for key, value in (nms or {}).items() if key not in _PLAIN or value != _PLAIN[key]}
+        others.pop('split_thr', None)  # saves memory, and changes no box
+        # mmcv takes the name of its first versions too.
+        threshold = others.pop('iou_threshold', others.pop('iou_thr', None))
+        if threshold is None or others:
+            raise InputError(f'test_cfg.nms={nms}: only plain suppression in each class can be exported, as in '
+                             "nms=dict(type='nms', iou_threshold=0.5); leave --with-nms out")
+        return cls(float(threshold), float(test_cfg.get('score_thr', 0)), test_cfg.get('nms_pre', -1),
                    test_cfg.get('min_bbox_size', -1), test_cfg['max_per_img'])
 
 

@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData
 from ..errors import InputError
 from ..runs.config import most_boxes
 from .formats import Run, quiet
+from .tasks import Suppression
 
 
 def tiles_of(cfg: Config, size: Sequence[int] | None = None, dynamic: str = 'none', int8: bool = False) -> dict | None:
@@ -32,7 +33,7 @@ def tiles_of(cfg: Config, size: Sequence[int] | None = None, dynamic: str = 'non
     if int8:
         raise InputError(f'{about}: --int8 is calibrated and measured on whole images, so it is not for this network')
     return dict(size=side, overlap=test_cfg['tile']['overlap'], most=most_boxes(cfg)[1],
-                iou_threshold=test_cfg['nms']['iou_threshold'])
+                iou_threshold=Suppression.of(test_cfg).iou_threshold)
 
 
 def tiled(call: Run, tiles: dict, mean: Sequence[float]) -> Run:

@@ -114,12 +114,21 @@ def test_images_of_another_size_than_the_training(cls, size):
 @torch.no_grad()
 @pytest.mark.parametrize('kwargs', [
     dict(solver_norm='channel'), dict(num_steps=(1, 2, 3, 4)), dict(norm_cfg=dict(type='GN', num_groups=1)),
+    dict(norm_cfg=None), dict(norm_cfg=dict(type='BN', affine=False)),
     dict(expand_gain=0.5, expand_init=0.3), dict(conv_cfg=dict(type='ConvWS')), dict(conv_cfg=dict(type='ConvAWS')),
     dict(act_cfg=dict(type='SiLU'), strides=(2, 1, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 2, 4))], ids=str)
 def test_options_of_the_backbone(kwargs):
     network = trained(small(MobileODEV2, **kwargs)).double()
     x = torch.randn(1, 3, SIZE, SIZE).double()
     assert_same(switched(network, SIZE)(x), network(x))
+
+
+def test_batch_norms_without_statistics_are_refused_and_nothing_is_changed():
+    network = small(MobileODEV1, norm_cfg=dict(type='BN', track_running_stats=False))
+    before = str(network)
+    with pytest.raises(RuntimeError, match='keeps no running statistics.*no deploy form'):
+        network.switch_to_deploy()
+    assert str(network) == before and network.training and not network.deploy
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@ import ast
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,21 @@ def test_the_input_is_the_preprocessors(scope, name, switch, swaps, takes_rgb, n
     expected = preprocessor(dict(inputs=list(given)))['inputs']
     normalise = networks.Normalise(preprocessor, takes_rgb)
     torch.testing.assert_close(normalise(image), expected.float())
+
+
+@pytest.mark.parametrize('nms', [
+    dict(type='nms', iou_threshold=0.4), dict(iou_thr=0.4), dict(iou_threshold=0.4, class_agnostic=False, split_thr=7)])
+def test_suppression_is_read_as_mmcv_reads_it(nms):
+    how = networks.Suppression.of(dict(score_thr=0.02, nms_pre=10, nms=nms, max_per_img=5))
+    assert how == networks.Suppression(0.4, 0.02, 10, -1, 5)
+
+
+@pytest.mark.parametrize('nms', [None, dict(type='nms'), dict(type='soft_nms', iou_threshold=0.4),
+                                 dict(type='nms', iou_threshold=0.4, class_agnostic=True),
+                                 dict(type='nms', iou_threshold=0.4, max_num=7)])
+def test_suppression_of_another_kind_is_refused(nms):
+    with pytest.raises(InputError, match=re.escape(f'test_cfg.nms={nms}: only plain suppression')):
+        networks.Suppression.of(dict(nms=nms, max_per_img=5))
 
 
 @pytest.mark.slow
