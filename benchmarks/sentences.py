@@ -25,15 +25,16 @@ def _mean(suite: str, task: str, backbone: str) -> float:
                 if (network['task'], network['backbone']) == (task, backbone))
 
 
-def _by_seed(suite: str, backbone: str) -> list[float]:
-    """Top-1 accuracy of each seed's classifier, per cent."""
-    return [run['metrics']['accuracy/top1'] for run in _results(suite)['runs']
+def _by_seed(suite: str, backbone: str, epoch: int = 0) -> list[float]:
+    """Top-1 accuracy of each seed's classifier, per cent, in the end or after an epoch."""
+    return [(run['curve'][epoch - 1] if epoch else run['metrics'])['accuracy/top1'] for run in _results(suite)['runs']
             if (run['task'], run['backbone']) == ('classification', backbone)]
 
 
-def _leads(suite: str, ahead: str, behind: str) -> str:
+def _leads(suite: str, ahead: str, behind: str, epoch: int = 0) -> str:
     """By how much one classifier is ahead of another, seed by seed: the least and the most."""
-    leads = [one - other for one, other in zip(_by_seed(suite, ahead), _by_seed(suite, behind), strict=True)]
+    pairs = zip(_by_seed(suite, ahead, epoch), _by_seed(suite, behind, epoch), strict=True)
+    leads = [one - other for one, other in pairs]
     return f'{min(leads):.1f} to {max(leads):.1f}'
 
 
@@ -119,6 +120,9 @@ FIGURES: dict[str, Callable[[], str]] = {
     'mini-peer-spread': lambda: f'{_spread("mini", "MobileNetV2"):.0f}',
     'norm-leads': lambda: _leads('ablation_norm', 'V1, position norm', 'V1, channel norm'),
     'resize-leads': lambda: _leads('ablation_resize', 'V2, bicubic', 'V2, bilinear'),
+    'v2-lag-early': lambda: _leads('v2', 'V1', 'V2', 2),
+    'v2-lag': lambda: _leads('v2', 'V1', 'V2'),
+    'v2-bicubic-early': lambda: _leads('v2', 'V2, bicubic', 'V2', 2),
     'heun-lead': lambda: '{:.1f}'.format(_mean('ablation_solver', 'classification', 'V1, Heun') -
                                          _mean('ablation_solver', 'classification', 'V1, Euler')),
     'expansion-spread': lambda: f'{_spread("ablation_expansion", "V1, e = 4"):.0f}',
