@@ -20,6 +20,8 @@ model = dict(
         num_classes=80,
         stacked_convs=2,
         feat_channels=96,
+        # As RTMDet-l: a box begins as large as its map's stride, not as a point, which overlaps nothing at first.
+        exp_on_reg=True,
         anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=[8, 16, 32]),
         bbox_coder=dict(type='DistancePointBBoxCoder'),
         loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True, beta=2.0, loss_weight=1.0),

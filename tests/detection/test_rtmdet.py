@@ -38,8 +38,8 @@ def detector():
             layer.weight.mul_(0.5)
             layer.bias.fill_(-2)
         for layer in model.bbox_head.rtm_reg:
-            layer.weight.mul_(20)
-            layer.bias.fill_(2)
+            layer.weight.mul_(2)
+            layer.bias.fill_(0.7)  # of the logarithm, in strides
     return model.eval()
 
 
