@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import MomentumAnnealingEMA
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
@@ -398,3 +399,15 @@ def test_another_backbone_by_option(options):
     model = MODELS.build(cfg.model)
     assert type(model.backbone).__name__ == options['model.backbone.type'].split('.')[-1]
     assert len(model.eval()(torch.zeros(1, 3, 96, 96), mode='tensor')[0]) == 6
+
+
+def test_averages_of_short_trainings_forget_the_initial_statistics():
+    """A running variance of 1, with which each norm begins, may be a thousand times the true one."""
+    hook, = Config.fromfile(BASES / 'schedules/own.py').custom_hooks
+    assert hook.ema_type == 'MomentumAnnealingEMA'
+    norm = torch.nn.BatchNorm2d(1)
+    averages = MomentumAnnealingEMA(norm, hook.momentum, hook.gamma, update_buffers=hook.update_buffers)
+    for _ in range(200):
+        norm.running_var.lerp_(torch.tensor(1e-3), norm.momentum)
+        averages.update_parameters(norm)
+    assert float(averages.module.running_var) == pytest.approx(1e-3, rel=0.01)

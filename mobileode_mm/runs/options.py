@@ -172,7 +172,8 @@ def _known(cfg: Config, node: dict, path: list[str], options: dict) -> set[str] 
             return known if _is_mmengines(_of_wrapper(cfg, options, 'type', 'OptimWrapper')) else None
     else:
         known = set()
-    return known | _taken(node, options.get(f'{here}.type', node.get('type')))
+    return known | _taken({**node, **{name: options[f'{here}.{name}'] for name in ('type', 'ema_type')
+                                      if f'{here}.{name}' in options}})
 
 
 def _has_default_constructor(cfg: Config, options: dict) -> bool:
@@ -197,9 +198,9 @@ def _hands_on(kind) -> bool:
         ('mmengine.', 'mmpretrain.'))
 
 
-def _taken(node: dict, kind) -> set[str]:
-    """Arguments of a type: an EMAHook hands those that it does not know to the averaged weights."""
-    kinds = [*classes_of(kind)]
+def _taken(node: dict) -> set[str]:
+    """Arguments of a section's type: an EMAHook hands those that it does not know to the averaged weights."""
+    kinds = [*classes_of(node.get('type'))]
     averages = [average for kind in kinds if isinstance(kind, type) and issubclass(kind, EMAHook)
                 for average in classes_of(node.get('ema_type', 'ExponentialMovingAverage'))]
     return _parameters(*kinds) | _parameters(*averages) - {'model'}

@@ -83,9 +83,11 @@ def test_a_key_that_nothing_reads(key, nearest, config):
     {'randomness.deterministic': True}, {'optim_wrapper.paramwise_cfg.norm_decay_mult': 0},
     {'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult': 0.1},
     {'optim_wrapper.constructor': 'LearningRateDecayOptimizerConstructor', 'optim_wrapper.paramwise_cfg.num_layers': 2},
+    {'custom_hooks.0.ema_type': 'ExpMomentumEMA', 'custom_hooks.0.gamma': 100},
     {'model.bbox_head.loss_cls.type': 'FocalLoss'}])
-def test_keys_that_the_config_lacks_and_something_reads(options, config):
-    assert config(**options)
+def test_keys_that_the_config_lacks_and_something_reads(options, place):
+    (place / 'mine.py').write_text(f"{VARIABLES}custom_hooks = [dict(type='EMAHook')]\n")
+    assert load_config('mine.py', options)
 
 
 @pytest.mark.parametrize('text, reported', [
