@@ -20,7 +20,7 @@ model = dict(
         num_classes=80,
         stacked_convs=2,
         feat_channels=96,
-        # As RTMDet-l: a box begins as large as its map's stride, not as a point, which overlaps nothing at first.
+        # As RTMDet-l: a box begins by reaching one stride to each side, not as a point, which overlaps nothing.
         exp_on_reg=True,
         anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=[8, 16, 32]),
         bbox_coder=dict(type='DistancePointBBoxCoder'),

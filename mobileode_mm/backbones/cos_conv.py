@@ -55,11 +55,8 @@ class SolverConv(nn.Module):
 
     @torch.no_grad()
     def fold(self, norm: _BatchNorm) -> None:
-        """Take in the batch norm that follows, which has running statistics and may lack weight and bias."""
-        mean, variance = norm.running_mean, norm.running_var
-        weight = torch.ones_like(mean) if norm.weight is None else norm.weight
-        bias = torch.zeros_like(mean) if norm.bias is None else norm.bias
-        scale, shift = fold_norm(weight, bias, mean, variance, norm.eps)
+        """Take in the batch norm that follows, which has running statistics, weight and bias."""
+        scale, shift = fold_norm(norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps)
         self.scale = scale
         self.bias = nn.Parameter(shift if self.bias is None else self.bias * scale + shift)
 
@@ -138,7 +135,7 @@ def fold_norms(network: nn.Module) -> None:
             continue
         norm = module.norm if module.with_norm else None
         follows = module.order.index('norm') == module.order.index('conv') + 1
-        if follows and isinstance(norm, _BatchNorm) and norm.track_running_stats:
+        if follows and isinstance(norm, _BatchNorm):
             module.conv.fold(norm)
             setattr(module, module.norm_name, nn.Identity())
 

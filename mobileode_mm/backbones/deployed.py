@@ -127,7 +127,7 @@ def _standardise(network: nn.Module) -> None:
 
 
 def _complete_norms(network: nn.Module) -> None:
-    """Give batch norms without weight and bias those that change nothing, as mmcv's folding reads both.
+    """Give batch norms without weight and bias those that change nothing: mmcv's folding and ours read both.
 
     Raises:
         RuntimeError: A batch norm has no running statistics, so that it has no constants to fold.

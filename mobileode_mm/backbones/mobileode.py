@@ -90,7 +90,7 @@ class SolverModule(DeployableBlock, BaseModule):
         del self.statistics  # else it stays a module, of None
         self.statistics = None
         # Whatever else norm_cfg names stays a module after the solver.
-        self.fused = isinstance(norm, _BatchNorm) and norm.track_running_stats and norm.affine
+        self.fused = isinstance(norm, _BatchNorm)
         self.solver = DeployedODESolver(self.solver, map_sizes.get(self.solver), norm if self.fused else None)
         if self.fused:
             delattr(self, self.norm_name)
