@@ -16,7 +16,7 @@ from mobileode_mm.analysis.scalars import headline_metric
 from mobileode_mm.deploy.accuracy import accuracy
 from mobileode_mm.deploy.exporting import deployed_copy, file_copy
 from mobileode_mm.deploy.formats import load, needed, run_of, write
-from mobileode_mm.deploy.inputs import Images, fixed_size, preparation, sized
+from mobileode_mm.deploy.inputs import Images, fixed_size, preparation
 from mobileode_mm.deploy.tasks import TASKS, Task
 from mobileode_mm.deploy.tiles import tiles_of
 from mobileode_mm.errors import InputError, exit_status
@@ -64,7 +64,7 @@ class Trained:
 
     def milliseconds(self) -> dict[str, float]:
         """Median time of an image by ``'torch L'`` and ``'onnx L'``, all measured in turn."""
-        image, runs = sized(self.images[0][0], self.size)[None], {}
+        image, runs = self.images.sized(self.images[0][0], self.size)[0][None], {}
         with config_scope(self.inferencer.cfg), tempfile.TemporaryDirectory() as folder:
             for steps in self.numbers:
                 path = Path(folder, f'{steps}.onnx')

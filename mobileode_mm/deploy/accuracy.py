@@ -8,7 +8,7 @@ from mmengine.evaluator import Evaluator
 from ..inference.inferencer import Inferencer
 from ..runs.checks import config_scope
 from .formats import Run, quiet
-from .inputs import Images, sized
+from .inputs import Images
 from .tasks import Normalise
 from .tiles import tiled, tiles_of
 
@@ -37,7 +37,8 @@ def accuracy(inferencer: Inferencer, run: Run, images: Images, size: tuple[int, 
         indices = images.spaced(limit or len(images))
         for index in indices:
             pixels, sample = images[index]
-            _FILL[inferencer.task](sample, run(sized(pixels, size)[None]), pixels.shape)
+            seen_by_file, used = images.sized(pixels, size)
+            _FILL[inferencer.task](sample, run(seen_by_file[None]), np.divide(used, pixels.shape[:2]), used)
             evaluator.process(data_samples=[sample], data_batch=None)
             seen.append(sample.metainfo.get('img_id'))
         for metric in evaluator.metrics:
@@ -46,23 +47,26 @@ def accuracy(inferencer: Inferencer, run: Run, images: Images, size: tuple[int, 
         return evaluator.evaluate(len(indices))
 
 
-def _fill_classification(sample, outputs: list[np.ndarray], _) -> None:
+# Each takes a data sample, the outputs, by what height and width of the prepared image were resized for the file, and
+# height and width of the part of the file's image that is no padding.
+
+def _fill_classification(sample, outputs: list[np.ndarray], *_) -> None:
     scores = torch.from_numpy(outputs[0][0])
     sample.set_pred_score(scores).set_pred_label(scores.argmax())
 
 
-def _fill_segmentation(sample, outputs: list[np.ndarray], _) -> None:
+def _fill_segmentation(sample, outputs: list[np.ndarray], _, used: tuple[int, int]) -> None:
     from mmengine.structures import PixelData
     height, width = sample.ori_shape
-    mask = cv2.resize(outputs[0][0], (width, height), interpolation=cv2.INTER_NEAREST)
+    mask = cv2.resize(outputs[0][0][:used[0], :used[1]], (width, height), interpolation=cv2.INTER_NEAREST)
     sample.pred_sem_seg = PixelData(data=torch.from_numpy(mask)[None].long())
 
 
-def _fill_detection(sample, outputs: list[np.ndarray], shape: tuple[int, ...]) -> None:
+def _fill_detection(sample, outputs: list[np.ndarray], resized: np.ndarray, _) -> None:
     from mmengine.structures import InstanceData
     boxes, scores, labels = (torch.from_numpy(output[0]) for output in outputs)
     kept = scores > 0
-    scale = torch.tensor(sample.scale_factor).repeat(2)
+    scale = torch.tensor([float(one * by) for one, by in zip(sample.scale_factor, resized[::-1])]).repeat(2)
     sample.pred_instances = InstanceData(bboxes=boxes[kept] / scale, scores=scores[kept], labels=labels[kept])
 
 

@@ -22,14 +22,16 @@ def preparation(cfg: Config) -> list[dict]:
     Returns:
         Steps in order, each a dict of one entry: ``resize`` to [height, width]; ``fit`` into [long side, short side],
         the aspect kept; ``short_side`` to a number, the aspect kept; ``crop`` the middle to [height, width]; ``scale``
-        by a factor.
+        by a factor; ``letterbox`` into [height, width], the aspect kept, then padded at the right or below, with
+        [..., R, G, B] of 0 to 255 where that is not black.
 
     Raises:
         InputError: The pipeline does something else.
     """
-    steps = []
-    for step in _dataset(cfg, 'test')['pipeline']:
-        name = type_name(step)
+    steps: list[dict] = []
+    pipeline = _dataset(cfg, 'test')['pipeline']
+    names = [type_name(step) for step in pipeline]
+    for name, step in zip(names, pipeline):
         bilinear = step.get('interpolation', 'bilinear') == 'bilinear' and step.get('backend', 'cv2') == 'cv2'
         if name in _WITHOUT_EFFECT:
             continue
@@ -46,10 +48,31 @@ def preparation(cfg: Config) -> list[dict]:
             size = step['crop_size']
             width, height = (size, size) if isinstance(size, int) else size
             steps.append(dict(crop=[height, width]))
+        elif name == 'Pad' and 'PackSegInputs' not in names and (square := _padded_square(step, steps)):
+            steps[-1] = dict(letterbox=[*square, *_colour(step, 'LoadImageFromFile' in names)])
         else:
             raise InputError(f'the test pipeline has the step {dict(step)}, which an exported network cannot ask for; '
-                             'known are Resize and ResizeEdge (short side), bilinear and by OpenCV, and CenterCrop')
+                             'known are Resize and ResizeEdge (short side), bilinear and by OpenCV, CenterCrop, and '
+                             'Pad to the square into which a Resize with keep_ratio fits images, of detectors and '
+                             'classifiers')
     return steps
+
+
+def _padded_square(pad: dict, before: list[dict]) -> list[int] | None:
+    """Height and width of the square that a Pad fills up, if it is the one that the Resize before it fits into."""
+    long, short = before[-1].get('fit', (0, 1)) if before else (0, 1)
+    size = pad.get('size') or (long if pad.get('pad_to_square') else None)
+    is_plain = set(pad) <= {'type', 'size', 'pad_to_square', 'pad_val', 'padding_mode'} and \
+        pad.get('padding_mode', 'constant') == 'constant'
+    return [long, long] if is_plain and long == short and size in (long, (long, long), [long, long]) else None
+
+
+def _colour(pad: dict, is_bgr: bool) -> list[float]:
+    """R, G and B that a Pad fills with; nothing where that is black, as letterboxes are."""
+    value = pad.get('pad_val', 0)
+    value = value.get('img', 0) if isinstance(value, dict) else value
+    colour = list(value) if isinstance(value, Sequence) else [value] * 3
+    return (colour[::-1] if is_bgr else colour) if any(colour) else []
 
 
 def fixed_size(steps: list[dict], size: Sequence[int] | None, trained: int | Sequence[int] | None,
@@ -62,13 +85,13 @@ def fixed_size(steps: list[dict], size: Sequence[int] | None, trained: int | Seq
         trained: The backbone's ``input_size``, for pipelines that leave images as they are.
 
     Returns:
-        The steps, which end at the size (``letterbox``: the aspect kept, then padded), and the size.
+        The steps, which end at the size, and the size.
 
     Raises:
         InputError: No size is known, or it contradicts the pipeline.
     """
     last = steps[-1] if steps else {}
-    own = last.get('resize') or last.get('crop')
+    own = last.get('resize') or last.get('crop') or last.get('letterbox', [])[:2] or None
     if own is None and not steps and trained is not None:
         own = [trained, trained] if isinstance(trained, int) else list(trained)
     if size is None and own is None:
@@ -79,8 +102,15 @@ def fixed_size(steps: list[dict], size: Sequence[int] | None, trained: int | Seq
         if size != own:
             raise InputError(f'--size {size[0]} {size[1]}: the test pipeline cuts images to {own}; change it there')
         return steps, tuple(size)
-    keeps_aspect = bool(steps) and 'resize' not in last
-    return [dict(letterbox=size) if keeps_aspect else dict(resize=size)], tuple(size)
+    return [_to_size(steps, size)], tuple(size)
+
+
+def _to_size(steps: list[dict], size: Sequence[int]) -> dict:
+    """The step to another size than a preparation's; it keeps the aspect where that does."""
+    last = steps[-1] if steps else {}
+    if not last or 'resize' in last or 'crop' in last:
+        return dict(resize=[*size])
+    return dict(letterbox=[*size, *last.get('letterbox', [])[2:]])
 
 
 class Images:
@@ -113,6 +143,27 @@ class Images:
         # Where the pipeline loads floats (to_float32), it resizes without rounding.
         pixels = packed['inputs'].numpy().transpose(1, 2, 0).round().astype(np.uint8)
         return np.ascontiguousarray(pixels if self.takes_rgb else pixels[..., ::-1]), packed['data_samples']
+
+    def sized(self, pixels: np.ndarray, size: Sequence[int] | None) -> tuple[np.ndarray, tuple[int, int]]:
+        """An image of this set as a file of one size sees it, as :func:`fixed_size` says.
+
+        Args:
+            pixels: As the test pipeline prepares them.
+            size: Height and width that the file takes; None takes any.
+
+        Returns:
+            The pixels, and height and width of their part that is no padding of this function's.
+        """
+        if size is None or pixels.shape[:2] == tuple(size):
+            return pixels, pixels.shape[:2]
+        (kind, (height, width, *colour)), = _to_size(preparation(self.cfg), size).items()
+        used = height, width
+        if kind == 'letterbox':
+            scale = min(height / pixels.shape[0], width / pixels.shape[1])
+            used = tuple(max(1, int(side * scale + 0.5)) for side in pixels.shape[:2])
+        whole = np.full((height, width, 3), colour or 0, np.uint8)
+        whole[:used[0], :used[1]] = cv2.resize(pixels, used[::-1])
+        return whole, used
 
     def spaced(self, count: int) -> list[int]:
         """Indices of ``count`` images, spread evenly over the set."""
@@ -149,11 +200,6 @@ def samples(inferencer: Inferencer, count: int, size: tuple[int, int] | None) ->
     if size is not None:
         found = [cv2.resize(one, size[::-1]) for one in found]
     return found, origin
-
-
-def sized(pixels: np.ndarray, size: Sequence[int] | None) -> np.ndarray:
-    """Stretched, where the network takes one size that is not the test pipeline's."""
-    return pixels if size is None or pixels.shape[:2] == tuple(size) else cv2.resize(pixels, size[::-1])
 
 
 def _dataset(cfg: Config, split: str) -> dict:

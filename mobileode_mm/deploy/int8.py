@@ -15,7 +15,7 @@ from ..inference.inferencer import Inferencer
 from . import precision
 from .accuracy import accuracy
 from .formats import load, onnx_metadata, quiet
-from .inputs import Images, sized
+from .inputs import Images
 
 _CALIBRATION_IMAGES = 100
 #: Products, which hold the weights.
@@ -89,7 +89,7 @@ def quantise(train: Images, source: Path, out: Path, aim: str) -> list[str]:
         Lines on its time.
     """
     size = json.loads(onnx_metadata(source)['size'])
-    images = [sized(pixels, size)[None] for pixels in train.spread(_CALIBRATION_IMAGES)]
+    images = [train.sized(pixels, size)[0][None] for pixels in train.spread(_CALIBRATION_IMAGES)]
     quantiser = Quantiser(source, images)
     lines, other = [], ''
     if aim == 'size':

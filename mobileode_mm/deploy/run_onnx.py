@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 OUTPUTS = dict(detection=('boxes', 'scores', 'labels'), segmentation=('mask', ), classification=('scores', ))
-#: Values that each step of the preparation takes; 0 is one that is no list.
-STEPS = dict(resize=2, fit=2, short_side=0, crop=2, letterbox=2, scale=0)
+#: How many values each step of the preparation may have; 0 is one that is no list.
+STEPS = dict(resize=[2], fit=[2], short_side=[0], crop=[2], letterbox=[2, 5], scale=[0])
 #: Pixels of the largest image that is read or made: Pillow's own limit.
 MOST_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
 
@@ -72,9 +72,10 @@ def is_step(step):
     if not isinstance(step, dict) or len(step) != 1:
         return False
     (kind, values), = step.items()
-    values = values if STEPS.get(kind) else [values]
-    return kind in STEPS and isinstance(values, list) and len(values) == max(1, STEPS[kind]) and all(
-        type(value) in (int, float) and value > 0 for value in values)
+    count, values = (len(values), values) if isinstance(values, list) else (0, [values])
+    return count in STEPS.get(kind, []) and all(
+        type(value) in (int, float) and (value > 0 if place < 2 else 0 <= value <= 255)  # two sides, then a colour
+        for place, value in enumerate(values))
 
 
 def read(path):
@@ -125,8 +126,9 @@ def prepare(image, steps):
         used = image.shape[:2]
         if kind == 'letterbox':
             scale = min(value[0] / height, value[1] / width)
-            used = max(1, round(height * scale)), max(1, round(width * scale))
-            image = np.pad(resize(image, *used), ((0, value[0] - used[0]), (0, value[1] - used[1]), (0, 0)))
+            used = max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+            resized, image = resize(image, *used), np.full((*value[:2], 3), value[2:] or 0, np.uint8)
+            image[:used[0], :used[1]] = resized
     return image, used
 
 

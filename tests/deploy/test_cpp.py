@@ -1,4 +1,5 @@
 """The example in C++ is built, and prints the boxes of run_onnx.py, with and without our operator."""
+import json
 import os
 import shutil
 import subprocess
@@ -84,15 +85,17 @@ def exported(small_detector, tmp_path_factory):
     export(config, checkpoint, folder / 'a.onnx', with_nms=True, custom_ops=True, cfg_options=options)
     model = onnx.load(folder / 'a.onnx')
     steps, = (entry for entry in model.metadata_props if entry.key == 'prepare')
-    steps.value = '[{"letterbox": [192, 192]}]'
-    onnx.save(model, folder / 'padded.onnx')
+    for name, values in (('padded', [192, 192]), ('padded_grey', [192, 192, 114.0, 114, 90])):
+        steps.value = json.dumps([dict(letterbox=values)])
+        onnx.save(model, folder / f'{name}.onnx')
     model.metadata_props.add(key='tiles', value='{}')
     onnx.save(model, folder / 'tiles.onnx')
     Image.open(file).save(folder / 'image.ppm')
     return folder
 
 
-@pytest.mark.parametrize('model, library', [('a.onnx', None), ('a.ops.onnx', 'a.ops.so'), ('padded.onnx', None)])
+@pytest.mark.parametrize('model, library', [('a.onnx', None), ('a.ops.onnx', 'a.ops.so'), ('padded.onnx', None),
+                                            ('padded_grey.onnx', None)])
 def test_the_boxes_are_those_of_the_stand_alone_program(detect, exported, found_boxes, model, library):
     arguments = [exported / model, exported / 'image.ppm', '--score-thr', 0.05,
                  *(['--custom-ops', exported / library] if library else [])]

@@ -30,6 +30,11 @@ def config(scope, *steps):
     ('mmpretrain', [dict(type='Resize', scale=24)]),
     ('mmpretrain', [dict(type='Resize', scale=24, keep_ratio=True)]),
     ('mmpretrain', []),
+    ('mmdet', [dict(type='Resize', scale=(64, 64), keep_ratio=True),
+               dict(type='Pad', size=(64, 64), pad_val=dict(img=(114, 7, 0)))]),
+    ('mmdet', [dict(type='Resize', scale=(640, 640), keep_ratio=True),
+               dict(type='Pad', pad_to_square=True, pad_val=dict(img=(114.0, 114.0, 114.0)))]),
+    ('mmdet', [dict(type='Resize', scale=(64, 64), keep_ratio=True), dict(type='Pad', size=(64, 64))]),
 ], ids=str)
 @pytest.mark.parametrize('size', [(97, 130), (130, 97), (33, 34)])
 def test_steps_are_the_pipelines(program, scope, steps, size):
@@ -37,11 +42,15 @@ def test_steps_are_the_pipelines(program, scope, steps, size):
     rng = np.random.default_rng(0)
     pixels = np.asarray(Image.fromarray(rng.integers(0, 256, (9, 8, 3), np.uint8)).resize(size[::-1], Image.BICUBIC))
     with config_scope(cfg):
-        expected = Compose([dict(step) for step in steps])(dict(img=pixels.copy(), img_shape=size, ori_shape=size))
+        expected = Compose([dict(step) for step in steps])(
+            dict(img=pixels[..., ::-1].copy(), img_shape=size, ori_shape=size))['img'][..., ::-1]
     prepared, used = program.prepare(pixels, preparation(cfg))
-    assert prepared.shape == expected['img'].shape and prepared.dtype == np.uint8 and used == prepared.shape[:2]
+    assert prepared.shape == expected.shape and prepared.dtype == np.uint8
+    side = max(prepared.shape)
+    assert used == (tuple(int(one * side / max(size) + 0.5) for one in size) if steps and steps[-1]['type'] == 'Pad'
+                    else prepared.shape[:2])
     # OpenCV counts in fixed point.
-    assert np.abs(prepared.astype(int) - expected['img']).max() <= 1
+    assert np.abs(prepared.astype(int) - expected).max() <= 1
 
 
 def test_a_fixed_size_that_is_not_the_pipelines_keeps_its_aspect_with_padding(program):
@@ -50,6 +59,13 @@ def test_a_fixed_size_that_is_not_the_pipelines_keeps_its_aspect_with_padding(pr
     prepared, used = program.prepare(np.full((50, 100, 3), 200, np.uint8), steps)
     assert prepared.shape == (64, 96, 3) and used == (48, 96)
     assert (prepared[:48] == 200).all() and not prepared[48:].any()
+
+
+def test_another_size_is_padded_with_the_pipelines_colour(program):
+    steps, size = fixed_size([dict(letterbox=[64, 64, 114, 7, 1])], (64, 96), None)
+    prepared, _ = program.prepare(np.full((50, 100, 3), 200, np.uint8), steps)
+    assert prepared.shape == (*size, 3) == (64, 96, 3)
+    assert (prepared[:48] == 200).all() and (prepared[48:] == (114, 7, 1)).all()
 
 
 @pytest.mark.parametrize('steps, size, trained, expected', [
@@ -65,6 +81,12 @@ def test_fixed_sizes(steps, size, trained, expected):
 def test_what_cannot_be_prepared_is_refused():
     with pytest.raises(InputError, match='RandomFlip'):
         preparation(config('mmdet', dict(type='RandomFlip')))
+    for pad in (dict(size=(96, 64)), dict(size=(64, 64), padding_mode='edge'), dict(size_divisor=32)):
+        with pytest.raises(InputError, match='Pad to the square'):
+            preparation(config('mmdet', dict(type='Resize', scale=(64, 64), keep_ratio=True), dict(type='Pad', **pad)))
+    with pytest.raises(InputError, match='Pad to the square'):  # mmseg stretches a mask with its padding
+        preparation(config('mmseg', dict(type='Resize', scale=(64, 64), keep_ratio=True),
+                           dict(type='Pad', size=(64, 64))))
     with pytest.raises(InputError, match='area'):
         preparation(config('mmdet', dict(type='Resize', scale=(8, 8), interpolation='area')))
     with pytest.raises(InputError, match='--size HEIGHT WIDTH'):

@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / 'mobileode_mm/deploy/web'
 STEPS = [
     [], [dict(resize=[48, 31])], [dict(fit=[60, 40])], [dict(short_side=37), dict(crop=[32, 33])],
-    [dict(crop=[90, 200])], [dict(letterbox=[64, 96])], [dict(resize=[300, 290])]]
+    [dict(crop=[90, 200])], [dict(letterbox=[64, 96])],
+    [dict(letterbox=[64, 96, 114.0, 7, 0])], [dict(resize=[300, 290])]]
 
 
 def status(browser):

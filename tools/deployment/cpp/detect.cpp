@@ -99,7 +99,10 @@ int run(int count, char **words) {
   };
   const std::string steps = value("prepare");
   int height = 0, width = 0;
-  const bool padded = std::sscanf(steps.c_str(), "[{\"letterbox\": [%d, %d]}]", &height, &width) == 2;
+  double colour[3] = {0, 0, 0};
+  const int found_values = std::sscanf(steps.c_str(), "[{\"letterbox\": [%d, %d, %lf, %lf, %lf]}]", &height, &width,
+                                       &colour[0], &colour[1], &colour[2]);
+  const bool padded = found_values == 2 || found_values == 5;
   if (value("task") != "detection" || session.GetOutputCount() != 3 || !value("tiles").empty() ||
       (!padded && std::sscanf(steps.c_str(), "[{\"resize\": [%d, %d]}]", &height, &width) != 2))
     throw std::runtime_error(given[0] + " is no detector of whole images of one size that was exported --with-nms");
@@ -107,9 +110,10 @@ int run(int count, char **words) {
 
   const Image image = read_ppm(given[1]);
   const double scale = std::min(double(height) / image.height, double(width) / image.width);
-  const int used_height = padded ? std::max(1, int(std::nearbyint(image.height * scale))) : height;
-  const int used_width = padded ? std::max(1, int(std::nearbyint(image.width * scale))) : width;
+  const int used_height = padded ? std::max(1, int(image.height * scale + 0.5)) : height;
+  const int used_width = padded ? std::max(1, int(image.width * scale + 0.5)) : width;
   Image prepared(height, width);
+  for (size_t i = 0; i < prepared.pixels.size(); ++i) prepared.pixels[i] = uint8_t(colour[i % 3]);
   resize(image, prepared, used_height, used_width);
 
   const int64_t sizes[] = {1, height, width, 3};
