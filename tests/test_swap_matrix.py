@@ -326,12 +326,33 @@ def test_the_stock_ssd_head_trains_as_well(model, tmp_path):
     assert list(fixed.state_dict()) == list(net.state_dict())
 
 
+def whole_configs():
+    blocks = re.findall(r'```python\n(_base_[^`]*model = .*?)```', PAGE.read_text(), re.DOTALL)
+    assert len(blocks) == 3
+    return blocks
+
+
 @pytest.mark.parametrize('number', range(2))
 def test_the_pages_whole_configs_are_rows_of_its_tables(number, tmp_path):
-    blocks = re.findall(r'```python\n(_base_[^`]*model = .*?)```', PAGE.read_text(), re.DOTALL)
-    assert len(blocks) == 2
-    shown = load(blocks[number], tmp_path)
-    assert any(shown.model == load(swap.text(), tmp_path).model for swap in SWAPS if swap.config in blocks[number])
+    block = whole_configs()[number]
+    shown = load(block, tmp_path)
+    assert any(shown.model == load(swap.text(), tmp_path).model for swap in SWAPS if swap.config in block)
+
+
+def test_mmdets_rtmdet_as_a_detector_of_ours(tmp_path):
+    """The page's config has the parts and names of mmdet's RTMDet, and a deploy form that gives the same."""
+    text = whole_configs()[2]
+    net = build(load(text, tmp_path))
+    theirs = build(load(text.replace("    type='mobileode_mm.detection.FittedDetector',\n", ''), tmp_path))
+    assert type(theirs).__name__ == 'RTMDet' and [*theirs.state_dict()] == [*net.state_dict()]
+    net.eval()
+    pixels = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        expected = net(pixels, mode='tensor')
+        net.switch_to_deploy((64, 96))
+        found = net(pixels, mode='tensor')
+    for one, other in zip(sum(map(list, expected), []), sum(map(list, found), []), strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
 
 
 def test_the_pages_widths_and_strides():

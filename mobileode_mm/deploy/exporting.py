@@ -232,8 +232,9 @@ def _examples(inferencer: Inferencer) -> list[Path]:
 def deployed_copy(model: torch.nn.Module, size: tuple[int, int] | None) -> torch.nn.Module:
     """A copy in deploy form, for images of ``size``; InputError where a model has none."""
     if not isinstance(model, Deployable):
-        raise InputError(f'{type(model).__name__} has no deploy form; of detectors FittedDetector and SSDLite have '
-                         'one, of segmentors DeepLabV3, of classifiers FittedClassifier, whatever their backbone')
+        raise InputError(f'{type(model).__name__} has no deploy form; set model.type to one that has, whatever the '
+                         'backbone: mobileode_mm.detection.FittedDetector (single-stage) or SSDLite, '
+                         'mobileode_mm.segmentation.DeepLabV3, mobileode_mm.classification.FittedClassifier')
     model = copy.deepcopy(model)
     model.switch_to_deploy(size)
     return model

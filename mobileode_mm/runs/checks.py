@@ -140,7 +140,23 @@ def config_errors(filename: str) -> Iterator[None]:
         while cause.__context__ is not None:  # registries raise anew, with the class in front
             cause = cause.__context__
         frame = traceback.extract_tb(cause.__traceback__)[-1]
-        raise InputError(f'{filename} cannot be built: {text} ({frame.filename}, line {frame.lineno})') from error
+        raise InputError(f'{filename} cannot be built: {_where_ours_is(str(text)) or text} ({frame.filename}, line '
+                         f'{frame.lineno})') from error
+
+
+def _where_ours_is(text: str) -> str | None:
+    """What to do where a registry says that it lacks something that is ours, and was only not imported."""
+    absent = re.match(r'(?:mobileode_mm\.)?(\w+) is not in the .+ registry', text)
+    for part in ('detection', 'segmentation', 'classification', 'engine') if absent else ():
+        module = f'mobileode_mm.{part}'
+        try:
+            ours = getattr(importlib.import_module(module), '__all__', ())
+        except ImportError:  # of a toolbox that is not installed
+            continue
+        if absent[1] in ours:
+            return (f"{absent[1]} is not imported: write type='{module}.{absent[1]}', or add '{module}' to the imports "
+                    'of custom_imports')
+    return None
 
 
 def _data_file(error: Exception) -> str | None:
@@ -157,7 +173,7 @@ def registry_fault(error: Exception) -> str | None:
     """What the config names wrongly, where a registry says so once the run has begun; None for another error."""
     text = str(error.args[0]) if error.args else ''
     built = text.startswith('class `') or re.search('is not in the .+ registry', text)
-    return f'the config cannot be built: {text}' if built else None
+    return f'the config cannot be built: {_where_ours_is(text) or text}' if built else None
 
 
 def build_model(cfg: Config) -> nn.Module:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import Registry
 
 from mobileode_mm.cli import main
+from mobileode_mm.errors import InputError
+from mobileode_mm.runs.checks import config_errors
 
 ROOT = Path(__file__).parents[2]
 
@@ -349,6 +352,14 @@ def test_optimizer_and_schedule_that_cannot_be_built(option, reported, shared_pl
     status, _, err = run(shared_place, 'train.py', 'segmentation.py', '--work-dir', 'wrong', '--cfg-new', option)
     assert status == 2
     assert 'Traceback' not in err and reported in err[err.index('error: '):]
+
+
+@pytest.mark.parametrize('name', ['FittedDetector', 'mobileode_mm.FittedDetector'])
+def test_a_part_of_ours_that_was_not_imported(name):
+    with pytest.raises(InputError, match="mine.py cannot be built: FittedDetector is not imported: write "
+                                         "type='mobileode_mm.detection.FittedDetector'"):
+        with config_errors('mine.py'):
+            Registry('model').build(dict(type=name))
 
 
 @pytest.mark.parametrize('settings, reported', [
