@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..inference.inferencer import Inferencer
 from ..runs.checks import config_scope
 from ..runs.config import leaf_datasets, type_name
+from .run_onnx import METHODS
 
 _WITHOUT_EFFECT = ('LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs', 'PackSegInputs', 'PackInputs')
 
@@ -23,26 +24,28 @@ def preparation(cfg: Config) -> list[dict]:
         Steps in order, each a dict of one entry: ``resize`` to [height, width]; ``fit`` into [long side, short side],
         the aspect kept; ``short_side`` to a number, the aspect kept; ``crop`` the middle to [height, width]; ``scale``
         by a factor; ``letterbox`` into [height, width], the aspect kept, then padded at the right or below, with
-        [..., R, G, B] of 0 to 255 where that is not black.
+        [..., R, G, B] of 0 to 255 where that is not black; ``method``, of the steps behind it, one of
+        ``run_onnx.METHODS``.
 
     Raises:
         InputError: The pipeline does something else.
     """
     steps: list[dict] = []
+    method = METHODS[0]
     pipeline = _dataset(cfg, 'test')['pipeline']
     names = [type_name(step) for step in pipeline]
     for name, step in zip(names, pipeline):
-        bilinear = step.get('interpolation', 'bilinear') == 'bilinear' and step.get('backend', 'cv2') == 'cv2'
+        before, resized_by = len(steps), _method(step)
         if name in _WITHOUT_EFFECT:
             continue
-        if name == 'Resize' and bilinear and step.get('scale'):
+        if name == 'Resize' and resized_by and step.get('scale'):
             scale = step['scale']
             width, height = scale = (scale, scale) if isinstance(scale, int) else scale
             steps.append(dict(fit=[max(scale), min(scale)]) if step.get('keep_ratio') else
                          dict(resize=[height, width]))
-        elif name == 'Resize' and bilinear and isinstance(step.get('scale_factor'), (int, float)):
+        elif name == 'Resize' and resized_by and isinstance(step.get('scale_factor'), (int, float)):
             steps += [] if step['scale_factor'] == 1 else [dict(scale=step['scale_factor'])]
-        elif name == 'ResizeEdge' and bilinear and step.get('edge', 'short') == 'short':
+        elif name == 'ResizeEdge' and resized_by and step.get('edge', 'short') == 'short':
             steps.append(dict(short_side=step['scale']))
         elif name == 'CenterCrop' and set(step) <= {'type', 'crop_size'}:
             size = step['crop_size']
@@ -52,10 +55,20 @@ def preparation(cfg: Config) -> list[dict]:
             steps[-1] = dict(letterbox=[*square, *_colour(step, 'LoadImageFromFile' in names)])
         else:
             raise InputError(f'the test pipeline has the step {dict(step)}, which an exported network cannot ask for; '
-                             'known are Resize and ResizeEdge (short side), bilinear and by OpenCV, CenterCrop, and '
-                             'Pad to the square into which a Resize with keep_ratio fits images, of detectors and '
+                             'known are Resize and ResizeEdge (short side), bilinear or bicubic, CenterCrop, and Pad '
+                             'to the square into which a Resize with keep_ratio fits images, of detectors and '
                              'classifiers')
+        if name in ('Resize', 'ResizeEdge') and resized_by != method:
+            steps.insert(before, dict(method=resized_by))
+            method = resized_by
     return steps
+
+
+def _method(step: dict) -> str | None:
+    """How a step resizes; None by a way that the programs do not have."""
+    program = dict(cv2='opencv').get(step.get('backend', 'cv2'), step.get('backend'))
+    method = f"{program} {step.get('interpolation', 'bilinear')}"
+    return method if method in METHODS else None
 
 
 def _padded_square(pad: dict, before: list[dict]) -> list[int] | None:
@@ -102,7 +115,7 @@ def fixed_size(steps: list[dict], size: Sequence[int] | None, trained: int | Seq
         if size != own:
             raise InputError(f'--size {size[0]} {size[1]}: the test pipeline cuts images to {own}; change it there')
         return steps, tuple(size)
-    return [_to_size(steps, size)], tuple(size)
+    return [*[step for step in steps if 'method' in step][-1:], _to_size(steps, size)], tuple(size)
 
 
 def _to_size(steps: list[dict], size: Sequence[int]) -> dict:

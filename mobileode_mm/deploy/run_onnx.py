@@ -17,6 +17,8 @@ from PIL import Image, ImageOps
 OUTPUTS = dict(detection=('boxes', 'scores', 'labels'), segmentation=('mask', ), classification=('scores', ))
 #: How many values each step of the preparation may have; 0 is one that is no list.
 STEPS = dict(resize=[2], fit=[2], short_side=[0], crop=[2], letterbox=[2, 5], scale=[0])
+#: How the steps behind a step ``method`` resize; the first is that of those before any.
+METHODS = ('opencv bilinear', 'opencv bicubic', 'pillow bilinear', 'pillow bicubic')
 #: Pixels of the largest image that is read or made: Pillow's own limit.
 MOST_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
 
@@ -72,6 +74,8 @@ def is_step(step):
     if not isinstance(step, dict) or len(step) != 1:
         return False
     (kind, values), = step.items()
+    if kind == 'method':
+        return values in METHODS
     count, values = (len(values), values) if isinstance(values, list) else (0, [values])
     return count in STEPS.get(kind, []) and all(
         type(value) in (int, float) and (value > 0 if place < 2 else 0 <= value <= 255)  # two sides, then a colour
@@ -90,36 +94,50 @@ def read(path):
     return np.asarray(image.convert('RGB'))
 
 
-def resize(image, height, width):
-    """Bilinear without antialiasing, as OpenCV has it and the network was trained with; Pillow would smooth."""
-    def corners(size, new):
-        place = ((np.arange(new) + 0.5) * size / new - 0.5).clip(0, size - 1)
-        low = place.astype(int)
-        return low, np.minimum(low + 1, size - 1), place - low
-
+def resize(image, height, width, method):
+    """By the method that the network was trained with: Pillow smooths where it makes smaller, OpenCV does not."""
     if height * width > MOST_PIXELS:
         raise ValueError(f'its preparation makes {width} x {height} pixels of it')
-    top, bottom, down = corners(image.shape[0], height)
-    left, right, across = corners(image.shape[1], width)
-    image, across, down = image.astype(np.float32), across[:, None], down[:, None, None]
-    rows = image[:, left] * (1 - across) + image[:, right] * across
-    return (rows[top] * (1 - down) + rows[bottom] * down).round().astype(np.uint8)
+    program, kernel = method.split()
+    if program == 'pillow':
+        return np.asarray(Image.fromarray(image).resize((width, height), getattr(Image, kernel.upper())))
+    image = image.astype(np.float32)
+    rows = sum(image[:, place] * share[:, None] for place, share in taps(image.shape[1], width, kernel))
+    whole = sum(rows[place] * share[:, None, None] for place, share in taps(image.shape[0], height, kernel))
+    return whole.round().clip(0, 255).astype(np.uint8)
+
+
+def taps(size, new, kernel):
+    """OpenCV's: the old places that make the new ones, and the share of each."""
+    place = (np.arange(new) + 0.5) * size / new - 0.5
+    low = np.floor(place).astype(int)
+    rest = place - low
+    if kernel == 'bilinear':
+        shares = [(0, 1 - rest), (1, rest)]
+    else:
+        before, here, after = (((-0.75 * (rest + 1) + 3.75) * (rest + 1) - 6) * (rest + 1) + 3,
+                               *((1.25 * part - 2.25) * part * part + 1 for part in (rest, 1 - rest)))
+        shares = [(-1, before), (0, here), (1, after), (2, 1 - before - here - after)]
+    return [((low + offset).clip(0, size - 1), share) for offset, share in shares]
 
 
 def prepare(image, steps):
     """The network's image, and the height and width of its part that is not padding."""
-    used = image.shape[:2]
+    used, method = image.shape[:2], METHODS[0]
     for step in steps:
         (kind, value), (height, width) = *step.items(), image.shape[:2]
-        if kind == 'resize':
-            image = resize(image, *value)
+        if kind == 'method':
+            method = value
+        elif kind == 'resize':
+            image = resize(image, *value, method)
         elif kind == 'fit':
             scale = min(value[0] / max(height, width), value[1] / min(height, width))
-            image = resize(image, int(height * scale + 0.5), int(width * scale + 0.5))
+            image = resize(image, int(height * scale + 0.5), int(width * scale + 0.5), method)
         elif kind == 'short_side':
-            image = resize(image, max(value, int(value * height / width)), max(value, int(value * width / height)))
+            new_height, new_width = max(value, int(value * height / width)), max(value, int(value * width / height))
+            image = resize(image, new_height, new_width, method)
         elif kind == 'scale':
-            image = resize(image, int(height * value + 0.5), int(width * value + 0.5))
+            image = resize(image, int(height * value + 0.5), int(width * value + 0.5), method)
         elif kind == 'crop':
             top, left = (max(0, round((have - want) / 2)) for have, want in zip((height, width), value))
             image = image[top:top + value[0], left:left + value[1]]
@@ -127,7 +145,7 @@ def prepare(image, steps):
         if kind == 'letterbox':
             scale = min(value[0] / height, value[1] / width)
             used = max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
-            resized, image = resize(image, *used), np.full((*value[:2], 3), value[2:] or 0, np.uint8)
+            resized, image = resize(image, *used, method), np.full((*value[:2], 3), value[2:] or 0, np.uint8)
             image[:used[0], :used[1]] = resized
     return image, used
 

@@ -1,4 +1,6 @@
 """What a program does to an image by a file's metadata is what the test pipeline does."""
+from pathlib import Path
+
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -10,6 +12,8 @@ from mobileode_mm.runs.checks import config_scope
 
 pytest.importorskip('onnxruntime', reason='the extra "deploy" is not installed')
 from mobileode_mm.deploy.inputs import fixed_size, preparation  # noqa: E402
+
+DATA = Path(__file__).parents[2] / 'mmodeconf/datasets'
 
 
 def config(scope, *steps):
@@ -30,6 +34,12 @@ def config(scope, *steps):
     ('mmpretrain', [dict(type='Resize', scale=24)]),
     ('mmpretrain', [dict(type='Resize', scale=24, keep_ratio=True)]),
     ('mmpretrain', []),
+    ('mmdet', [dict(type='Resize', scale=(48, 32), keep_ratio=False, interpolation='bicubic')]),
+    ('mmdet', [dict(type='Resize', scale=(300, 500), keep_ratio=False, interpolation='bicubic')]),
+    ('mmpretrain', [dict(type='ResizeEdge', scale=37, edge='short', backend='pillow'),
+                    dict(type='CenterCrop', crop_size=32)]),
+    ('mmpretrain', [dict(type='ResizeEdge', scale=37, edge='short', backend='pillow', interpolation='bicubic'),
+                    dict(type='Resize', scale=24)]),
     ('mmdet', [dict(type='Resize', scale=(64, 64), keep_ratio=True),
                dict(type='Pad', size=(64, 64), pad_val=dict(img=(114, 7, 0)))]),
     ('mmdet', [dict(type='Resize', scale=(640, 640), keep_ratio=True),
@@ -61,11 +71,21 @@ def test_a_fixed_size_that_is_not_the_pipelines_keeps_its_aspect_with_padding(pr
     assert (prepared[:48] == 200).all() and not prepared[48:].any()
 
 
+def test_another_size_is_resized_by_the_same_method():
+    steps, _ = fixed_size([dict(method='pillow bicubic'), dict(short_side=37)], (32, 32), None)
+    assert steps == [dict(method='pillow bicubic'), dict(letterbox=[32, 32])]
+
+
 def test_another_size_is_padded_with_the_pipelines_colour(program):
     steps, size = fixed_size([dict(letterbox=[64, 64, 114, 7, 1])], (64, 96), None)
     prepared, _ = program.prepare(np.full((50, 100, 3), 200, np.uint8), steps)
     assert prepared.shape == (*size, 3) == (64, 96, 3)
     assert (prepared[:48] == 200).all() and (prepared[48:] == (114, 7, 1)).all()
+
+
+@pytest.mark.parametrize('data', sorted(path.stem for path in DATA.glob('[!_]*.py')))
+def test_every_data_set_of_ours_can_be_prepared(data):
+    preparation(Config.fromfile(DATA / f'{data}.py'))
 
 
 @pytest.mark.parametrize('steps, size, trained, expected', [

@@ -22,8 +22,12 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / 'mobileode_mm/deploy/web'
 STEPS = [
     [], [dict(resize=[48, 31])], [dict(fit=[60, 40])], [dict(short_side=37), dict(crop=[32, 33])],
-    [dict(crop=[90, 200])], [dict(letterbox=[64, 96])],
-    [dict(letterbox=[64, 96, 114.0, 7, 0])], [dict(resize=[300, 290])]]
+    [dict(crop=[90, 200])], [dict(letterbox=[64, 96])], [dict(letterbox=[64, 96, 114.0, 7, 0])], [dict(scale=1.5)],
+    [dict(method='opencv bicubic'), dict(resize=[48, 31]), dict(resize=[100, 77])],
+    [dict(method='pillow bilinear'), dict(short_side=37), dict(resize=[97, 61])],
+    # Another order of the sides, which Pillow 13 takes for others than these, has other roundings.
+    [dict(method='pillow bicubic'), dict(resize=[200, 61]), dict(method='opencv bilinear'), dict(crop=[40, 32])],
+    [dict(resize=[300, 290])]]
 
 
 def status(browser):

@@ -9,32 +9,95 @@ function round(value) {
   return rest < 0.5 || (rest === 0.5 && low % 2 === 0) ? low : low + 1;
 }
 
-/** Of each new place, the old one to its left and its distance from that. */
-function corners(size, count) {
-  const low = new Int32Array(count), share = new Float64Array(count);
+/** Of each new place the old ones that make it, and the share of each, `most` to a place: `of(place)` as [first, shares]. */
+function line(size, count, most, of) {
+  const places = new Int32Array(count * most), shares = new Float64Array(count * most);
   for (let i = 0; i < count; i++) {
-    const place = Math.min(Math.max((i + 0.5) * size / count - 0.5, 0), size - 1);
-    low[i] = Math.floor(place);
-    share[i] = place - low[i];
+    const [first, found] = of(i);
+    for (let n = 0; n < found.length; n++) {
+      places[i * most + n] = Math.min(Math.max(first + n, 0), size - 1);
+      shares[i * most + n] = found[n];
+    }
   }
-  return [low, share];
+  return {most, places, shares};
 }
 
-/** Bilinear without antialiasing, as OpenCV has it and the network was trained with; a canvas would smooth. */
-function resize({data, height, width}, newHeight, newWidth) {
+/** OpenCV's. */
+function taps(size, count, kernel) {
+  return line(size, count, kernel === 'bicubic' ? 4 : 2, i => {
+    const place = (i + 0.5) * size / count - 0.5, low = Math.floor(place), rest = place - low;
+    if (kernel === 'bilinear') return [low, [1 - rest, rest]];
+    const [before, here, after] = [((-0.75 * (rest + 1) + 3.75) * (rest + 1) - 6) * (rest + 1) + 3,
+      ...[rest, 1 - rest].map(part => (1.25 * part - 2.25) * part * part + 1)];
+    return [low - 1, [before, here, after, 1 - before - here - after]];
+  });
+}
+
+const KERNELS = {
+  bilinear: {reach: 1, share: x => Math.max(0, 1 - Math.abs(x))},
+  bicubic: {reach: 2, share: x => {
+    const d = Math.abs(x);
+    return d < 1 ? (1.5 * d - 2.5) * d * d + 1 : d < 2 ? ((-0.5 * d + 2.5) * d - 4) * d + 2 : 0;
+  }},
+};
+const PILLOW_UNIT = 2 ** 22;  // its shares are whole numbers of this
+
+/** Pillow's, which spread over all that a new place covers. */
+function pillowTaps(size, count, kernel) {
+  const {reach, share} = KERNELS[kernel], scale = size / count, wide = Math.max(scale, 1);
+  return line(size, count, 2 * Math.ceil(reach * wide) + 1, i => {
+    const middle = (i + 0.5) * scale, first = Math.max(0, Math.trunc(middle - reach * wide + 0.5));
+    const last = Math.min(size, Math.trunc(middle + reach * wide + 0.5));
+    const shares = Array.from({length: last - first}, (_, n) => share((first + n - middle + 0.5) / wide));
+    const sum = shares.reduce((one, other) => one + other, 0);
+    return [first, shares.map(one => Math.round(one / sum * PILLOW_UNIT))];
+  });
+}
+
+/** Pillow's way along one side: whole numbers, which are rounded again behind it. */
+function along({data, width}, newHeight, newWidth, {most, places, shares}, isAcross) {
+  const resized = new Uint8Array(newHeight * newWidth * 3);
+  for (let y = 0, at = 0; y < newHeight; y++) {
+    for (let x = 0; x < newWidth; x++) {
+      const start = (isAcross ? x : y) * most;
+      for (let c = 0; c < 3; c++, at++) {
+        let sum = PILLOW_UNIT / 2;
+        for (let n = start; n < start + most; n++) {
+          sum += data[(isAcross ? y * width + places[n] : places[n] * width + x) * 3 + c] * shares[n];
+        }
+        resized[at] = Math.min(Math.max(Math.floor(sum / PILLOW_UNIT), 0), 255);
+      }
+    }
+  }
+  return {data: resized, height: newHeight, width: newWidth};
+}
+
+/** By the method that the network was trained with: Pillow smooths where it makes smaller, OpenCV does not. */
+function resize(image, newHeight, newWidth, method) {
   if (newHeight * newWidth > MOST_PIXELS) {
     throw new Error(`its preparation makes ${newWidth} × ${newHeight} pixels of it`);
   }
-  const [tops, downs] = corners(height, newHeight), [lefts, acrosses] = corners(width, newWidth);
+  const {data, height, width} = image, [program, kernel] = method.split(' ');
+  if (program === 'pillow') {
+    // Pillow 13 does the other side first where that makes much less of the image; the rounding differs.
+    const narrow = along(image, height, newWidth, pillowTaps(width, newWidth, kernel), true);
+    return along(narrow, newHeight, newWidth, pillowTaps(height, newHeight, kernel), false);
+  }
+  const down = taps(height, newHeight, kernel), across = taps(width, newWidth, kernel), {most} = down;
   const resized = new Uint8Array(newHeight * newWidth * 3);
   for (let y = 0, at = 0; y < newHeight; y++) {
-    const top = tops[y] * width, bottom = Math.min(tops[y] + 1, height - 1) * width, down = downs[y];
     for (let x = 0; x < newWidth; x++) {
-      const left = lefts[x], right = Math.min(left + 1, width - 1), across = acrosses[x];
       for (let c = 0; c < 3; c++, at++) {
-        const upper = data[(top + left) * 3 + c] * (1 - across) + data[(top + right) * 3 + c] * across;
-        const lower = data[(bottom + left) * 3 + c] * (1 - across) + data[(bottom + right) * 3 + c] * across;
-        resized[at] = round(upper * (1 - down) + lower * down);
+        let sum = 0;
+        for (let n = y * most; n < (y + 1) * most; n++) {
+          const start = down.places[n] * width;
+          let row = 0;
+          for (let m = x * most; m < (x + 1) * most; m++) {
+            row += data[(start + across.places[m]) * 3 + c] * across.shares[m];
+          }
+          sum += row * down.shares[n];
+        }
+        resized[at] = Math.min(Math.max(round(sum), 0), 255);
       }
     }
   }
@@ -54,17 +117,21 @@ function part({data, height, width}, top, left, newHeight, newWidth, colour = [0
 
 /** The network's image, and the height and width of its part that is not padding. */
 export function prepare(image, steps) {
-  let used = [image.height, image.width];
+  let used = [image.height, image.width], method = 'opencv bilinear';
   for (const step of steps) {
     const [[kind, value]] = Object.entries(step), {height, width} = image;
-    if (kind === 'resize') {
-      image = resize(image, ...value);
+    if (kind === 'method') {
+      method = value;
+    } else if (kind === 'resize') {
+      image = resize(image, ...value, method);
     } else if (kind === 'fit') {
       const scale = Math.min(value[0] / Math.max(height, width), value[1] / Math.min(height, width));
-      image = resize(image, Math.floor(height * scale + 0.5), Math.floor(width * scale + 0.5));
+      image = resize(image, Math.floor(height * scale + 0.5), Math.floor(width * scale + 0.5), method);
     } else if (kind === 'short_side') {
       image = resize(image, Math.max(value, Math.floor(value * height / width)),
-                     Math.max(value, Math.floor(value * width / height)));
+                     Math.max(value, Math.floor(value * width / height)), method);
+    } else if (kind === 'scale') {
+      image = resize(image, Math.floor(height * value + 0.5), Math.floor(width * value + 0.5), method);
     } else if (kind === 'crop') {
       const [top, left] = [height - value[0], width - value[1]].map(rest => Math.max(0, round(rest / 2)));
       image = part(image, top, left, Math.min(value[0], height - top), Math.min(value[1], width - left));
@@ -75,7 +142,7 @@ export function prepare(image, steps) {
     if (kind === 'letterbox') {
       const scale = Math.min(value[0] / height, value[1] / width);
       used = [height, width].map(side => Math.max(1, Math.floor(side * scale + 0.5)));
-      image = part(resize(image, ...used), 0, 0, value[0], value[1], value.length > 2 ? value.slice(2) : undefined);
+      image = part(resize(image, ...used, method), 0, 0, value[0], value[1], value.length > 2 ? value.slice(2) : undefined);
     }
   }
   return {image, used};

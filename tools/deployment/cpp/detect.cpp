@@ -105,7 +105,8 @@ int run(int count, char **words) {
   const bool padded = found_values == 2 || found_values == 5;
   if (value("task") != "detection" || session.GetOutputCount() != 3 || !value("tiles").empty() ||
       (!padded && std::sscanf(steps.c_str(), "[{\"resize\": [%d, %d]}]", &height, &width) != 2))
-    throw std::runtime_error(given[0] + " is no detector of whole images of one size that was exported --with-nms");
+    throw std::runtime_error(given[0] + " is no detector of whole images of one size, resized bilinearly, that was "
+                             "exported --with-nms");
   const std::vector<std::string> classes = strings(value("classes"));
 
   const Image image = read_ppm(given[1]);
