@@ -189,7 +189,7 @@ def _suppression(reference: tasks.Task, image: np.ndarray) -> Callable[[Run], Ru
     if not isinstance(reference, tasks.SuppressingDetector):
         return lambda run: run
     with torch.no_grad():
-        counts = [level.shape[1] for level in reference.levels(torch.from_numpy(image))[1]]
+        counts = reference.counts(torch.from_numpy(image))
     return lambda run: suppressed(run, counts, reference.suppression)
 
 

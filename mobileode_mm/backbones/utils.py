@@ -68,7 +68,8 @@ def with_in_channels(name: str, cfg: dict, in_channels: int | Sequence[int], sou
 
     Args:
         name: The part's key in ``model``, for messages.
-        cfg: Its config; ``in_channels`` may be typed there, and must then agree.
+        cfg: Its config; ``in_channels`` may be typed there, and must then agree. Of the only map that a part reads it
+            is one number or a sequence of one, as that part takes it.
         in_channels: What ``source`` gives it.
         source: The module before it.
 
@@ -78,10 +79,12 @@ def with_in_channels(name: str, cfg: dict, in_channels: int | Sequence[int], sou
     def widths(value):
         return value if isinstance(value, int) else tuple(value)
 
-    in_channels = widths(in_channels)
-    typed = cfg.get('in_channels')
-    if typed is not None and widths(typed) != in_channels:
+    given, typed = widths(in_channels), cfg.get('in_channels')
+    if typed is not None and widths(typed) not in (given, given[0] if isinstance(given, tuple) and len(given) == 1
+                                                   else given):
         raise InputError(
-            f'model.{name}.in_channels is {widths(typed)}, but {type(source).__name__} gives {in_channels}. '
+            f'model.{name}.in_channels is {widths(typed)}, but {type(source).__name__} gives {given}. '
             'Leave in_channels out: it follows from the backbone.')
-    return dict(cfg, in_channels=in_channels)
+    if typed is None:  # mmdet's FPN takes no tuple
+        typed = given if isinstance(given, int) else list(given)
+    return dict(cfg, in_channels=typed)

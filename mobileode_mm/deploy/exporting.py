@@ -55,7 +55,8 @@ def export(config: str | Path, checkpoint: str | Path, out: str | Path, file_for
     compared with the network on images of the test data.
 
     Args:
-        config: Config file of a detector with an SSD or RTMDet head, a segmentor or a classifier.
+        config: Config file of a detector with a head of :func:`mobileode_mm.deploy.heads.reader_of`, a segmentor or a
+            classifier.
         checkpoint: Its weights.
         out: The file, or of ``'web'`` the folder, which must not exist.
         file_format: One of ``mobileode_mm.deploy.formats.FORMATS``, or ``'web'``, a folder with a page that runs an
@@ -236,7 +237,7 @@ def deployed_copy(model: torch.nn.Module, size: tuple[int, int] | None) -> torch
                          'backbone: mobileode_mm.detection.FittedDetector (single-stage) or SSDLite, '
                          'mobileode_mm.segmentation.DeepLabV3, mobileode_mm.classification.FittedClassifier')
     model = copy.deepcopy(model)
-    model.switch_to_deploy(size)
+    model.switch_to_deploy(None if size is None else networks.padded_size(model.data_preprocessor, size))
     return model
 
 
@@ -275,8 +276,7 @@ def _suppression(task: networks.Detector, size: tuple[int, int]) -> str:
     """For who runs a file of all boxes: how the best are chosen, and how many anchors each map has. JSON."""
     how = networks.Suppression.of(task.model.test_cfg)
     with torch.no_grad():
-        _, levels = task.levels(_example(size, 'none'))
-    return json.dumps(dict(how._asdict(), levels=[level.shape[1] for level in levels]))
+        return json.dumps(dict(how._asdict(), levels=task.counts(_example(size, 'none'))))
 
 
 def _example(size: tuple[int, int] | None, dynamic: str) -> torch.Tensor:

@@ -8,26 +8,34 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .heads import reader_of
+from .heads import Found, reader_of
 from .nms import suppress
 
 
+def padded_size(preprocessor: nn.Module, size: Sequence[int]) -> tuple[int, ...]:
+    """Height and width of images behind a data preprocessor: multiples of its ``pad_size_divisor``."""
+    return tuple(side + -side % _divisor(preprocessor) for side in size)
+
+
+def _divisor(preprocessor: nn.Module) -> int:
+    return getattr(preprocessor, 'pad_size_divisor', None) or 1
+
+
 class Normalise(nn.Module):
-    """What the data preprocessor of a toolbox does to a batch, on RGB pixels.
+    """What the data preprocessor of a toolbox does to a batch, on RGB pixels: normalisation, and padding at the right
+    and below to multiples of its ``pad_size_divisor``.
 
     Args:
         preprocessor: Data preprocessor of mmdet, mmseg or mmpretrain.
         takes_rgb: Whether it is given RGB, not BGR.
 
     Raises:
-        InputError: It pads, or changes images otherwise.
+        InputError: It changes images otherwise.
     """
 
     def __init__(self, preprocessor: nn.Module, takes_rgb: bool):
         super().__init__()
-        if getattr(preprocessor, 'pad_size_divisor', None) not in (None, 0, 1):
-            raise InputError(f'the data preprocessor pads to multiples of {preprocessor.pad_size_divisor}, which the '
-                             'exported network would not do; set its pad_size_divisor to 1')
+        self.divisor, self.pad_value = _divisor(preprocessor), getattr(preprocessor, 'pad_value', 0)
         if getattr(preprocessor, 'test_cfg', None):  # mmseg's
             raise InputError('the data preprocessor pads images by its test_cfg, which the exported network would not '
                              'do; set it to None')
@@ -41,11 +49,15 @@ class Normalise(nn.Module):
             self.register_buffer(name, value.detach().clone().view(3, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, H, W, 3), uint8, RGB, to the network's input (B, 3, H, W)."""
+        """(B, H, W, 3), uint8, RGB, to the network's input (B, 3, H, W) of the padded size."""
         x = image.permute(0, 3, 1, 2).to(self.mean.dtype)
         if self.reverse:
             x = x[:, [2, 1, 0]]
-        return (x - self.mean) / self.std
+        x = (x - self.mean) / self.std
+        if self.divisor > 1:
+            height, width = x.shape[2:]
+            x = F.pad(x, (0, -width % self.divisor, 0, -height % self.divisor), value=self.pad_value)
+        return x
 
     def in_rgb(self) -> dict[str, list[float]]:
         """Mean and deviation of R, G and B, for people."""
@@ -128,17 +140,30 @@ class Detector(Task):
         super().__init__(model, takes_rgb)
         self.read = reader_of(model)
 
-    def levels(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Boxes (B, N, 4) in pixels of the image, and scores (B, N_i, C) of each map's priors."""
-        return self.read(*self.model.bbox_head(self.features(image)), image.shape[1:3])
+    def found(self, image: Tensor) -> Found:
+        """Boxes in pixels of the image, and scores of each map's priors."""
+        return self.read(self.model.bbox_head(self.features(image)), image.shape[1:3])
+
+    def counts(self, image: Tensor) -> list[int]:
+        """How many anchors or points each map has, for who chooses the best of all boxes behind a file.
+
+        Raises:
+            InputError: They are chosen by scores without their factors, which such a file does not give.
+        """
+        _, scores, factors = self.found(image)
+        if factors is not None:
+            raise InputError(f'the best boxes of a {type(self.model.bbox_head).__name__} are chosen by scores without '
+                             'their factors, which a file of all boxes does not give')
+        return [level.shape[1] for level in scores]
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, W, 3), uint8, RGB, to boxes (B, N, 4) and scores (B, N, C).
 
         Boxes are x1, y1, x2, y2 in pixels of the image, before any suppression.
         """
-        boxes, scores = self.levels(image)
-        return boxes, torch.cat(scores, 1)
+        boxes, scores, factors = self.found(image)
+        all_scores = torch.cat(scores, 1)
+        return boxes, all_scores if factors is None else all_scores * torch.cat(factors, 1)
 
 
 #: Keys of mmcv's suppression beside its threshold, and the values with which it is a plain one.
@@ -172,18 +197,24 @@ class Suppression(NamedTuple):
         if threshold is None or others:
             raise InputError(f'test_cfg.nms={nms}: only plain suppression in each class can be exported, as in '
                              "nms=dict(type='nms', iou_threshold=0.5); leave --with-nms out")
+        if 'max_per_img' not in test_cfg:  # YOLOX gives what is left
+            raise InputError('a file gives a fixed number of boxes, and test_cfg has no max_per_img; give it, as in '
+                             '--cfg-new model.test_cfg.max_per_img=300, or leave --with-nms out')
         return cls(float(threshold), float(test_cfg.get('score_thr', 0)), test_cfg.get('nms_pre', -1),
                    test_cfg.get('min_bbox_size', -1), test_cfg['max_per_img'])
 
 
-def best_boxes(boxes: Tensor, levels: Sequence[Tensor], how: Suppression) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes (B, N, 4) and scores (B, N_i, C) of each map's anchors to the best boxes, as :class:`SuppressingDetector`
-    gives them."""
-    scores = torch.cat([_best(level, how.candidates) for level in levels], 1)
+def best_boxes(found: Found, how: Suppression) -> tuple[Tensor, Tensor, Tensor]:
+    """The best boxes, as :class:`SuppressingDetector` gives them."""
+    boxes, threshold = found.boxes, how.score_threshold
+    scores = torch.cat([_best(level, how.candidates) for level in found.scores], 1)
+    if found.factors is not None:
+        scores = torch.where(scores > threshold, scores, 0) * torch.cat(found.factors, 1)
+        threshold = 0.
     if how.least_side >= 0:
         sides = boxes[..., 2:] - boxes[..., :2]
         scores = scores * (sides > how.least_side).all(-1, keepdim=True)
-    kept = suppress(boxes, scores.transpose(1, 2).contiguous(), how.iou_threshold, how.score_threshold)
+    kept = suppress(boxes, scores.transpose(1, 2).contiguous(), how.iou_threshold, threshold)
     classes = kept.shape[1]
     scores, found = _top(kept.transpose(1, 2).flatten(1), how.most)
     labels = torch.where(scores > 0, found % classes, -1)
@@ -205,7 +236,7 @@ class SuppressingDetector(Detector):
 
         K is ``max_per_img``. Where there are fewer, the rest has score 0 and label −1.
         """
-        return best_boxes(*self.levels(image), self.suppression)
+        return best_boxes(self.found(image), self.suppression)
 
 
 def _best(scores: Tensor, candidates: int) -> Tensor:

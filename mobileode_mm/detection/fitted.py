@@ -16,11 +16,11 @@ class FittedDetector(Deployable, SingleStageDetector):
     """Single-stage detector of mmdet that takes any backbone without a word about widths in its neck and head.
 
     ``neck.in_channels`` is read or measured from the backbone, ``bbox_head.in_channels`` is the neck's
-    ``out_channels``. Both may still be typed; then they must agree.
+    ``out_channels``, where it has them. Both may still be typed; then they must agree.
 
     Args:
         backbone (dict): Backbone.
-        neck (dict): Neck whose module has ``out_channels``, such as ``SlimPAFPN``.
+        neck (dict): Neck, such as ``SlimPAFPN`` or mmdet's ``FPN``.
         bbox_head (dict): Head with a ``prior_generator``, such as ``RTMDetLiteHead``.
         train_cfg (dict, optional): Handed to the head.
         test_cfg (dict, optional): Handed to the head. Its ``tile=dict(size=320, overlap=64)``, in pixels of the
@@ -47,7 +47,8 @@ class FittedDetector(Deployable, SingleStageDetector):
         guard_gradients(self.backbone)
         neck = with_in_channels('neck', neck, feature_channels(self.backbone), self.backbone)
         self.neck = MODELS.build(neck)
-        bbox_head = with_in_channels('bbox_head', bbox_head, self.neck.out_channels, self.neck)
+        if hasattr(self.neck, 'out_channels'):
+            bbox_head = with_in_channels('bbox_head', bbox_head, self.neck.out_channels, self.neck)
         self.bbox_head = MODELS.build(dict(bbox_head, train_cfg=train_cfg, test_cfg=test_cfg))
         self.train_cfg = train_cfg
         self.test_cfg = test_cfg
@@ -59,17 +60,27 @@ class FittedDetector(Deployable, SingleStageDetector):
             InputError: The backbone's maps do not have the head's strides: ``out_indices`` are wrong.
         """
         features = self.backbone(fast_layout(batch_inputs))
-        strides = self.bbox_head.prior_generator.strides[:len(features)]
         height, width = batch_inputs.shape[2:]
-        for feature, (stride_w, stride_h) in zip(features, strides, strict=True):
-            # A backbone may round a side up or down, but not by a whole position.
-            rows, columns = feature.shape[2:]
-            if abs(height / stride_h - rows) >= 1 or abs(width / stride_w - columns) >= 1:
-                raise InputError(
-                    f'{type(self.backbone).__name__} gives maps of {[tuple(x.shape[2:]) for x in features]} '
-                    f'for an image of {(height, width)}, but the head reads the strides {strides}. Set '
-                    'model.backbone.out_indices to the stages of these strides.')
-        return self.neck(features)
+        # Those that a neck adds may be of any size.
+        strides = self.bbox_head.prior_generator.strides[:len(features)]
+
+        def has_strides(maps):
+            """A side may be rounded up or down, but not by a whole position."""
+            return all(abs(height / down - x.shape[2]) < 1 and abs(width / across - x.shape[3]) < 1
+                       for x, (across, down) in zip(maps, strides))
+
+        wrong = (f'{type(self.backbone).__name__} gives maps of {[tuple(x.shape[2:]) for x in features]} for an image '
+                 f'of {(height, width)}, but the head reads the strides {strides}. Set model.backbone.out_indices to '
+                 'the stages of these strides.')
+        try:
+            maps = self.neck(features)
+        except (RuntimeError, ValueError) as error:  # of maps that do not go together, or are too small
+            if not has_strides(features):
+                raise InputError(wrong) from error
+            raise
+        if not has_strides(maps):
+            raise InputError(wrong)
+        return maps
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
         """Boxes as in ``SingleStageDetector``, found tile by tile where ``test_cfg.tile`` says so."""

@@ -106,8 +106,8 @@ def test_learns_one_batch():
 ], ids=lambda value: value['type'] if isinstance(value, dict) else '')
 def test_widths_follow_any_backbone(backbone, channels):
     detector = build(**{'model.backbone': dict(_delete_=True, **backbone)})
-    assert detector.neck.in_channels == channels
-    assert detector.bbox_head.in_channels == detector.neck.out_channels
+    assert tuple(detector.neck.in_channels) == channels
+    assert tuple(detector.bbox_head.in_channels) == detector.neck.out_channels
     outputs = detector.eval()(torch.rand(1, 3, 64, 96), mode='tensor')
     assert len(outputs[0]) == 6
 
@@ -121,7 +121,7 @@ def test_maps_of_other_strides(out_indices):
 
 def test_widths_follow_the_neck():
     detector = build(**{'model.neck.out_channels': (64, 64, 32, 32, 16, 16)})
-    assert detector.bbox_head.in_channels == (64, 64, 32, 32, 16, 16)
+    assert tuple(detector.bbox_head.in_channels) == (64, 64, 32, 32, 16, 16)
 
 
 @pytest.mark.parametrize('part, typed, message', [

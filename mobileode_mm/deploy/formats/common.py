@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...ode.exported import MATRICES_UP_TO
+from ..heads import Found
 from ..tasks import Suppression, Task, best_boxes
 
 #: What may differ from call to call.
@@ -137,7 +138,7 @@ def suppressed(run: Run, levels: Sequence[int], how: Suppression) -> Run:
     """
     def both(image):
         boxes, scores = map(torch.from_numpy, run(image))
-        return [output.numpy() for output in best_boxes(boxes, scores.split(list(levels), 1), how)]
+        return [output.numpy() for output in best_boxes(Found(boxes, scores.split(list(levels), 1), None), how)]
 
     return both
 
