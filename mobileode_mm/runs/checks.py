@@ -140,12 +140,14 @@ def config_errors(filename: str) -> Iterator[None]:
         while cause.__context__ is not None:  # registries raise anew, with the class in front
             cause = cause.__context__
         frame = traceback.extract_tb(cause.__traceback__)[-1]
-        raise InputError(f'{filename} cannot be built: {_where_ours_is(str(text)) or text} ({frame.filename}, line '
+        raise InputError(f'{filename} cannot be built: {_explained(str(text))} ({frame.filename}, line '
                          f'{frame.lineno})') from error
 
 
-def _where_ours_is(text: str) -> str | None:
-    """What to do where a registry says that it lacks something that is ours, and was only not imported."""
+def _explained(text: str) -> str:
+    """A message of a registry or of a class that it builds, with what to do where that is known."""
+    if "unexpected keyword argument 'pretrained'" in text:
+        return f'{text}; the config names weights of the backbone that was replaced: set model.pretrained=None'
     absent = re.match(r'(?:mobileode_mm\.)?(\w+) is not in the .+ registry', text)
     for part in ('detection', 'segmentation', 'classification', 'engine') if absent else ():
         module = f'mobileode_mm.{part}'
@@ -156,7 +158,7 @@ def _where_ours_is(text: str) -> str | None:
         if absent[1] in ours:
             return (f"{absent[1]} is not imported: write type='{module}.{absent[1]}', or add '{module}' to the imports "
                     'of custom_imports')
-    return None
+    return text
 
 
 def _data_file(error: Exception) -> str | None:
@@ -173,7 +175,7 @@ def registry_fault(error: Exception) -> str | None:
     """What the config names wrongly, where a registry says so once the run has begun; None for another error."""
     text = str(error.args[0]) if error.args else ''
     built = text.startswith('class `') or re.search('is not in the .+ registry', text)
-    return f'the config cannot be built: {_where_ours_is(text) or text}' if built else None
+    return f'the config cannot be built: {_explained(text)}' if built else None
 
 
 def build_model(cfg: Config) -> nn.Module:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import Registry
+from mmengine.registry import MODELS, Registry
 
 from mobileode_mm.cli import main
 from mobileode_mm.errors import InputError
@@ -360,6 +360,12 @@ def test_a_part_of_ours_that_was_not_imported(name):
                                          "type='mobileode_mm.detection.FittedDetector'"):
         with config_errors('mine.py'):
             Registry('model').build(dict(type=name))
+
+
+def test_weights_of_the_stock_backbone():
+    with pytest.raises(InputError, match="argument 'pretrained'; .*set model.pretrained=None"):
+        with config_errors('mine.py'):
+            MODELS.build(dict(type='MobileODEV1', pretrained='open-mmlab://resnet50_v1c'))
 
 
 @pytest.mark.parametrize('settings, reported', [
