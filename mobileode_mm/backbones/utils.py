@@ -77,14 +77,13 @@ def with_in_channels(name: str, cfg: dict, in_channels: int | Sequence[int], sou
         InputError: Typed widths differ.
     """
     def widths(value):
-        return value if isinstance(value, int) else tuple(value)
+        return (value, ) if isinstance(value, int) else tuple(value)
 
-    given, typed = widths(in_channels), cfg.get('in_channels')
-    if typed is not None and widths(typed) not in (given, given[0] if isinstance(given, tuple) and len(given) == 1
-                                                   else given):
-        raise InputError(
-            f'model.{name}.in_channels is {widths(typed)}, but {type(source).__name__} gives {given}. '
-            'Leave in_channels out: it follows from the backbone.')
+    typed = cfg.get('in_channels')
     if typed is None:  # mmdet's FPN takes no tuple
-        typed = given if isinstance(given, int) else list(given)
-    return dict(cfg, in_channels=typed)
+        return dict(cfg, in_channels=in_channels if isinstance(in_channels, int) else list(in_channels))
+    if widths(typed) != widths(in_channels):
+        raise InputError(
+            f'model.{name}.in_channels is {typed}, but {type(source).__name__} gives {in_channels}. '
+            'Leave in_channels out: it follows from the backbone.')
+    return dict(cfg)

@@ -73,11 +73,12 @@ def _method(step: dict) -> str | None:
 
 def _padded_square(pad: dict, before: list[dict]) -> list[int] | None:
     """Height and width of the square that a Pad fills up, if it is the one that the Resize before it fits into."""
-    long, short = before[-1].get('fit', (0, 1)) if before else (0, 1)
-    size = pad.get('size') or (long if pad.get('pad_to_square') else None)
+    fit = before[-1].get('fit') if before else None
     is_plain = set(pad) <= {'type', 'size', 'pad_to_square', 'pad_val', 'padding_mode'} and \
         pad.get('padding_mode', 'constant') == 'constant'
-    return [long, long] if is_plain and long == short and size in (long, (long, long), [long, long]) else None
+    if fit is None or fit[0] != fit[1] or not is_plain:
+        return None
+    return fit if list(pad.get('size') or fit) == fit else None
 
 
 def _colour(pad: dict, is_bgr: bool) -> list[float]:

@@ -125,7 +125,7 @@ def test_widths_follow_the_neck():
 
 
 @pytest.mark.parametrize('part, typed, message', [
-    ('neck', [96, 1280], r'model\.neck\.in_channels is \(96, 1280\), but MobileODEV1 gives \(576, 576\)'),
+    ('neck', [96, 1280], r'model\.neck\.in_channels is \[96, 1280\], but MobileODEV1 gives \(576, 576\)'),
     ('bbox_head', [96, 96, 96, 96, 96, 96], r'model\.bbox_head\.in_channels is .*SSDLiteNeck gives \(512,'),
 ])
 def test_contradicting_widths(part, typed, message):
