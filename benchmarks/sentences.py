@@ -123,6 +123,8 @@ FIGURES: dict[str, Callable[[], str]] = {
     'v2-lag-early': lambda: _leads('v2', 'V1', 'V2', 2),
     'v2-lag': lambda: _leads('v2', 'V1', 'V2'),
     'v2-bicubic-early': lambda: _leads('v2', 'V2, bicubic', 'V2', 2),
+    **{f'heads-{task}': lambda task=task: f'{_mean("heads", task, "MobileODE V1"):.1f}'
+       for task in ('ssdlite', 'rtmdet', 'trees', 'rtmdet_trees')},
     'heun-lead': lambda: '{:.1f}'.format(_mean('ablation_solver', 'classification', 'V1, Heun') -
                                          _mean('ablation_solver', 'classification', 'V1, Euler')),
     'expansion-spread': lambda: f'{_spread("ablation_expansion", "V1, e = 4"):.0f}',

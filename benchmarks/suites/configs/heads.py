@@ -25,8 +25,10 @@ backbones = {
     'MobileNetV4-small': _base_.backbones['MobileNetV4-small'],
     'CSPNeXt, narrow': dict(
         config='mobileode',
-        # With the recipe's rate, 0.002, its loss stays that of ten equal scores for all four epochs.
-        classification={'model.backbone': dict(_cspnext, out_indices=(4, )), 'optim_wrapper.optimizer.lr': 0.0005},
+        # With the recipe's rate, 0.002, its loss stays that of ten equal scores for all four epochs, and with a quarter
+        # of it one of two seeds' did so too.
+        classification={'model.backbone': dict(_cspnext, out_indices=(4, )), 'optim_wrapper.optimizer.lr': 0.0005,
+                        'train_cfg.max_epochs': 8, 'param_scheduler.1.T_max': 8, 'param_scheduler.1.end': 8},
         ssdlite={'model.backbone': dict(_cspnext, out_indices=(3, 4))},
         rtmdet={'model.backbone': _cspnext},
         trees={'model.backbone': _cspnext},
