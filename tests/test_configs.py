@@ -155,7 +155,7 @@ def test_network_and_head_fit(name, configs, models):
     cfg, model = configs[name], models(name)
     assert 'in_channels' not in cfg.model.neck and 'in_channels' not in cfg.model.bbox_head
     assert 'pretrained' not in cfg.model.backbone and 'init_cfg' not in cfg.model.backbone
-    assert model.bbox_head.in_channels == model.neck.out_channels
+    assert tuple(model.bbox_head.in_channels) == model.neck.out_channels
     tile = cfg.model.test_cfg.get('tile')
     side = tile['size'] if tile else cfg.test_pipeline[1]['scale'][0]
     with torch.no_grad():
