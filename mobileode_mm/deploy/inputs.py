@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..inference.inferencer import Inferencer
 from ..runs.checks import config_scope
 from ..runs.config import leaf_datasets, type_name
-from .run_onnx import METHODS
+from .run_onnx import METHODS, fitted
 
 _WITHOUT_EFFECT = ('LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs', 'PackSegInputs', 'PackInputs')
 
@@ -35,9 +35,12 @@ def preparation(cfg: Config) -> list[dict]:
     pipeline = _dataset(cfg, 'test')['pipeline']
     names = [type_name(step) for step in pipeline]
     for name, step in zip(names, pipeline):
-        before, resized_by = len(steps), _method(step)
         if name in _WITHOUT_EFFECT:
             continue
+        resized_by = _method(step)
+        if name in ('Resize', 'ResizeEdge') and resized_by not in (None, method):
+            method = resized_by
+            steps.append(dict(method=method))
         if name == 'Resize' and resized_by and step.get('scale'):
             scale = step['scale']
             width, height = scale = (scale, scale) if isinstance(scale, int) else scale
@@ -58,9 +61,6 @@ def preparation(cfg: Config) -> list[dict]:
                              'known are Resize and ResizeEdge (short side), bilinear or bicubic, CenterCrop, and Pad '
                              'to the square into which a Resize with keep_ratio fits images, of detectors and '
                              'classifiers')
-        if name in ('Resize', 'ResizeEdge') and resized_by != method:
-            steps.insert(before, dict(method=resized_by))
-            method = resized_by
     return steps
 
 
@@ -173,8 +173,7 @@ class Images:
         (kind, (height, width, *colour)), = _to_size(preparation(self.cfg), size).items()
         used = height, width
         if kind == 'letterbox':
-            scale = min(height / pixels.shape[0], width / pixels.shape[1])
-            used = tuple(max(1, int(side * scale + 0.5)) for side in pixels.shape[:2])
+            used = fitted(pixels.shape[:2], (height, width))
         whole = np.full((height, width, 3), colour or 0, np.uint8)
         whole[:used[0], :used[1]] = cv2.resize(pixels, used[::-1])
         return whole, used

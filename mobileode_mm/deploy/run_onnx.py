@@ -121,6 +121,12 @@ def taps(size, new, kernel):
     return [((low + offset).clip(0, size - 1), share) for offset, share in shares]
 
 
+def fitted(size, box):
+    """Height and width of an image of a size inside a letterbox."""
+    scale = min(box[0] / size[0], box[1] / size[1])
+    return tuple(max(1, int(side * scale + 0.5)) for side in size)
+
+
 def prepare(image, steps):
     """The network's image, and the height and width of its part that is not padding."""
     used, method = image.shape[:2], METHODS[0]
@@ -143,8 +149,7 @@ def prepare(image, steps):
             image = image[top:top + value[0], left:left + value[1]]
         used = image.shape[:2]
         if kind == 'letterbox':
-            scale = min(value[0] / height, value[1] / width)
-            used = max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+            used = fitted((height, width), value)
             resized, image = resize(image, *used, method), np.full((*value[:2], 3), value[2:] or 0, np.uint8)
             image[:used[0], :used[1]] = resized
     return image, used

@@ -1,4 +1,6 @@
 """A single-stage detector whose widths follow from its backbone."""
+from collections.abc import Sequence
+
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
@@ -60,27 +62,27 @@ class FittedDetector(Deployable, SingleStageDetector):
             InputError: The backbone's maps do not have the head's strides: ``out_indices`` are wrong.
         """
         features = self.backbone(fast_layout(batch_inputs))
-        height, width = batch_inputs.shape[2:]
-        # Those that a neck adds may be of any size.
-        strides = self.bbox_head.prior_generator.strides[:len(features)]
-
-        def has_strides(maps):
-            """A side may be rounded up or down, but not by a whole position."""
-            return all(abs(height / down - x.shape[2]) < 1 and abs(width / across - x.shape[3]) < 1
-                       for x, (across, down) in zip(maps, strides))
-
-        wrong = (f'{type(self.backbone).__name__} gives maps of {[tuple(x.shape[2:]) for x in features]} for an image '
-                 f'of {(height, width)}, but the head reads the strides {strides}. Set model.backbone.out_indices to '
-                 'the stages of these strides.')
         try:
             maps = self.neck(features)
-        except (RuntimeError, ValueError) as error:  # of maps that do not go together, or are too small
-            if not has_strides(features):
-                raise InputError(wrong) from error
+        except (RuntimeError, ValueError):  # of maps that do not go together, or are too small
+            self._check_strides(features, features, batch_inputs.shape[2:])
             raise
-        if not has_strides(maps):
-            raise InputError(wrong)
+        # Those that a neck adds may be of any size.
+        self._check_strides(maps[:len(features)], features, batch_inputs.shape[2:])
         return maps
+
+    def _check_strides(self, maps: Sequence[Tensor], features: Sequence[Tensor], size: Sequence[int]) -> None:
+        """InputError where maps, of the backbone or made of its ``features``, do not have the head's strides."""
+        height, width = size
+        strides = self.bbox_head.prior_generator.strides[:len(features)]
+        # A side may be rounded up or down, but not by a whole position.
+        if len(maps) != len(strides) or any(
+                abs(height / down - x.shape[2]) >= 1 or abs(width / across - x.shape[3]) >= 1
+                for x, (across, down) in zip(maps, strides)):
+            raise InputError(
+                f'{type(self.backbone).__name__} gives maps of {[tuple(x.shape[2:]) for x in features]} for an image '
+                f'of {(height, width)}, but the head reads the strides {strides}. Set model.backbone.out_indices to '
+                'the stages of these strides.')
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
         """Boxes as in ``SingleStageDetector``, found tile by tile where ``test_cfg.tile`` says so."""

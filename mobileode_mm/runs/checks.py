@@ -152,7 +152,7 @@ def _explained(text: str) -> str:
     for part in ('detection', 'segmentation', 'classification', 'engine') if absent else ():
         module = f'mobileode_mm.{part}'
         try:
-            ours = getattr(importlib.import_module(module), '__all__', ())
+            ours = importlib.import_module(module).__all__
         except ImportError:  # of a toolbox that is not installed
             continue
         if absent[1] in ours:

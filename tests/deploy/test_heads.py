@@ -35,9 +35,9 @@ def build(config, folder):
         "model = dict(type='FittedDetector', backbone=dict(_delete_=True, type='MobileODEV1', widen_factor=0.25, "
         f"num_steps=1, **{CONFIGS[config]}), neck={widths})\n")
     cfg = load_config(folder / 'config.py')
-    for part, key in (('neck', 'in_channels'), ('bbox_head', 'in_channels')):
-        if 'yolof' not in config or part == 'bbox_head':
-            cfg.model[part].pop(key)
+    cfg.model.bbox_head.pop('in_channels')
+    if 'yolof' not in config:
+        cfg.model.neck.pop('in_channels')
     cfg.model.test_cfg.setdefault('max_per_img', 2000)  # YOLOX's gives all
     torch.manual_seed(0)
     with config_scope(cfg), torch.no_grad():

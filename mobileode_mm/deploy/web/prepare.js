@@ -105,9 +105,9 @@ function resize(image, newHeight, newWidth, method) {
 }
 
 /** A part of an image, filled up with a colour where it reaches over the edge. */
-function part({data, height, width}, top, left, newHeight, newWidth, colour = [0, 0, 0]) {
+function part({data, height, width}, top, left, newHeight, newWidth, colour = []) {
   const cut = new Uint8Array(newHeight * newWidth * 3), columns = Math.min(newWidth, width - left);
-  for (let at = 0; at < cut.length; at++) cut[at] = colour[at % 3];
+  if (colour.length) cut.forEach((_, at) => { cut[at] = colour[at % 3]; });
   for (let y = 0; y < Math.min(newHeight, height - top); y++) {
     const start = ((top + y) * width + left) * 3;
     cut.set(data.subarray(start, start + columns * 3), y * newWidth * 3);
@@ -142,7 +142,7 @@ export function prepare(image, steps) {
     if (kind === 'letterbox') {
       const scale = Math.min(value[0] / height, value[1] / width);
       used = [height, width].map(side => Math.max(1, Math.floor(side * scale + 0.5)));
-      image = part(resize(image, ...used, method), 0, 0, value[0], value[1], value.length > 2 ? value.slice(2) : undefined);
+      image = part(resize(image, ...used, method), 0, 0, value[0], value[1], value.slice(2));
     }
   }
   return {image, used};
