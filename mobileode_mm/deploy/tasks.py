@@ -52,7 +52,7 @@ class Normalise(nn.Module):
         """(B, H, W, 3), uint8, RGB, to the network's input (B, 3, H, W) of the padded size."""
         x = image.permute(0, 3, 1, 2).to(self.mean.dtype)
         if self.reverse:
-            x = x[:, [2, 1, 0]]
+            x = torch.cat(x.split(1, 1)[::-1], 1)  # ncnn has no layer for indices
         x = (x - self.mean) / self.std
         if self.divisor > 1:
             height, width = x.shape[2:]

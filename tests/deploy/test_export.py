@@ -368,6 +368,14 @@ def test_every_runtime_by_mobileode_run(place, tmp_path, capsys, task, file_form
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('file_format', [installed(name) for name in FORMATS])
+def test_every_runtime_gives_a_network_its_bgr(place, tmp_path, file_format):
+    config, options = config_of('classification')
+    export(config, place / 'classification.pth', tmp_path / f'a{FORMATS[file_format].suffix}', file_format,
+           cfg_options={**options, 'data_preprocessor.to_rgb': False})
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('file_format', [installed('openvino')])
 @pytest.mark.parametrize('task, choice', [('detection', dict(with_nms=True)), ('segmentation', dict(dynamic='both'))])
 def test_openvino_suppresses_and_takes_any_size(place, tmp_path, task, choice, file_format):
