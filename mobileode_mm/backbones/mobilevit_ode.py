@@ -48,7 +48,9 @@ class TransformerLayer(BaseModule):
     def attend(self, x: Tensor) -> Tensor:
         """Multi-head attention of (B, N, C) to itself."""
         query, key, value = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind()
-        return self.project(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+        found = F.scaled_dot_product_attention(query, key, value)
+        # Not transposed: where heads and patches are as many, OpenVINO (2026.4) takes that for a transpose of nothing.
+        return self.project(torch.cat(found.unbind(1), -1))
 
 
 class MobileViTBlock(BaseModule):

@@ -376,6 +376,19 @@ def test_every_runtime_gives_a_network_its_bgr(place, tmp_path, file_format):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('config, size, file_format', [
+    pytest.param('ssdlite_mobileode_full_mini', 192, 'ncnn', marks=installed('ncnn').marks, id='shared layers'),
+    pytest.param('classify_mobilevit_ode_mini', 128, 'openvino', marks=installed('openvino').marks,
+                 id='as many patches as heads')])
+def test_what_a_runtime_reads_otherwise_is_written_so_that_it_does_not(save_untrained, tmp_path, config, size,
+                                                                       file_format):
+    config, options = ROOT / 'configs' / f'{config}.py', {'model.backbone.num_steps': 1}
+    save_untrained(config, options, tmp_path / 'a.pth', CLASSES)
+    export(config, tmp_path / 'a.pth', tmp_path / f'a{FORMATS[file_format].suffix}', file_format, cfg_options=options,
+           size=(size, size))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('file_format', [installed('openvino')])
 @pytest.mark.parametrize('task, choice', [('detection', dict(with_nms=True)), ('segmentation', dict(dynamic='both'))])
 def test_openvino_suppresses_and_takes_any_size(place, tmp_path, task, choice, file_format):

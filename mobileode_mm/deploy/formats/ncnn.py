@@ -1,5 +1,6 @@
 """ncnn, for phones and boards, converted by pnnx from a TorchScript recording."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -36,7 +37,7 @@ class Ncnn(Format):
         import pnnx
         planes = example.permute(0, 3, 1, 2).float()
         with tempfile.TemporaryDirectory() as folder:
-            recorded(_OnPlanes(task), planes).save(Path(folder, 'network.pt'))
+            recorded(_OnPlanes(_unshared(task)), planes).save(Path(folder, 'network.pt'))
             shape = ','.join(map(str, planes.shape))
             done = subprocess.run([pnnx.EXEC_PATH, 'network.pt', f'inputshape=[{shape}]', 'fp16=0'], cwd=folder,
                                   capture_output=True, text=True, check=False)
@@ -90,6 +91,18 @@ class _OnPlanes(nn.Module):
         """(1, 3, H, W), float32, from 0 to 255, to the task's outputs."""
         image = planes.permute(0, 2, 3, 1)
         return self.task.logits(image) if isinstance(self.task, Segmentor) else self.task(image)
+
+
+def _unshared(task: Task) -> Task:
+    """A copy in which what has several names, as layers that maps share, is several modules: pnnx reads them alone."""
+    task = copy.deepcopy(task)
+    known = set()
+    for parent in list(task.modules()):
+        for name, child in parent._modules.items():  # named_children() leaves out what comes again
+            if child in known:
+                setattr(parent, name, copy.deepcopy(child))
+            known.add(child)
+    return task
 
 
 def _check_layers(param: Path) -> None:
