@@ -94,7 +94,7 @@ class _OnPlanes(nn.Module):
 
 
 def _unshared(task: Task) -> Task:
-    """A copy in which what has several names, as layers that maps share, is several modules: pnnx reads them alone."""
+    """A copy in which a module of several names, as layers that maps share, is several: pnnx misreads it otherwise."""
     task = copy.deepcopy(task)
     known = set()
     for parent in list(task.modules()):
