@@ -97,7 +97,7 @@ def _unshared(task: Task) -> Task:
     """A copy in which a module of several names, as layers that maps share, is several: pnnx misreads it otherwise."""
     task = copy.deepcopy(task)
     known = set()
-    for parent in list(task.modules()):
+    for parent in reversed(list(task.modules())):  # the inner ones first: a copy has no shared parts then
         for name, child in parent._modules.items():  # named_children() leaves out what comes again
             if child in known:
                 setattr(parent, name, copy.deepcopy(child))
