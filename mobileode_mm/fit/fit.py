@@ -89,6 +89,9 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
         images, config = _prepare(found, plan, out, seed, epochs, batch_size, [BACKENDS[name] for name in log_to])
         if start:
             _check_start(config, start, trust)
+        checked = verify_config(config) if dry_run else None  # a training does so itself
+        if checked and checked.problems:
+            raise InputError(checked.refusal())
     except BaseException:
         shutil.rmtree(out)
         raise
@@ -97,11 +100,8 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
     for note in found.notes:
         _LOGGER.warning(note)
     _say(f'config: {config}; labels, to look at before anything else: {out / "labels.png"}')
-    if dry_run:
-        report = verify_config(config)
-        if report.problems:
-            raise InputError(report.refusal())
-        for note in report.notes:
+    if checked:
+        for note in checked.notes:
             _say(note.text('note: ', most=5))
         return Fitted(config, None, None, {})
 
@@ -110,7 +110,12 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
     from .checkpoint import choose_checkpoint
     from .judging import judge
     from .report import write_figures, write_report
-    train(config, out / 'runs', load_backbone=start, trust=trust)
+    try:
+        train(config, out / 'runs', load_backbone=start, trust=trust)
+    except InputError:
+        if not (out / 'runs').exists():  # refused before it began: the corrected command finds an empty place
+            shutil.rmtree(out)
+        raise
     best = choose_checkpoint(plan, out / 'runs', images['val'])
     _say(str(plan.choices[-1]))
     split = 'test' if 'test' in images else 'val'

@@ -2,6 +2,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,8 @@ METRICS = dict(detection='coco/bbox_mAP_50', segmentation='mIoU', classification
 _MOSAIC_ITERATIONS, _MOSAIC_TILES = 1000, 64
 #: Memory of a training step for an image of 320 px, in bytes, V1 with SSDLite, and the share of the free memory to use.
 _BYTES_AN_IMAGE, _SHARE = 160e6, 0.5
+#: Where Linux tells a container how much memory it may take (control groups, versions 2 and 1); 'max' is no limit.
+_LIMITS = ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes')
 
 
 class Choice(NamedTuple):
@@ -182,9 +185,14 @@ def _to_input(image: Image, plan: Plan) -> np.ndarray:
 
 
 def _free_memory() -> float:
-    """Bytes that a training may hope for: of the GPU where there is one."""
+    """Bytes that a training may hope for: of the GPU where there is one; of a container no more than it may take."""
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0]
+    limits = [Path(file).read_text().strip() for file in _LIMITS if os.access(file, os.R_OK)]
+    return min([_free_of_machine(), *(float(limit) for limit in limits if limit.isdigit())])
+
+
+def _free_of_machine() -> float:
     for line in open('/proc/meminfo') if os.path.exists('/proc/meminfo') else ():
         if line.startswith('MemAvailable:'):
             return int(line.split()[1]) * 1024

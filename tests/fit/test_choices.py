@@ -10,6 +10,7 @@ from PIL import Image as Pillow
 from mobileode_mm.data.formats import Image
 from mobileode_mm.detection import tiling
 from mobileode_mm.fit import anchors, splits, tiles
+from mobileode_mm.fit import plan as plan_module
 from mobileode_mm.fit.plan import fit_head, plan_classification, plan_detection, set_length
 from mobileode_mm.fit.writing import config_text
 from mobileode_mm.runs.checks import build_model, config_scope
@@ -129,6 +130,20 @@ def test_small_boxes_in_large_images_are_tiled_with_a_fine_map(tmp_path):
     plan = plan_detection([large], ('car', ), 'mobileode_v1', None)
     fit_head(plan, [large])
     assert plan.tiling is None and not plan.fine
+
+
+@pytest.mark.parametrize('limit, batch', [('max', 16), (str(2**30), 3), (None, 16)])
+def test_a_container_has_no_more_memory_than_it_may_take(limit, batch, tmp_path, monkeypatch):
+    if torch.cuda.is_available():
+        pytest.skip('the memory that counts is the GPU\'s')
+    if limit:
+        (tmp_path / 'memory.max').write_text(limit + '\n')
+    monkeypatch.setattr(plan_module, '_LIMITS', [str(tmp_path / 'memory.max')])
+    monkeypatch.setattr(plan_module, '_free_of_machine', lambda: 2.0**34)
+    plan = plan_classification([image_of(tmp_path, 'large', (400, 400), np.zeros((0, 4)))], ('a', 'b'), 'mobileode_v1',
+                               320)
+    set_length(plan, 100, None, None)
+    assert plan.batch == batch
 
 
 @pytest.mark.parametrize('tiles_of, epochs, mosaic', [(64, 250, True), (64, 249, False), (63, 900, False)])

@@ -17,7 +17,7 @@ from mobileode_mm.fit import report
 from mobileode_mm.fit.fit import fit
 from mobileode_mm.runs.config import load_config
 
-from .conftest import Scene, write_voc
+from .conftest import CLASSES, Scene, write_voc
 
 
 def listing(folder):
@@ -114,6 +114,17 @@ def test_a_start_that_cannot_be_is_refused_before_the_training(content, message,
     start.write_text('no checkpoint') if content is None else torch.save(content, start)
     with pytest.raises(InputError, match=message):
         fit(folders['class folders'], tmp_path / 'out', start=start)
+    assert not (tmp_path / 'out').exists(), 'the corrected command finds an empty place'
+
+
+@pytest.mark.parametrize('dry_run', [True, False])
+def test_an_image_that_ends_early_is_refused_before_the_training(dry_run, tmp_path):
+    for number in range(8):  # of validation, whose images are not on the sheet of labels
+        Scene(number).save(tmp_path / 'data' / ('train', 'val')[number // 4] / CLASSES[number % 2], '.jpg')
+    cut = tmp_path / 'data' / 'val' / CLASSES[0] / 'scene_4.jpg'
+    cut.write_bytes(cut.read_bytes()[:-300])
+    with pytest.raises(InputError, match='scene_4.jpg'):
+        fit(tmp_path / 'data', tmp_path / 'out', dry_run=dry_run, epochs=1)
     assert not (tmp_path / 'out').exists(), 'the corrected command finds an empty place'
 
 
