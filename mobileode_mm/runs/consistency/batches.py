@@ -61,7 +61,7 @@ def check_sizes(cfg: Config, sources: list[Source], model: nn.Module) -> Iterato
     batch = dataloader.get('batch_size') or 1
     if batch == 1 or sources[0].kind not in ('masks', 'classes'):  # mmdet pads
         return
-    found = [(info['img_path'], item) for source in sources for info, item in _samples(source, min(batch, _SIZES))]
+    found = [(info['img_path'], item) for source in sources for info, item in samples(source, min(batch, _SIZES))]
     items = [item for _, item in found]
     shapes = {tuple(item['inputs'].shape[1:]) for item in items}
     if len(shapes) < 2:
@@ -96,7 +96,7 @@ def _fails_on_one_image(source: Source, model: nn.Module) -> bool:
     """Whether a forward pass of one image in training mode ends in torch's message about batch statistics."""
     if get_world_size() > 1:
         return False  # norms may be synchronised, and other processes are not here
-    items = _samples(source, 1)
+    items = samples(source, 1)
     if not items:
         return False
     data = FUNCTIONS.get('pseudo_collate')([items[0][1]])
@@ -111,7 +111,7 @@ def _fails_on_one_image(source: Source, model: nn.Module) -> bool:
     return False
 
 
-def _samples(source: Source, number: int) -> list[tuple[dict, dict]]:
+def samples(source: Source, number: int) -> list[tuple[dict, dict]]:
     """Up to ``number`` images of different sizes, and what the pipeline makes of each; none where it does not end in
     ``inputs``."""
     by_size: dict[tuple[int, int] | None, dict] = {}

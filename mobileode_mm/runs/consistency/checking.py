@@ -15,6 +15,7 @@ from ..config import leaf_datasets, short_path, type_name
 from . import between, heads
 from .batches import check_last_batch, check_sizes
 from .images import check_files, readers
+from .shared_memory import check_shared_memory
 from .sources import Documents, Source, check_cifar, find_sources
 from .xml_files import check_xml
 
@@ -76,7 +77,7 @@ def check_data(cfg: Config, splits: Sequence[str], num_classes: dict[str, int], 
         report.add(*heads.check_class_weights(model), *heads.check_preprocessor(model, num_classes))
     if model is not None and not report.problems:
         for sources in filter(None, whole.values()):
-            report.add(*_findings(check_sizes(cfg, sources, model)))
+            report.add(*_findings(check_sizes(cfg, sources, model)), *_findings(check_shared_memory(cfg, sources)))
         if whole.get('train'):
             report.add(*_findings(check_last_batch(cfg, whole['train'], model)))
     return report
