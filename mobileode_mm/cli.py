@@ -14,6 +14,7 @@ from typing import NamedTuple
 from .errors import BAD_INPUT, exit_status
 from .interrupts import watched
 from .memory import keep_freed_memory
+from .users import settle_user
 from .version import __version__
 
 
@@ -102,6 +103,7 @@ def _run(argv: list[str]) -> int:
     # Last, as modules of a config's custom_imports lie in the current folder but shall hide nothing.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
+    settle_user()
     try:
         module = importlib.import_module(command.module)
     except ModuleNotFoundError as error:

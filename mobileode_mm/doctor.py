@@ -122,6 +122,8 @@ def fix_import(error: str) -> str:
     """The command for an import that failed although the package is there."""
     if re.search(r'lib(GL|gthread|glib|EGL|Qt|xcb|SM|ICE|Xext)', error):
         return pip_install('opencv-python-headless', options='--force-reinstall --no-deps')
+    if 'no locator available' in error:  # of numba: neither the packages' folder nor the home can be written to
+        return 'export NUMBA_CACHE_DIR=/tmp/numba'
     if re.search('numpy|_ARRAY_API', error, re.IGNORECASE):
         return pip_install('numpy')
     return install_stack()
@@ -153,6 +155,9 @@ def check_torch() -> list[Problem]:
     if error := import_error('torch'):
         return [Problem(f'torch does not import ({error})', replace)]
     if error := import_error('torchvision'):
+        if 'uid not found' in error:
+            return [Problem(f'the user of this process has no name here, and torch asks for it ({error})',
+                            'export USER=user')]
         what = f'torchvision {version_of("torchvision")} does not fit torch {found} ({error})'
         return [Problem(what, replace)]
     import numpy

@@ -12,7 +12,7 @@ PAGE = (ROOT / 'docs' / 'architecture.md').read_text()
 LAYERS = [
     ['interrupts', 'version'],
     ['errors'],
-    ['ode', 'compat', 'memory'],
+    ['ode', 'compat', 'memory', 'users'],
     ['backbones', 'data', 'analysis'],
     ['detection', 'segmentation', 'classification', 'checkpoints', 'doctor'],
     ['engine', 'zoo'],

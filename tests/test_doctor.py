@@ -54,13 +54,16 @@ BROKEN = {
               'numpy does not import', 'numpy==2.2.6'),
     'cv2': ('raise ImportError("libGL.so.1: cannot open shared object file")', 'mmcv does not import .*libGL',
             '--force-reinstall --no-deps opencv-python-headless==4.12.0.88'),
+    'imgaug': ('raise RuntimeError("cannot cache function \'blur\': no locator available for file \'a.py\'")',
+               'mmdet does not import, so no detection', 'export NUMBA_CACHE_DIR='),
     'pycocotools': ('raise ValueError("numpy.dtype size changed, may indicate binary incompatibility")',
                     'mmdet does not import, so no detection', 'numpy==2.2.6'),
 }
 
 
-# The last one shows only after every toolbox was tried, each in an interpreter of its own.
-@pytest.mark.parametrize('module', [*list(BROKEN)[:-1], pytest.param('pycocotools', marks=pytest.mark.slow)])
+# The last ones show only after every toolbox was tried, each in an interpreter of its own.
+@pytest.mark.parametrize('module', [*list(BROKEN)[:-2], *(pytest.param(name, marks=pytest.mark.slow)
+                                                          for name in list(BROKEN)[-2:])])
 def test_what_does_not_import_is_named_with_its_command(tmp_path, module):
     body, problem, command = BROKEN[module]
     tmp_path.joinpath(f'{module}.py').write_text(body)

@@ -42,8 +42,11 @@ logger = logging.getLogger('mobileode_mm')
 
 def cache_folder() -> Path:
     """Where compiled libraries are kept: below ``TORCH_EXTENSIONS_DIR``, or the user's cache."""
-    root = os.environ.get('TORCH_EXTENSIONS_DIR') or Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser()
-    return Path(root) / 'mobileode_mm'
+    root = os.environ.get('TORCH_EXTENSIONS_DIR') or os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+    try:
+        return Path(root).expanduser() / 'mobileode_mm'
+    except RuntimeError:  # the user has no home, as in a container
+        return Path(tempfile.gettempdir(), f'mobileode_mm_uid{os.getuid()}')
 
 
 @functools.cache
