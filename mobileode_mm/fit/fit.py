@@ -122,7 +122,7 @@ def fit(data: str | Path, work_dir: str | Path | None = None, model: str = 'mobi
     judged = judge(Inferencer(config, best), images[split])
     report = out / 'report.html'
     doubtful = out / 'runs' / 'data_check.txt'
-    warnings = [*found.notes, *(doubtful.read_text().splitlines() if doubtful.is_file() else [])]
+    warnings = [*found.notes, *(doubtful.read_text('utf-8').splitlines() if doubtful.is_file() else [])]
     files = f'{quote(str(config))} {quote(str(best))}'
     commands = [f'mobileode infer {files} IMAGE...'
                 + (f' --score-thr {judged.threshold:.2f}' if judged.threshold else ''),
@@ -183,7 +183,7 @@ def _prepare(found: Found, plan: Plan, out: Path, seed: int, epochs: int | None,
     files = {split: writing.write_data(plan, images[split], split, folder) for split in images}
     files.setdefault('test', files['val'])
     config = out / f'{out.name}.py'
-    config.write_text(writing.config_text(plan, found.folder.resolve().name, files, backends, seed))
+    config.write_text(writing.config_text(plan, found.folder.resolve().name, files, backends, seed), 'utf-8')
     return images, config
 
 

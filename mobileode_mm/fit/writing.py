@@ -8,6 +8,8 @@ from PIL import Image as Pillow
 
 from ..data.formats import Image
 from ..data.formats.masks import read_labels
+from ..errors import InputError
+from ..inference.writers import printable
 from .models import backbone
 from .plan import METRICS, Plan
 
@@ -46,9 +48,7 @@ def _coco(plan: Plan, images: Sequence[Image], split: str, folder: Path) -> Path
 
 
 def _labels(plan: Plan, images: Sequence[Image], split: str, folder: Path) -> Path:
-    path = folder / f'{split}.txt'
-    path.write_text(''.join(f'{image.path.resolve()} {image.labels[0]}\n' for image in images))
-    return path
+    return _list(folder / f'{split}.txt', [f'{image.path.resolve()} {image.labels[0]}\n' for image in images])
 
 
 def _pairs(plan: Plan, images: Sequence[Image], split: str, folder: Path) -> Path:
@@ -61,8 +61,17 @@ def _pairs(plan: Plan, images: Sequence[Image], split: str, folder: Path) -> Pat
             mask.parent.mkdir(exist_ok=True)
             Pillow.fromarray(read_labels(image).astype(np.uint8)).save(mask)
         lines.append(f'{image.path.resolve()}\t{mask.resolve()}\n')
-    path = folder / f'{split}.txt'
-    path.write_text(''.join(lines))
+    return _list(folder / f'{split}.txt', lines)
+
+
+def _list(path: Path, lines: list[str]) -> Path:
+    text = ''.join(lines)
+    try:
+        path.write_text(text, 'utf-8')
+    except UnicodeEncodeError as error:
+        line = lines[text[:error.start].count('\n')].strip()
+        raise InputError(f'{printable(line)}: a name that is not in UTF-8, in which the toolboxes read lists of images. '
+                         'Rename it; convmv -f latin1 -t utf8 -r --notest FOLDER renames all of a folder') from error
     return path
 
 

@@ -1,5 +1,6 @@
 """`mobileode fit`, from a folder to a report, on every format."""
 import json
+import os
 import re
 import shutil
 import sys
@@ -126,6 +127,18 @@ def test_an_image_that_ends_early_is_refused_before_the_training(dry_run, tmp_pa
     with pytest.raises(InputError, match='scene_4.jpg'):
         fit(tmp_path / 'data', tmp_path / 'out', dry_run=dry_run, epochs=1)
     assert not (tmp_path / 'out').exists(), 'the corrected command finds an empty place'
+
+
+def test_names_in_other_alphabets_and_one_that_is_no_utf8(tmp_path):
+    for number in range(8):
+        Scene(number).save(tmp_path / 'data' / ('Bäume', '松')[number % 2], '.jpg')
+    made = fit(tmp_path / 'data', tmp_path / 'out', dry_run=True, epochs=1)
+    assert load_config(made.config).train_dataloader.dataset.metainfo.classes == ('Bäume', '松')
+    odd = os.fsencode(tmp_path / 'data/Bäume/caf') + b'\xe9.jpg'
+    os.rename(tmp_path / 'data/Bäume/scene_0.jpg', odd)
+    with pytest.raises(InputError, match=r'Bäume/caf\\xe9.jpg 0: a name that is not in UTF-8'):
+        fit(tmp_path / 'data', tmp_path / 'again', dry_run=True, epochs=1)
+    assert not (tmp_path / 'again').exists()
 
 
 def test_large_images_are_tiled(tmp_path, capsys):
