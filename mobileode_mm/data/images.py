@@ -1,8 +1,8 @@
-"""Are the image files of a data set there, and can they be read?"""
+"""The image files of a data set: where they are, whether they are there, and whether they can be read."""
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -107,6 +107,23 @@ def read_image(path: str | os.PathLike, backend: str = 'cv2', flag: str = 'uncha
     if image is None:
         raise ValueError('is broken or no image')
     return image
+
+
+def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """``os.walk`` through links to folders as well, as the toolboxes go; but for those that lead back to where they are."""
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not _leads_back(place, name, str(folder))]
+        yield place, folders, names
+
+
+def _leads_back(place: str, name: str, top: str) -> bool:
+    path = os.path.join(place, name)
+    if not os.path.islink(path):
+        return False
+    inside = os.path.relpath(place, top).split(os.sep)
+    above = (os.path.realpath(os.path.join(top, *inside[:depth])) for depth in range(len(inside) + 1))
+    target = os.path.join(os.path.realpath(path), '')
+    return any(os.path.join(folder, '').startswith(target) for folder in above)
 
 
 def file_sizes(paths: list[str]) -> dict[str, int]:

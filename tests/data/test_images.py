@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from mobileode_mm.data import images
@@ -38,3 +40,17 @@ def test_many_are_sampled_but_all_looked_for(tmp_path, monkeypatch):
 def test_other_storage_is_passed_over():
     check_images(['s3://bucket/image.jpg'], 'images')
     check_images([], 'images')
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
+    for name in ('real/red/deep', 'real/blue', 'set/train'):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ('red/1.png', 'red/deep/2.png', 'blue/3.png'):
+        (tmp_path / 'real' / name).touch()
+    for link, target in (('set/train/red', 'real/red'), ('set/train/blue', 'real/blue'), ('set/val', 'set/train'),
+                         ('real/red/back', 'real'), ('real/blue/root', '.'), ('real/blue/top', 'set')):
+        (tmp_path / link).symlink_to(tmp_path / target)
+    found = sorted(os.path.relpath(os.path.join(place, name), tmp_path / 'set')
+                   for place, _, names in images.walk(tmp_path / 'set') for name in names)
+    split = ['blue/3.png', 'red/1.png', 'red/deep/2.png']
+    assert found == [f'{name}/{path}' for name in ('train', 'val') for path in split]

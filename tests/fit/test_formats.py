@@ -32,6 +32,18 @@ def test_boxes_are_read(name, folders, scenes):
         assert not image.crowd.any()
 
 
+def test_linked_folders_are_read(tmp_path, scenes):
+    WRITERS['class folders'](tmp_path / 'real', scenes)
+    for split in scenes:
+        (tmp_path / 'linked' / split).mkdir(parents=True)
+        for folder in (tmp_path / 'real' / split).iterdir():
+            (tmp_path / 'linked' / split / folder.name).symlink_to(folder)
+    real, linked = recognise(tmp_path / 'real'), recognise(tmp_path / 'linked')
+    assert linked.classes == real.classes
+    assert {split: len(images) for split, images in linked.splits.items()} == {
+        split: len(images) for split, images in real.splits.items()}
+
+
 def test_a_category_without_boxes_is_left_out_and_named(folders):
     assert recognise(folders['COCO']).notes == ['no box is of the classes shapes: they are left out']
 

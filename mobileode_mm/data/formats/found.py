@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from ...errors import InputError
+from ..images import walk
 
 SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 #: Images too, which training does not read.
@@ -113,7 +114,7 @@ def names_below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, 
 
     Hidden ones are left out: copies that editors keep, and ``._name``, which macOS puts into archives.
     """
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         yield from ((place, name) for name in sorted(names)
                     if name.lower().endswith(suffixes) and not name.startswith('.'))

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from ..images import walk
 from ..places import SOURCES, find_below
 from .files import READ_ALL, Reading, check_files
 from .report import Report
@@ -111,7 +112,7 @@ def read_folders(report: Report, split: str, folder: Path, number: int | None,
 def _images_below(folder: str) -> tuple[list[str], list[str]]:
     """Images, and other files, at any depth."""
     images, others = [], []
-    for place, _, names in os.walk(folder):
+    for place, _, names in walk(folder):
         for name in sorted(names):
             if not name.startswith('.'):
                 (images if name.lower().endswith(SUFFIXES) else others).append(os.path.join(place, name))
