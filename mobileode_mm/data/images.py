@@ -110,7 +110,7 @@ def read_image(path: str | os.PathLike, backend: str = 'cv2', flag: str = 'uncha
 
 
 def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """``os.walk`` through links to folders as well, as the toolboxes go; but for those that lead back to where they are."""
+    """``os.walk`` through links to folders as well, as the toolboxes go, but for links that lead back."""
     for place, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not _leads_back(place, name, str(folder))]
         yield place, folders, names
