@@ -70,7 +70,7 @@ def _list(path: Path, lines: list[str]) -> Path:
         path.write_text(text, 'utf-8')
     except UnicodeEncodeError as error:
         line = lines[text[:error.start].count('\n')].strip()
-        raise InputError(f'{printable(line)}: a name that is not in UTF-8, in which the toolboxes read lists of images. '
+        raise InputError(f'{printable(line)}: a name that is not in UTF-8, in which the toolboxes read lists. '
                          'Rename it; convmv -f latin1 -t utf8 -r --notest FOLDER renames all') from error
     return path
 
