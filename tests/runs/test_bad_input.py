@@ -3,6 +3,7 @@ written."""
 import hashlib
 import importlib
 import json
+import re
 import time
 from pathlib import Path
 
@@ -431,6 +432,36 @@ def test_image_that_breaks_during_the_run(path, how, reported, place, run):
     message = err[err.index('error: '):]
     assert f'data/voc/{path}' in message and reported in message
     assert message.count('\n') == 1
+
+
+KILLER = '''
+import os
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
+from torch.utils.data import get_worker_info
+
+
+@TRANSFORMS.register_module()
+class Killer(BaseTransform):
+    """What the system does where memory runs out: it ends the process."""
+
+    def transform(self, results):
+        if get_worker_info() is not None:
+            os.kill(os.getpid(), 9)
+        return results
+'''
+
+
+def test_a_worker_that_is_killed(place, run):
+    (place / 'killer.py').write_text(KILLER)
+    (place / 'mine.py').write_text(
+        "_base_ = './classification.py'\ncustom_imports = dict(imports=['killer'])\n"
+        "train_dataloader = dict(num_workers=1, dataset=dict(pipeline=[*_base_.train_dataloader.dataset.pipeline,"
+        " dict(type='Killer')]))\n")
+    status, _, err = run(place, 'train.py', 'mine.py')
+    assert status == 2 and 'Traceback' not in err
+    # Which of the two torch says depends on when it looks.
+    assert re.match('error: a worker of a dataloader (is killed by signal: Killed|exited unexpectedly), .* num_workers', err)
 
 
 def test_fewer_images_than_a_batch(place, capsys):
