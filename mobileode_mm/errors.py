@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 
@@ -30,9 +31,28 @@ def disk_fault(error: BaseException) -> str | None:
     return f'cannot write: {error.strerror}{file}. Make room there; files that were finished before are whole'
 
 
+def memory_fault(error: BaseException) -> str | None:
+    """A message where an error says that memory ran out, of the GPU or of the machine; None for another.
+
+    torch's class for GPUs is known by its name, so that torch is not needed here; on CPUs there is none.
+    """
+    text = str(error)
+    if type(error).__name__ == 'OutOfMemoryError' or 'CUDA error: out of memory' in text:
+        where = 'the GPU'
+    elif isinstance(error, MemoryError) or "can't allocate memory" in text:
+        where = 'the machine'
+    else:
+        return None
+    amount = re.search(r'[Tt]ried to allocate ([\d.]+ \w+)', text)
+    more = f' for {amount[1]} more' if amount else ''
+    return (f'{where} has no memory left{more}. Smaller batches need less '
+            '(train_dataloader.batch_size; optim_wrapper.accumulative_counts=N makes a step of N of them), and so do '
+            'smaller images; in training on a GPU --amp as well')
+
+
 def exit_status(command: Callable[[], int | None], stopped: str = 'stopped') -> int:
-    """Exit status of ``command()``: its own (None is 0), 2 after an InputError or where the disk is full, 130 where it
-    is interrupted.
+    """Exit status of ``command()``: its own (None is 0), 2 after an InputError or where disk or memory are full, 130
+    where it is interrupted.
 
     Args:
         command: What a command line does once its arguments are parsed.
@@ -48,7 +68,7 @@ def exit_status(command: Callable[[], int | None], stopped: str = 'stopped') -> 
     except Exception as error:
         if interrupts.was_pressed():
             return interrupts.stopped()
-        message = str(error) if isinstance(error, InputError) else disk_fault(error)
+        message = str(error) if isinstance(error, InputError) else disk_fault(error) or memory_fault(error)
         if message is None:
             raise
         _give_up_full_output()
