@@ -4,6 +4,7 @@ what draws is imported when a hook draws."""
 from .anytime import AnytimeHook
 from .atomic_backend import AtomicLocalBackend
 from .distributed import MobileODEDistributedDataParallel
+from .divergence import DivergenceHook
 from .progress import ProgressBarHook
 from .quantised import QuantisationAwareHook
 from .reseed import ReseedHook
@@ -11,6 +12,6 @@ from .run_report import RunReportHook
 from .validation import UnfinishedValidationHook
 
 __all__ = [
-    'AnytimeHook', 'AtomicLocalBackend', 'MobileODEDistributedDataParallel', 'ProgressBarHook', 'QuantisationAwareHook',
-    'ReseedHook', 'RunReportHook', 'UnfinishedValidationHook'
+    'AnytimeHook', 'AtomicLocalBackend', 'DivergenceHook', 'MobileODEDistributedDataParallel', 'ProgressBarHook',
+    'QuantisationAwareHook', 'ReseedHook', 'RunReportHook', 'UnfinishedValidationHook'
 ]

@@ -76,7 +76,7 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
         check_amp(cfg)
     make_resumable(cfg)
     write_whole_checkpoints(cfg)
-    add_hooks(cfg, 'ProgressBarHook', 'UnfinishedValidationHook', 'RunReportHook')
+    add_hooks(cfg, 'ProgressBarHook', 'UnfinishedValidationHook', 'RunReportHook', 'DivergenceHook')
     if (cfg.model.get('backbone') or {}).get('anytime'):
         add_hooks(cfg, 'AnytimeHook')
     splits = ('train', 'val') if cfg.get('val_dataloader') is not None else ('train', )
