@@ -30,7 +30,7 @@ class StagedBackbone(Deployable, BaseModule):
 
     Args:
         out_indices: Stages whose outputs are returned, in this order; 0 is the stem, negative ones count from the end.
-            One number is one stage.
+            One number is one stage. Stages behind the last are there, for checkpoints, and do not train.
         frozen_stages: Stages 0 up to this one keep their weights and statistics; -1 freezes none.
         norm_eval: Keep every norm in eval mode while training.
         with_cp: Recompute each stage in the backward pass instead of storing its activations. As with every
@@ -125,12 +125,12 @@ class StagedBackbone(Deployable, BaseModule):
         return tuple(outputs[index] for index in self.out_indices)
 
     def freeze(self) -> None:
-        """Switch off gradients and statistics of the frozen stages."""
-        for name, _, _ in self._stages[:self.frozen_stages + 1]:
-            stage = getattr(self, name)
-            stage.eval()
-            for parameter in stage.parameters():
-                parameter.requires_grad = False
+        """Switch off gradients and statistics of the frozen stages, and of those behind the last output.
+
+        These are not computed. Processes that train together would wait for their gradients.
+        """
+        for name, _, _ in self._stages[:self.frozen_stages + 1] + self._stages[max(self.out_indices) + 1:]:
+            getattr(self, name).eval().requires_grad_(False)
 
     def train(self, mode: bool = True):
         super().train(mode)

@@ -1,6 +1,7 @@
 """What training and testing share: a config made ready, its Runner, the first lines of the log, faults in the run."""
 import logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -24,12 +25,12 @@ from ..checkpoints.reading import shown
 from ..engine import distributed, reseed  # noqa: F401  (registers the wrapper and the hook)
 from ..engine.compiling import compile_network, compile_options
 from ..engine.progress import ProgressBarHook
-from ..errors import InputError, disk_fault
+from ..errors import InputError, disk_fault, listed
 from .checks import check_parts, config_errors, config_scope, registry_fault
 from .config import data_roots, load_config, type_name
 from .consistency.checking import data_fault
 from .monitors import monitor_fault
-from .processes import usable_cores
+from .processes import one_voice, usable_cores
 
 
 def ready_config(config: str | Path, split: str, work_dir: str | Path | None, cfg_options: dict | None,
@@ -208,6 +209,10 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
     except Exception as error:
         if disk_fault(error):
             raise  # for disk_faults
+        unused = _unused_fault(error, runner)
+        if unused:
+            with one_voice():  # which all processes meet
+                raise InputError(unused) from error
         fault = _work_dir_fault(error, cfg) or _resume_fault(error, cfg) or monitor_fault(error)
         if fault is None:
             with config_scope(cfg):
@@ -221,6 +226,18 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
         for hook in runner.hooks:
             if isinstance(hook, ProgressBarHook):
                 hook.close()
+
+
+def _unused_fault(error: Exception, runner: Runner) -> str | None:
+    """What DDP says in the second iteration of parameters that had no gradient in the first."""
+    text = str(error)
+    if 'Expected to have finished reduction in the prior iteration' not in text:
+        return None
+    names = [name for name, parameter in runner.model.module.named_parameters() if parameter.requires_grad]
+    without = re.search(r'did not receive grad for rank \d+: ([\d ]+)', text)
+    unused = listed((names[int(number)] for number in without[1].split()), 3) if without else 'some parameters'
+    return (f'{unused} have no part in the loss, which processes that train together have to know of: set '
+            'find_unused_parameters=True in the config, or leave out of the network what is not used')
 
 
 def _work_dir_fault(error: Exception, cfg: Config) -> str | None:

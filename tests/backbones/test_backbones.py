@@ -163,6 +163,16 @@ def test_traded_stride_computes_the_strided_networks_values(cls):
 
 
 @pytest.mark.parametrize('cls', BACKBONES)
+def test_what_trains_is_what_the_outputs_need(cls):
+    """Processes that train together wait for the gradient of each parameter that has one."""
+    backbone = small(cls, out_indices=(3, 1)).train()
+    sum(output.sum() for output in backbone(torch.rand(2, 3, 32, 32))).backward()
+    names = {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
+    assert names == {name for name, parameter in backbone.named_parameters() if parameter.grad is not None}
+    assert {name.split('.')[0] for name in names} == {'stem', 'stage1', 'stage2', 'stage3'}
+
+
+@pytest.mark.parametrize('cls', BACKBONES)
 def test_frozen_stages_and_norm_eval(cls):
     backbone = small(cls, frozen_stages=2).train()
     frozen = [backbone.stem, backbone.stage1, backbone.stage2]

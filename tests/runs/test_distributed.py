@@ -21,6 +21,19 @@ def test_two_processes_train(shared_place, run):
 
 
 @pytest.mark.slow
+def test_parameters_without_a_part_in_the_loss_are_named_once(shared_place, run):
+    (shared_place / 'part.py').write_text(
+        "from mmpretrain.models import ImageClassifier\nfrom mmengine.registry import MODELS\nfrom torch import nn\n\n\n"
+        "@MODELS.register_module()\nclass WithSpare(ImageClassifier):\n\n    def __init__(self, *args, **kwargs):\n"
+        "        super().__init__(*args, **kwargs)\n        self.spare = nn.Linear(2, 2)\n")
+    (shared_place / 'spare.py').write_text(
+        "_base_ = './classification.py'\ncustom_imports = dict(imports=['part'])\nmodel = dict(type='WithSpare')\n")
+    status, log, err = run(shared_place, 'dist_train.sh', 'spare.py', 2, '--work-dir', 'spare')
+    assert status == 2 and err.count('error: ') == 1 and 'Traceback' not in err
+    assert 'spare.weight, spare.bias have no part in the loss' in err and 'find_unused_parameters=True' in err
+
+
+@pytest.mark.slow
 def test_two_processes_test(shared_place, trained, run):
     checkpoint = trained('detection')[0] / 'epoch_3.pth'
     _, alone, _ = run(shared_place, 'test.py', 'detection.py', checkpoint, '--work-dir', 'alone')
