@@ -23,7 +23,7 @@ def test_two_processes_train(shared_place, run):
 @pytest.mark.slow
 def test_parameters_without_a_part_in_the_loss_are_named_once(shared_place, run):
     (shared_place / 'part.py').write_text(
-        "from mmpretrain.models import ImageClassifier\nfrom mmengine.registry import MODELS\nfrom torch import nn\n\n\n"
+        "from mmpretrain.models import ImageClassifier\nfrom mmengine.registry import MODELS\nfrom torch import nn\n\n"
         "@MODELS.register_module()\nclass WithSpare(ImageClassifier):\n\n    def __init__(self, *args, **kwargs):\n"
         "        super().__init__(*args, **kwargs)\n        self.spare = nn.Linear(2, 2)\n")
     (shared_place / 'spare.py').write_text(
