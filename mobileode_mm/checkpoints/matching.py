@@ -52,9 +52,14 @@ def check_checkpoint(model: nn.Module, checkpoint: dict, path: str | Path, purpo
 def not_numbers(checkpoint: dict) -> str | None:
     """A line on the weights that hold NaN, as those of a training that diverged; None where none do."""
     state = state_dict_of(checkpoint)
-    names = [name for name, value in state.items()
-             if isinstance(value, Tensor) and value.is_floating_point() and value.double().isnan().any()]
+    names = names_with_nan(state)
     return f'{len(names)} of its {len(state)} entries hold NaN: {listed(names)}' if names else None
+
+
+def names_with_nan(state: dict) -> list[str]:
+    """Entries of a state dict that hold NaN."""
+    return [name for name, value in state.items()
+            if isinstance(value, Tensor) and value.is_floating_point() and value.double().isnan().any()]
 
 
 def check_pretrained(model: nn.Module, trust: bool = False) -> list[str]:

@@ -5,6 +5,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..checkpoints.matching import names_with_nan
 from ..errors import InputError, listed
 
 
@@ -39,7 +40,7 @@ class DivergenceHook(Hook):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         state = model.state_dict()
-        names = [name for name, value in state.items() if value.is_floating_point() and value.isnan().any()]
+        names = names_with_nan(state)
         if names:
             raise InputError(
                 f'the training has diverged: at iteration {runner.iter + 1} the loss is {loss.mean().item()}, and '

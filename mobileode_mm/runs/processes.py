@@ -24,6 +24,11 @@ def local_rank() -> int:
     return int(os.environ.get('LOCAL_RANK', 0))
 
 
+def processes_here() -> int:
+    """Number of the run's processes on this machine, as torchrun tells it."""
+    return int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+
+
 @contextmanager
 def one_voice() -> Iterator[None]:
     """Let an InputError that all processes meet be reported by the first process of each machine only."""
@@ -73,8 +78,7 @@ def _join(launcher: str, dist_cfg: dict) -> None:
         return
     if launcher != 'pytorch':
         raise InputError(f'--launcher {launcher} needs GPUs; on CPUs use tools/dist_train.sh, which uses torchrun')
-    here = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), usable_cores() // here)))
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), usable_cores() // processes_here())))
     torch.distributed.init_process_group('gloo')
 
 

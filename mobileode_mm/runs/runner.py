@@ -213,7 +213,8 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
         if unused:
             with one_voice():  # which all processes meet
                 raise InputError(unused) from error
-        fault = _work_dir_fault(error, cfg) or _resume_fault(error, cfg) or monitor_fault(error)
+        fault = _work_dir_fault(error, cfg) or _resume_fault(error, cfg) or monitor_fault(error) \
+            or _worker_fault(error)
         if fault is None:
             with config_scope(cfg):
                 fault = registry_fault(error) or data_fault(error, cfg, splits)
@@ -238,6 +239,16 @@ def _unused_fault(error: Exception, runner: Runner) -> str | None:
     unused = listed((names[int(number)] for number in without[1].split()), 3) if without else 'some parameters'
     return (f'{unused} have no part in the loss, which processes that train together have to know of: set '
             'find_unused_parameters=True in the config, or leave out of the network what is not used')
+
+
+def _worker_fault(error: Exception) -> str | None:
+    """What torch says of a worker that is gone; which of the two depends on when it looks."""
+    ended = re.search(r'DataLoader worker \(pid[^ ]* [^)]*\) (is killed by signal: [^.]+|exited unexpectedly)',
+                      str(error))
+    if ended is None:
+        return None
+    return (f'a worker of a dataloader {ended[1]}, as happens where memory runs out: set a smaller num_workers or '
+            'batch_size of it; with num_workers=0 other causes show themselves. --resume goes on with a training')
 
 
 def _work_dir_fault(error: Exception, cfg: Config) -> str | None:

@@ -86,10 +86,6 @@ def check_data(cfg: Config, splits: Sequence[str], num_classes: dict[str, int], 
 def data_fault(error: Exception, cfg: Config, splits: tuple[str, ...]) -> str | None:
     """What is wrong with the data where loading them failed in a run; None where something else did."""
     text = str(error)
-    ended = re.search(r'DataLoader worker \(pid[^ ]* [^)]*\) (is killed by signal: [^.]+|exited unexpectedly)', text)
-    if ended:
-        return (f'a worker of a dataloader {ended[1]}, as happens where memory runs out: set a smaller num_workers or '
-                'batch_size of it; with num_workers=0 other causes show themselves. --resume goes on with a training')
     in_worker = 'DataLoader worker' in text
     if not in_worker and not any(frame.name == 'prepare_data' for frame in traceback.extract_tb(error.__traceback__)):
         return None

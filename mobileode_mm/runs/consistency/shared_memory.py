@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 
 from ...data.verify.report import Finding
+from ..processes import processes_here
 from .batches import samples
 from .sources import Source
 
@@ -38,7 +39,7 @@ def check_shared_memory(cfg: Config, sources: list[Source]) -> Iterator[Finding]
         return
     batch = sum(sizes) / len(sizes) * (dataloader.get('batch_size') or 1)
     prefetched = dataloader.get('prefetch_factor') or _PREFETCHED
-    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    processes = processes_here()
     held = (workers * prefetched + 1) * processes  # what the workers prepare, and what is worked on
     free = shutil.disk_usage(FOLDER).free
     if held * batch <= free:
