@@ -7,25 +7,23 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DATASETS, FUNCTIONS
+from mmengine.registry import FUNCTIONS
 from torch import nn
 
 from ...data.verify.report import Finding
 from ...errors import listed
 from ..config import type_name
-from .images import image_size
+from .samples import Sample
 from .sources import Source
 
-#: Images of different sizes that are put into one batch to see whether they fit, and images looked at to find them.
-_SIZES, _LOOKED_AT = 4, 256
 
-
-def check_last_batch(cfg: Config, sources: list[Source], model: nn.Module) -> Iterator[Finding]:
+def check_last_batch(cfg: Config, sources: list[Source], found: list[Sample], model: nn.Module) -> Iterator[Finding]:
     """A last batch of one image, on which the network cannot take batch statistics.
 
     Args:
         cfg: The config.
         sources: The data sets of train.
+        found: Some of their images.
         model: The network; it is run on an image and of no use after.
     """
     dataloader = cfg.train_dataloader
@@ -36,7 +34,7 @@ def check_last_batch(cfg: Config, sources: list[Source], model: nn.Module) -> It
         return
     share = math.ceil(number / get_world_size())
     last = batch if dataloader.get('drop_last') else share % batch or batch
-    if last != 1 or not _fails_on_one_image(sources[0], model):
+    if last != 1 or not found or not _fails_on_one_image(found[0].item, model):
         return
     name = type(model).__name__
     if batch == 1:
@@ -48,12 +46,13 @@ def check_last_batch(cfg: Config, sources: list[Source], model: nn.Module) -> It
                       'set train_dataloader.drop_last=True, or another train_dataloader.batch_size')
 
 
-def check_sizes(cfg: Config, sources: list[Source], model: nn.Module) -> Iterator[Finding]:
+def check_sizes(cfg: Config, sources: list[Source], found: list[Sample], model: nn.Module) -> Iterator[Finding]:
     """Images that come out of the pipeline in several sizes, and do not fit into one batch.
 
     Args:
         cfg: The config.
         sources: The data sets of one split.
+        found: Images of theirs of different sizes.
         model: The network, whose preprocessor makes the batches.
     """
     split = sources[0].split
@@ -61,8 +60,7 @@ def check_sizes(cfg: Config, sources: list[Source], model: nn.Module) -> Iterato
     batch = dataloader.get('batch_size') or 1
     if batch == 1 or sources[0].kind not in ('masks', 'classes'):  # mmdet pads
         return
-    found = [(info['img_path'], item) for source in sources for info, item in samples(source, min(batch, _SIZES))]
-    items = [item for _, item in found]
+    items = [sample.item for sample in found]
     shapes = {tuple(item['inputs'].shape[1:]) for item in items}
     if len(shapes) < 2:
         return
@@ -76,7 +74,8 @@ def check_sizes(cfg: Config, sources: list[Source], model: nn.Module) -> Iterato
         yield Finding(f'{split}_dataloader.batch_size is {batch}, but its pipeline makes images of several sizes '
                       f'({sizes}), which cannot be one batch',
                       f'set {split}_dataloader.batch_size=1, or let the pipeline make images of one size',
-                      tuple(f'{path}: {item["inputs"].shape[2]}x{item["inputs"].shape[1]}' for path, item in found))
+                      tuple(f'{sample.path}: {sample.item["inputs"].shape[2]}x{sample.item["inputs"].shape[1]}'
+                            for sample in found))
 
 
 def _length(dataset: dict, lengths: dict[int, int]) -> int | None:
@@ -92,14 +91,11 @@ def _length(dataset: dict, lengths: dict[int, int]) -> int | None:
     return None if inner is None else inner * dataset.get('times', 1)
 
 
-def _fails_on_one_image(source: Source, model: nn.Module) -> bool:
+def _fails_on_one_image(item: dict, model: nn.Module) -> bool:
     """Whether a forward pass of one image in training mode ends in torch's message about batch statistics."""
     if get_world_size() > 1:
         return False  # norms may be synchronised, and other processes are not here
-    items = samples(source, 1)
-    if not items:
-        return False
-    data = FUNCTIONS.get('pseudo_collate')([items[0][1]])
+    data = FUNCTIONS.get('pseudo_collate')([item])
     model = revert_sync_batchnorm(model).train()
     try:
         with torch.no_grad():
@@ -109,37 +105,3 @@ def _fails_on_one_image(source: Source, model: nn.Module) -> bool:
     except Exception:  # whatever else is wrong with it, is no matter of batches
         return False
     return False
-
-
-def samples(source: Source, number: int) -> list[tuple[dict, dict]]:
-    """Up to ``number`` images of different sizes, and what the pipeline makes of each; none where it does not end in
-    ``inputs``."""
-    by_size: dict[tuple[int, int] | None, dict] = {}
-    for info in source.infos[::max(1, len(source.infos) // _LOOKED_AT)]:
-        by_size.setdefault(image_size(info['img_path']), info)
-        if len(by_size) == number:
-            break
-    dataset = DATASETS.build({**source.cfg, 'lazy_init': True})
-    found = []
-    for info in by_size.values():
-        try:
-            item = dataset.pipeline(_whole_info(dataset, source, info))
-        except Exception:  # a pipeline that fails does so in the run, with its own words
-            return []
-        if not isinstance(item, dict) or not isinstance(item.get('inputs'), torch.Tensor):
-            return []
-        found.append((info, item))
-    return found
-
-
-def _whole_info(dataset, source: Source, info: dict) -> dict:
-    """What the data set would hand to its pipeline."""
-    if source.kind != 'coco':
-        return dict(info, sample_idx=0)
-    names = {category['id']: category['name'] for category in source.document['categories']}
-    dataset.cat_ids = [number for number, name in names.items() if name in dataset.metainfo['classes']]
-    dataset.cat2label = {number: label for label, number in enumerate(dataset.cat_ids)}
-    image = next(image for image in source.document['images'] if image['id'] == info['img_id'])
-    annotations = [annotation for annotation in source.document['annotations'] if annotation['image_id'] == image['id']]
-    return dict(dataset.parse_data_info(dict(raw_img_info=dict(image, img_id=image['id']), raw_ann_info=annotations)),
-                sample_idx=0)

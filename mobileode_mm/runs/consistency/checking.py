@@ -15,6 +15,7 @@ from ..config import leaf_datasets, short_path, type_name
 from . import between, heads
 from .batches import check_last_batch, check_sizes
 from .images import check_files, readers
+from .samples import samples
 from .shared_memory import check_shared_memory
 from .sources import Documents, Source, check_cifar, find_sources
 from .xml_files import check_xml
@@ -76,10 +77,13 @@ def check_data(cfg: Config, splits: Sequence[str], num_classes: dict[str, int], 
     if model is not None and 'train' in splits:
         report.add(*heads.check_class_weights(model), *heads.check_preprocessor(model, num_classes))
     if model is not None and not report.problems:
-        for sources in filter(None, whole.values()):
-            report.add(*_findings(check_sizes(cfg, sources, model)), *_findings(check_shared_memory(cfg, sources)))
-        if whole.get('train'):
-            report.add(*_findings(check_last_batch(cfg, whole['train'], model)))
+        found = {split: [sample for source in sources for sample in samples(source)]
+                 for split, sources in whole.items() if sources}
+        for split in found:
+            report.add(*_findings(check_sizes(cfg, whole[split], found[split], model)),
+                       *_findings(check_shared_memory(cfg, split, found[split])))
+        if 'train' in found:
+            report.add(*_findings(check_last_batch(cfg, whole['train'], found['train'], model)))
     return report
 
 

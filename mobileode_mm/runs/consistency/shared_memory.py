@@ -12,32 +12,28 @@ from mmengine.config import Config
 
 from ...data.verify.report import Finding
 from ..processes import processes_here
-from .batches import samples
-from .sources import Source
+from .samples import Sample
 
 #: Where Linux has it. Docker gives a container 64 MB unless it is told otherwise.
 FOLDER = '/dev/shm'
-#: Images whose mean stands for all, and batches that torch's workers prepare where the config does not say.
-_LOOKED_AT, _PREFETCHED = 4, 2
+#: Batches that torch's workers prepare where the config does not say.
+_PREFETCHED = 2
 
 
-def check_shared_memory(cfg: Config, sources: list[Source]) -> Iterator[Finding]:
+def check_shared_memory(cfg: Config, split: str, found: list[Sample]) -> Iterator[Finding]:
     """Batches that do not fit into shared memory: a worker that cannot hand over its batch prints a traceback, and
     training waits for it for ever (torch 2.11).
 
     Args:
         cfg: The config.
-        sources: The data sets of one split.
+        split: One of its splits.
+        found: Some of its images, whose mean stands for all.
     """
-    split = sources[0].split
     dataloader = cfg[f'{split}_dataloader']
     workers = dataloader.get('num_workers') or 0
-    if not workers or not os.path.isdir(FOLDER):
+    if not workers or not found or not os.path.isdir(FOLDER):
         return
-    sizes = [_bytes_of(item) for source in sources for _, item in samples(source, _LOOKED_AT)]
-    if not sizes:
-        return
-    batch = sum(sizes) / len(sizes) * (dataloader.get('batch_size') or 1)
+    batch = sum(_bytes_of(sample.item) for sample in found) / len(found) * (dataloader.get('batch_size') or 1)
     prefetched = dataloader.get('prefetch_factor') or _PREFETCHED
     processes = processes_here()
     held = (workers * prefetched + 1) * processes  # what the workers prepare, and what is worked on
