@@ -22,7 +22,7 @@ from ..errors import InputError, listed
 from .config import schedules, type_name
 from .consistency.checking import check_data
 from .monitors import check_monitors, unused_monitors
-from .options import check_keys, unmatched_keys
+from .options import check_keys, unmatched_keys, unread_variables
 
 #: Methods in which data sets read their files.
 _READING = ('load_data_list', 'parse_data_info', 'filter_data')
@@ -65,6 +65,7 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: s
         checkpoint = read_checkpoint(path, trust) if path else None
         warnings = []
         if 'train' in splits:
+            warnings += unread_variables(cfg.filename) if cfg.filename else []
             unmatched = unmatched_keys(cfg, (name for name, _ in model.named_parameters(remove_duplicate=False)))
             if unmatched:
                 warnings.append(f'optim_wrapper.paramwise_cfg.custom_keys: no parameter has {listed(unmatched)} in its '

@@ -1,8 +1,10 @@
 """Keys must mean something: those of ``--cfg-options``, whose copies follow the variable that they were made from, and
 those of a config file that would be missed."""
+import ast
 import difflib
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from mmengine import registry
 from mmengine.config import Config
@@ -18,10 +20,18 @@ from ..errors import InputError, listed
 NEW = '+'
 #: What the Runner, or this package, reads of a config besides the Runner's own arguments.
 _READ = {'activation_checkpointing', 'compile', 'custom_imports', 'data_root', 'efficient_conv_bn_eval',
-         'find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'sync_bn', 'tta_model', 'tta_pipeline'}
+         'find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'strategy', 'sync_bn', 'tta_model',
+         'tta_pipeline'}
 _REGISTRIES = ('MODELS', 'DATASETS', 'TRANSFORMS', 'HOOKS', 'METRICS', 'EVALUATOR', 'OPTIMIZERS', 'OPTIM_WRAPPERS',
                'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'DATA_SAMPLERS', 'LOOPS', 'VISUALIZERS', 'VISBACKENDS',
                'LOG_PROCESSORS', 'TASK_UTILS', 'RUNNERS')
+#: What the toolboxes called settings before MMEngine, and what took their places.
+_BEFORE = {
+    'data': 'train_dataloader, val_dataloader and test_dataloader', 'optimizer': 'optim_wrapper.optimizer',
+    'optimizer_config': 'optim_wrapper', 'fp16': 'optim_wrapper.type=\'AmpOptimWrapper\', or --amp',
+    'lr_config': 'param_scheduler', 'runner': 'train_cfg', 'total_epochs': 'train_cfg.max_epochs',
+    'evaluation': 'val_evaluator and train_cfg.val_interval', 'checkpoint_config': 'default_hooks.checkpoint',
+    'log_config': 'default_hooks.logger and visualizer', 'workflow': 'train_cfg.val_interval'}
 _PARAMWISE, _CLIP_GRAD = 'optim_wrapper.paramwise_cfg', 'optim_wrapper.clip_grad'
 
 
@@ -107,6 +117,49 @@ def check_keys(cfg: Config) -> None:
                 raise InputError(f'{here} of {_name(cfg)} has a key {name}, which means nothing there; {hint}')
 
 
+def unread_variables(file: str) -> list[str]:
+    """What a config file sets and no run reads, in a sentence each: settings that the toolboxes had before MMEngine,
+    and pipelines and other parts of which no section has a copy.
+
+    A variable that is set anew does not change what the ``_base_`` made of it. Those that the ``_base_`` sets may well
+    have nothing left that they are in.
+
+    Args:
+        file: The config's, as options may change the copies.
+    """
+    cfg = Config.fromfile(file)
+    values = [value for _, value in _values(cfg, '')]
+    found = []
+    for name in sorted(_assigned(file) - _read()):
+        value = cfg.get(name)
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        if any(value == other or _holds(other, parts) for other in values):
+            continue
+        near = difflib.get_close_matches(name, _read(), n=1, cutoff=0.85)
+        if name in _BEFORE:
+            found.append(f'{name} of {file} changes nothing: its place is {_BEFORE[name]} now')
+        elif parts and all(isinstance(part, dict) and 'type' in part for part in parts):
+            found.append(f'{name} of {file} changes nothing: no section has a copy of this variable')
+        elif near:
+            found.append(f'{name} of {file} changes nothing; nearest: {near[0]}')
+    return found
+
+
+def _holds(value, parts: Sequence) -> bool:
+    """Whether a list has these parts one after another, as ``[*load, *augment]`` has those of ``augment``."""
+    return isinstance(value, (list, tuple)) and any(
+        list(value[start:start + len(parts)]) == list(parts) for start in range(len(value) - len(parts) + 1))
+
+
+def _assigned(file: str) -> set[str]:
+    """Variables that a config file sets itself; none of a file that is no Python."""
+    if not file.endswith('.py'):
+        return set()
+    body = ast.parse(Path(file).read_text(encoding='utf-8')).body
+    return {target.id for node in body if isinstance(node, ast.Assign) for target in node.targets
+            if isinstance(target, ast.Name)}
+
+
 def hooks(cfg: Config) -> list[tuple[str, dict]]:
     """Key and config of each hook."""
     found = [(f'default_hooks.{name}', hook) for name, hook in (cfg.get('default_hooks') or {}).items()]
@@ -163,7 +216,7 @@ def _known(cfg: Config, node: dict, path: list[str], options: dict) -> set[str] 
     """Keys that a section takes besides those that it has; None for all."""
     here = '.'.join(path)
     if not path:
-        return set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'} | _READ
+        return _read() - {'self', 'cfg'}
     if here in _SECTIONS:
         known = _SECTIONS[here]
         if known is None or here == _PARAMWISE and not _has_default_constructor(cfg, options):
@@ -222,7 +275,7 @@ def classes_of(kind) -> Iterator:
 def _copies(cfg: Config, key: str) -> list[str]:
     """The places of the config that hold the value of a variable of its file, as the keys that change them."""
     name, _, rest = key.partition('.')
-    if name == 'data_root' or name in set(inspect.signature(Runner.__init__).parameters) | _READ or name not in cfg:
+    if name == 'data_root' or name in _read() or name not in cfg:
         return []
     value = cfg._cfg_dict[name]
     places = [path for path, found in _values(cfg, name) if type(found) is type(value) and found == value]
@@ -240,7 +293,7 @@ def _copies(cfg: Config, key: str) -> list[str]:
 
 def _values(cfg: Config, without: str) -> Iterator[tuple[str, object]]:
     """Path and value of everything in the sections that a run reads."""
-    read = set(inspect.signature(Runner.__init__).parameters) | _READ
+    read = _read()
 
     def walk(node, path: str) -> Iterator[tuple[str, object]]:
         yield path, node
@@ -252,6 +305,11 @@ def _values(cfg: Config, without: str) -> Iterator[tuple[str, object]]:
     for key in cfg:
         if key in read and key != without:
             yield from walk(cfg._cfg_dict[key], key)
+
+
+def _read() -> set[str]:
+    """Keys of a config that a run reads."""
+    return set(inspect.signature(Runner.__init__).parameters) | _READ
 
 
 def _sections(cfg: Config) -> list[str]:

@@ -11,7 +11,7 @@ from mobileode_mm.commands.options import add_config_options
 from mobileode_mm.errors import InputError
 from mobileode_mm.runs.checks import check_run, check_settings, config_scope
 from mobileode_mm.runs.config import load_config
-from mobileode_mm.runs.options import check_keys
+from mobileode_mm.runs.options import check_keys, unread_variables
 from mobileode_mm.runs.runner import ready_config
 
 VARIABLES = '''
@@ -225,3 +225,32 @@ def test_what_the_toolboxes_ship_is_taken(box, names):
             except InputError as error:
                 refused[path.name] = str(error)
     assert refused == {}
+
+
+@pytest.mark.parametrize('text, reported', [
+    ("optimizer = dict(type='SGD', lr=0.3)", 'optimizer of mine.py changes nothing: its place is optim_wrapper.'),
+    ('data = dict(samples_per_gpu=4)', 'data of mine.py changes nothing: its place is train_dataloader, '),
+    ("train_pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(48, 48))]",
+     'train_pipeline of mine.py changes nothing: no section has a copy of this variable'),
+    ('trian_cfg = dict(max_epochs=3)', 'trian_cfg of mine.py changes nothing; nearest: train_cfg'),
+    ("optimizer = dict(type='SGD', lr=0.3)\noptim_wrapper = dict(optimizer=dict(_delete_=True, **optimizer))", None),
+    ("load = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(48, 48))]\n"
+     "val_dataloader = dict(dataset=dict(pipeline=[*load, dict(type='PackDetInputs')]))", None),
+    ('classes = 3\nmy_settings = dict(a=1)', None)])
+def test_variables_of_a_file_that_nothing_reads(text, reported, place):
+    (place / 'mine.py').write_text(f"_base_ = 'detection.py'\n{text}\n")
+    found = unread_variables('mine.py')
+    assert len(found) == (reported is not None)
+    assert reported is None or found[0].startswith(reported)
+
+
+def test_a_training_tells_of_them_whatever_its_options_are(place):
+    (place / 'mine.py').write_text(f'{VARIABLES}test_pipeline = [dict(type="LoadImageFromFile"), dict(type="Pad")]\n')
+    options = {'train_dataloader.dataset.dataset.pipeline.1.scale': (96, 96)}
+    cfg = ready_config('mine.py', 'train', None, options, 'none')
+    with config_scope(cfg):
+        assert unread_variables(cfg.filename) == [
+            'test_pipeline of mine.py changes nothing: no section has a copy of this variable']
+    (place / 'mine.py').write_text("_base_ = 'detection.py'\nlr_config = dict(policy='step', step=[8, 11])\n")
+    checked = check_run(ready_config('mine.py', 'train', None, None, 'none'), ('train', ), None, 'finetune')
+    assert 'lr_config of mine.py changes nothing: its place is param_scheduler now' in checked.warnings

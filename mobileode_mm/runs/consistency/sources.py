@@ -205,19 +205,41 @@ def _find(cfg: Config, dataset_cfg: dict):
         require(cfg, [root], source)
     try:
         dataset = DATASETS.build({**dataset_cfg, 'lazy_init': True, 'pipeline': []})
-    except (AssertionError, FileNotFoundError) as error:
+    except (AssertionError, FileNotFoundError, ValueError) as error:
         prefix = dataset_cfg.get('data_prefix') or {}
         names = [dataset_cfg.get('ann_file'), *(prefix.values() if isinstance(prefix, dict) else [prefix])]
         require(cfg, [os.path.join(root or '', name) for name in names if name], source)
         raise InputError(f'the dataset {type_name(dataset_cfg)} cannot be built: {error}') from error
-    except TypeError:
-        return None
+    except TypeError as error:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown and unknown[1] in dataset_cfg:
+            raise InputError(_no_argument(type_name(dataset_cfg), unknown[1])) from error
+        return None  # it cannot be built without its data
+    _check_metainfo(dataset)
     if will_download:
         return None
     prefixes = getattr(dataset, 'data_prefix', None) or {}
     paths = [getattr(dataset, 'ann_file', ''), *prefixes.values()]
     require(cfg, [path for path in paths if path], source)
     return dataset
+
+
+def _check_metainfo(dataset) -> None:
+    """InputError for names of classes that a data set does not take as such, and says nothing."""
+    kind = type(dataset).__name__
+    metainfo = getattr(dataset, 'metainfo', None) or {}
+    for key in metainfo:
+        if key != key.lower() and key.lower() in ('classes', 'palette'):
+            raise InputError(f'metainfo of the {kind} has {key}, which nothing reads: write {key.lower()}')
+    if isinstance(metainfo.get('classes'), str):
+        name = metainfo['classes']
+        raise InputError(f'metainfo of the {kind} has classes={name!r}, whose letters would be the classes: write '
+                         f'classes=({name!r}, ), with the comma')
+
+
+def _no_argument(kind: str, name: str) -> str:
+    hint = f': write metainfo=dict({name}=...)' if name in ('classes', 'palette') else ''
+    return f'the dataset {kind} has no argument {name}{hint}'
 
 
 def _absent(cfg: Config, path: str, source: str | None) -> str:

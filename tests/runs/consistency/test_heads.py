@@ -3,6 +3,8 @@ import json
 
 import pytest
 
+from mobileode_mm.runs.config import leaf_datasets
+
 
 def with_classes(*classes):
     def change(cfg):
@@ -176,3 +178,15 @@ def test_classes_of_the_checkpoint(findings):
     problems, notes = findings('segmentation', trained=('floor', 'red', 'green', 'blue'))
     assert not problems and any('floor: ground' in note for note in notes)
     assert findings('segmentation', trained=('ground', 'red', 'green', 'blue')) == ([], [])
+
+
+@pytest.mark.parametrize('task, settings, reported', [
+    ('detection', dict(metainfo=dict(CLASSES=('red', 'green'))), 'has CLASSES, which nothing reads: write classes'),
+    ('detection', dict(metainfo=dict(classes='red')), "whose letters would be the classes: write classes=('red', )"),
+    ('detection', dict(classes=('red', )), 'CocoDataset has no argument classes: write metainfo=dict(classes=...)'),
+    ('detection', dict(img_prefix='train'), 'the dataset CocoDataset has no argument img_prefix'),
+    ('segmentation', dict(metainfo=dict(classes=('a', 'b', 'c', 'd'), palette=[[0, 0, 0]])),
+     'the dataset BaseSegDataset cannot be built: palette does not match classes')])
+def test_names_of_classes_that_a_dataset_does_not_take(task, settings, reported, findings):
+    problems, _ = findings(task, lambda cfg: leaf_datasets(cfg.train_dataloader.dataset)[0].update(settings))
+    assert len(problems) == 1 and reported in problems[0]
