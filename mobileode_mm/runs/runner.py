@@ -25,10 +25,11 @@ from ..checkpoints.reading import shown
 from ..engine import distributed, reseed  # noqa: F401  (registers the wrapper and the hook)
 from ..engine.compiling import compile_network, compile_options
 from ..engine.progress import ProgressBarHook
-from ..errors import InputError, disk_fault, listed
+from ..errors import InputError, disk_fault, listed, memory_fault
 from .checks import check_parts, config_errors, config_scope, registry_fault
 from .config import data_roots, load_config, type_name
 from .consistency.checking import data_fault
+from .first_batches import FirstBatches, first_batch_fault
 from .monitors import monitor_fault
 from .processes import one_voice, usable_cores
 
@@ -103,6 +104,7 @@ def build_runner(cfg: Config, splits: tuple[str, ...]) -> Runner:
                 raise InputError(f'{split}_dataloader gives no batch: its dataset holds {len(loop.dataloader.dataset)} '
                                  f'images, fewer than a batch where drop_last is set; lower '
                                  f'{split}_dataloader.batch_size or give it more images')
+        runner.register_hook(FirstBatches())
         if 'train' in splits:
             runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
             _scale_lr(runner)
@@ -193,9 +195,9 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
     """Around ``runner.train()`` or ``runner.test()``.
 
     A file that fails to load becomes one message, and so do what the config names wrongly and is built only now
-    (averaged weights), a metric that validation does not give, a work dir that is gone, and a checkpoint that no run
-    can go on from. The progress bar goes away. What the package logs of itself, such as who computes the solvers and
-    why, is in the run's log.
+    (averaged weights), a metric that validation does not give, a work dir that is gone, a checkpoint that no run can go
+    on from, and whatever fails on a first batch. The progress bar goes away. What the package logs of itself, such as
+    who computes the solvers and why, is in the run's log.
 
     Raises:
         InputError: In the place of such an error.
@@ -218,6 +220,8 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
         if fault is None:
             with config_scope(cfg):
                 fault = registry_fault(error) or data_fault(error, cfg, splits)
+        if fault is None and not memory_fault(error):
+            fault = first_batch_fault(error, runner)
         if fault is None:
             raise
         raise InputError(fault) from error

@@ -16,6 +16,7 @@ from ..errors import InputError, listed
 from .changes import ResumeChanges, StartOfAverage, check_changes
 from .checks import check_amp, check_run
 from .config import type_name
+from .lengths import length_warnings
 from .lock import only_training
 from .processes import once_per_machine, one_voice, process_group
 from .runner import (
@@ -95,7 +96,8 @@ def train(config: str | Path, work_dir: str | Path | None = None, resume: bool |
             for hook in runner.hooks:
                 if isinstance(hook, RunReportHook):
                     hook.data_warnings = start.warnings
-            runner.register_hook(StartLines(start.notes, start.warnings), priority='VERY_LOW')
+            warnings = start.warnings + length_warnings(runner)
+            runner.register_hook(StartLines(start.notes, warnings), priority='VERY_LOW')
             with reported_faults(runner, cfg, splits):
                 runner.train()
     return runner

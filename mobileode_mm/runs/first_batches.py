@@ -1,0 +1,112 @@
+"""The first batches of a run: what fails on them fails in seconds, and becomes one message."""
+import random
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner, ValLoop
+from mmengine.runner.amp import autocast
+from torch import nn
+from torch.utils.data import IterableDataset
+
+from ..checkpoints.reading import shown
+
+_CHANNELS = 'What comes there has {0} channels: set in_channels, or change the layer before'
+#: What torch and the toolboxes say of common faults of configs, and what to do.
+_HINTS = (
+    (r'to have \d+ channels, but got (\d+) channels', _CHANNELS),
+    (r'mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and', _CHANNELS),
+    (r'shape of the mask .* does not match the shape of the indexed tensor',
+     'mmseg compares with label maps of the size of the file: LoadAnnotations belongs behind Resize in the pipeline'),
+    (r"^'gt_sem_seg'$", 'The pipeline loads no label maps: LoadAnnotations is missing in it'),
+    (r"has no attribute 'bboxes'", 'The pipeline loads no boxes: LoadAnnotations with with_bbox=True is missing in it'))
+
+
+class FirstBatches(Hook):
+    """Take one image through the network and the metrics of the validation before a training begins, which would come
+    there after an epoch; and know whether an error is one of a first batch.
+
+    Attributes:
+        phase: ``'training'``, ``'validation'`` or ``'test'`` while the first batch of it is not through; else None.
+    """
+
+    priority = 'LOWEST'  # the network is by then what is trained
+    phase: str | None = None
+
+    def before_train(self, runner) -> None:
+        self.phase = 'validation'
+        loop = runner.val_loop
+        # Other loops have their own way with a batch.
+        if type(loop) is ValLoop and not isinstance(loop.dataloader.dataset, IterableDataset):
+            _rehearse(runner.model, loop)
+        self.phase = 'training'
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.phase = None
+
+    def before_test(self, runner) -> None:
+        self.phase = 'test'
+
+    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.phase = None
+
+
+def first_batch_fault(error: Exception, runner: Runner) -> str | None:
+    """What failed on the first batch of a run, and in which layer; None where it was passed, or not yet begun.
+
+    The traceback goes to a file beside the run's log.
+    """
+    phase = next((hook.phase for hook in runner.hooks if isinstance(hook, FirstBatches)), None)
+    if phase is None:
+        return None
+    layer = _layer(error, runner.model)
+    # The error of a dataloader's worker brings its traceback as text, and its message last.
+    name, text = type(error).__name__, str(error)
+    if 'Original Traceback' in text:
+        name, _, text = text.strip().rsplit('\n', 1)[-1].partition(': ')
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    hints = [f'. {hint.format(*found.groups())}' for pattern, hint in _HINTS if (found := re.search(pattern, text))]
+    file = Path(runner.log_dir, 'traceback.txt')
+    file.write_text(''.join(traceback.format_exception(error)), encoding='utf-8')
+    where = f' in {layer}' if layer else ''
+    return (f'the first batch of the {phase} fails{where}: {name}: {shown(text or frame.line)} '
+            f'({frame.filename}, line {frame.lineno}){"".join(hints)}. The whole traceback: {file}')
+
+
+def _rehearse(model: nn.Module, loop: ValLoop) -> None:
+    """What the loop does with a batch, for one image, without its hooks; nothing is left of it."""
+    metrics = loop.evaluator.metrics
+    kept = [list(metric.results) for metric in metrics]
+    training = model.training
+    with _random_state_kept(), torch.no_grad():
+        batch = loop.dataloader.collate_fn([loop.dataloader.dataset[0]])
+        model.eval()
+        with autocast(enabled=loop.fp16):
+            outputs = model.val_step(batch)
+        loop.evaluator.process(data_samples=outputs, data_batch=batch)
+    model.train(training)
+    for metric, results in zip(metrics, kept):
+        metric.results = results
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """Random numbers that are drawn inside of it are not missing behind it."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
+        yield
+    random.setstate(python)
+    np.random.set_state(numpy)
+
+
+def _layer(error: Exception, model: nn.Module) -> str | None:
+    """Name and type of the innermost layer of the network that an error comes from."""
+    names = {id(module): name for name, module in model.named_modules()}
+    layers = [frame.f_locals.get('self') for frame, _ in traceback.walk_tb(error.__traceback__)]
+    inside = [layer for layer in layers if names.get(id(layer))]
+    return f'{names[id(inside[-1])]} ({type(inside[-1]).__name__})' if inside else None
