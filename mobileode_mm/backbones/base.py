@@ -1,6 +1,7 @@
 """What the staged backbones share: outputs, freezing, norm_eval, checkpointing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 
 import torch.utils.checkpoint as cp
 from mmcv.cnn import ConvModule
@@ -146,9 +147,11 @@ def per_stage(name: str, value, count: int, stages: str) -> tuple[int, ...]:
     """One number for all, or a sequence of ``count``, as a tuple of ``count``.
 
     Raises:
-        ValueError: The sequence has another length, or an entry is under 1.
+        ValueError: The sequence has another length, or an entry is no whole number of 1 and more.
     """
-    values = (value,) * count if isinstance(value, int) else tuple(value)
+    values = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value, ) * count
+    if not all(isinstance(entry, Integral) for entry in values):
+        raise ValueError(f'{name}={value!r} is no whole number, nor a list of such')
     if len(values) != count:
         raise ValueError(f'{name}={tuple(values)} has {len(values)} entries; legal: one number, or {count} ({stages})')
     if min(values) < 1:

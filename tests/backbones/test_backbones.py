@@ -321,6 +321,7 @@ def test_the_hybrid_s_steps_dropout_and_odd_maps():
     (dict(widen_factor=0), ['widen_factor=0']),
     (dict(num_steps=(3, 3)), ['num_steps=(3, 3)', '4']),
     (dict(num_steps=0), ['num_steps=0', '1']),
+    (dict(num_steps=2.5), ['num_steps=2.5', 'no whole number']), (dict(input_size='64'), ["input_size='64'"]),
     (dict(expand_ratio=2), ['expand_ratio=2', '1 and 4']),
     (dict(out_indices=(6, )), ['out_indices=(6,)', '0 to 5']),
     (dict(out_indices=()), ['out_indices=()', '5']),

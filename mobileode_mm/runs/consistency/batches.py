@@ -17,6 +17,17 @@ from .samples import Sample
 from .sources import Source
 
 
+def check_normalised(sources: list[Source], model: nn.Module) -> Iterator[Finding]:
+    """Images that the pipeline normalises, and the network's preprocessor once more."""
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    if not getattr(preprocessor, '_enable_normalize', False):
+        return
+    twice = next((source for source in sources if source.step('Normalize')), None)
+    if twice is not None:
+        yield Finding(f'{twice.split}_dataloader: the pipeline has Normalize, and data_preprocessor has mean and std: '
+                      'images are normalised twice', 'take Normalize out of the pipeline', severity='warning')
+
+
 def check_last_batch(cfg: Config, sources: list[Source], found: list[Sample], model: nn.Module) -> Iterator[Finding]:
     """A last batch of one image, on which the network cannot take batch statistics.
 

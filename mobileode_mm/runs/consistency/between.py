@@ -70,6 +70,17 @@ def check_same_classes(sources: list[Source]) -> Iterator[Finding]:
                           f'classes: {how}', 'give all datasets one metainfo=dict(classes=(...))')
 
 
+def check_label_offsets(sources: list[Source]) -> Iterator[Finding]:
+    """Label maps of which mmseg takes one off in one data set and not in another."""
+    maps = [source for source in sources if source.kind == 'masks']
+    for source in maps[1:]:
+        first, value = maps[0].dataset.reduce_zero_label, source.dataset.reduce_zero_label
+        if value != first:
+            yield Finding(f'{maps[0].where} ({maps[0].split}) has reduce_zero_label={first} and {source.where} '
+                          f'({source.split}) has {value}: a label means another class in each',
+                          'give all datasets the same reduce_zero_label')
+
+
 def check_apart(sources: list[Source]) -> Iterator[Finding]:
     """Images that are in train and in another split: files, and copies of files where there are few."""
     paths: dict[str, dict[str, str]] = {}

@@ -13,7 +13,7 @@ from ...data.verify.report import NOT_CHECKED, Finding, Report
 from ...errors import InputError
 from ..config import leaf_datasets, short_path, type_name
 from . import between, heads
-from .batches import check_last_batch, check_sizes
+from .batches import check_last_batch, check_normalised, check_sizes
 from .images import check_files, readers
 from .samples import samples
 from .shared_memory import check_shared_memory
@@ -73,13 +73,16 @@ def check_data(cfg: Config, splits: Sequence[str], num_classes: dict[str, int], 
             report.add(*_findings(heads.check_topk(cfg, split, num_classes)))
     everything = [source for sources in whole.values() for source in sources]
     report.add(*_findings(between.check_same_classes(everything)))
+    report.add(*_findings(between.check_label_offsets(everything)))
     report.add(*_findings(between.check_apart(everything)))
     if model is not None and 'train' in splits:
-        report.add(*heads.check_class_weights(model), *heads.check_preprocessor(model, num_classes))
+        report.add(*heads.check_class_weights(model), *heads.check_preprocessor(model, num_classes),
+                   *heads.check_one_class(model))
     if model is not None and not report.problems:
         found = {split: [sample for source in sources for sample in samples(source)]
                  for split, sources in whole.items() if sources}
         for split in found:
+            report.add(*check_normalised(whole[split], model))
             report.add(*_findings(check_sizes(cfg, whole[split], found[split], model)),
                        *_findings(check_shared_memory(cfg, split, found[split])))
         if 'train' in found:

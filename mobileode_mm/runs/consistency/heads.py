@@ -52,6 +52,21 @@ def check_class_weights(model: nn.Module) -> Iterator[Finding]:
                               f'set {key}=None, or a weight for each class in their order')
 
 
+def check_one_class(model: nn.Module) -> Iterator[Finding]:
+    """Heads with one score that a softmax makes 1, whatever it is: their loss is 0 and nothing is learnt."""
+    for head_name, head in model.named_modules():
+        # Of mmseg's and mmpretrain's; those of detectors have a score more, of no object.
+        number = getattr(head, 'num_classes', None) if hasattr(head, 'loss_module') else getattr(
+            head, 'out_channels', None)
+        if number != 1:
+            continue
+        for name, loss in _losses(head):
+            if type(loss).__name__ == 'CrossEntropyLoss' and not getattr(loss, 'use_sigmoid', True):
+                yield Finding(f'{head_name} has one class, of which the softmax of {name} makes 1 always: the loss is '
+                              '0, and nothing is learnt',
+                              'name the background as a class too (num_classes=2), or set use_sigmoid=True in the loss')
+
+
 def check_preprocessor(model: nn.Module, num_classes: dict[str, int]) -> Iterator[Finding]:
     """A preprocessor that makes one-hot labels (for Mixup, CutMix) of another number of classes than the head has."""
     preprocessor = getattr(model, 'data_preprocessor', None)

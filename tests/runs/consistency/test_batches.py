@@ -56,3 +56,15 @@ def test_images_of_several_sizes_in_a_val_batch(task, folder, place, findings):
     def resized(cfg):
         cfg.val_dataloader.dataset.pipeline.insert(1, dict(type='Resize', scale=(64, 64), keep_ratio=False))
     assert not findings(task, resized, model=True)[0]
+
+
+def test_images_that_are_normalised_twice(findings):
+    def change(cfg):
+        cfg.val_dataloader.dataset.pipeline.insert(-1, dict(type='Normalize', mean=[127.] * 3, std=[64.] * 3))
+    assert any('val_dataloader: the pipeline has Normalize, and data_preprocessor' in note
+               for note in findings('detection', change, model=True)[1])
+
+    def once(cfg):
+        change(cfg)
+        cfg.model.data_preprocessor.update(mean=None, std=None)
+    assert not any('Normalize' in note for note in findings('detection', once, model=True)[1])

@@ -1,6 +1,7 @@
 """Labels and heads: names of classes, labels of lists, what evaluators count."""
 import json
 
+import cv2
 import pytest
 
 from mobileode_mm.runs.config import leaf_datasets
@@ -190,3 +191,34 @@ def test_classes_of_the_checkpoint(findings):
 def test_names_of_classes_that_a_dataset_does_not_take(task, settings, reported, findings):
     problems, _ = findings(task, lambda cfg: leaf_datasets(cfg.train_dataloader.dataset)[0].update(settings))
     assert len(problems) == 1 and reported in problems[0]
+
+
+@pytest.mark.parametrize('settings, reported', [
+    (dict(use_sigmoid=False), 1), (dict(use_sigmoid=True), 0)])
+def test_one_class_and_a_softmax(settings, reported, place, findings):
+    def change(cfg):
+        cfg.model.decode_head.update(num_classes=1, loss_decode=dict(type='CrossEntropyLoss', **settings))
+        for split in ('train', 'val'):
+            cfg[f'{split}_dataloader'].dataset.update(
+                metainfo=dict(classes=('leaf', ), palette=[[0, 99, 0]]), reduce_zero_label=True)
+    for path in (place / 'data/voc/SegmentationClass').iterdir():
+        labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), (labels > 0).astype('uint8'))
+    problems, _ = findings('segmentation', change, heads=dict(decode_head=1), model=True)
+    assert len(problems) == reported
+    assert not reported or 'decode_head has one class, of which the softmax of loss_decode makes 1' in problems[0]
+
+
+def test_a_detector_of_one_class_has_another_score(findings):
+    def change(cfg):
+        cfg.model.bbox_head.update(num_classes=1, loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False))
+        for split in ('train', 'val'):
+            leaf_datasets(cfg[f'{split}_dataloader'].dataset)[0].metainfo = dict(classes=('red', ))
+    problems, _ = findings('detection', change, heads=dict(bbox_head=1), model=True)
+    assert problems == []
+
+
+def test_a_label_that_is_taken_off_in_one_split(findings):
+    problems, _ = findings('segmentation', lambda cfg: cfg.val_dataloader.dataset.update(reduce_zero_label=True))
+    assert any('(train) has reduce_zero_label=False and' in problem and '(val) has True' in problem
+               for problem in problems)
