@@ -19,7 +19,7 @@ from ..checkpoints.matching import check_checkpoint, check_pretrained
 from ..checkpoints.reading import read_checkpoint
 from ..engine.compiling import compile_options
 from ..errors import InputError, listed
-from .config import schedules, type_name
+from .config import is_by_epoch, schedules, type_name
 from .consistency.checking import check_data
 from .monitors import check_monitors, unused_monitors
 from .options import check_keys, unmatched_keys, unread_variables
@@ -205,6 +205,7 @@ def check_settings(cfg: Config) -> None:
     """
     _check_optimizer(cfg)
     _check_schedules(cfg)
+    _check_sampler(cfg)
     check_keys(cfg)
     check_monitors(cfg)
 
@@ -239,6 +240,14 @@ def _check_schedules(cfg: Config) -> None:
             if type_name(schedule).startswith(kind) and schedule.get(name) == 0:
                 raise InputError(f'{key}.{name} is 0, and {type_name(schedule)} divides by it; set a small number such '
                                  'as 0.001')
+
+
+def _check_sampler(cfg: Config) -> None:
+    # MMEngine takes its length for that of an epoch, and the epoch has no end.
+    sampler = type_name(cfg.train_dataloader.get('sampler') or {})
+    if is_by_epoch(cfg) and ('Infinite' in sampler or 'MultiSource' in sampler):
+        raise InputError(f'train_dataloader.sampler is an endless {sampler}, and train_cfg counts epochs, of which the '
+                         'first would not end: take a DefaultSampler, or an IterBasedTrainLoop with max_iters')
 
 
 def check_amp(cfg: Config) -> None:

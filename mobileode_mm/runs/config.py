@@ -126,6 +126,11 @@ def schedules(cfg: Config) -> list[tuple[str, dict]]:
             for number, schedule in enumerate(found if many else [found]) if isinstance(schedule, dict)]
 
 
+def is_by_epoch(cfg: Config) -> bool:
+    """Whether a training counts epochs, not iterations."""
+    return cfg.train_cfg.get('by_epoch', False) or type_name(cfg.train_cfg) == 'EpochBasedTrainLoop'
+
+
 def short_path(path: Path) -> str:
     """Relative to the current folder where it lies below, else absolute."""
     relative = os.path.relpath(path)

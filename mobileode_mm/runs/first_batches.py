@@ -1,4 +1,4 @@
-"""The first batches of a run: what fails on them fails in seconds, and becomes one message."""
+"""The start and the first batches of a run: what fails there fails in seconds, and becomes one message."""
 import random
 import re
 import traceback
@@ -32,32 +32,32 @@ class FirstBatches(Hook):
     there after an epoch; and know whether an error is one of a first batch.
 
     Attributes:
-        phase: ``'training'``, ``'validation'`` or ``'test'`` while the first batch of it is not through; else None.
+        phase: What the run is at, until the first batch of it is through; then None.
     """
 
     priority = 'LOWEST'  # the network is by then what is trained
-    phase: str | None = None
+    phase: str | None = 'start of the run'
 
     def before_train(self, runner) -> None:
-        self.phase = 'validation'
+        self.phase = 'first batch of the validation'
         loop = runner.val_loop
         # Other loops have their own way with a batch.
         if type(loop) is ValLoop and not isinstance(loop.dataloader.dataset, IterableDataset):
             _rehearse(runner.model, loop)
-        self.phase = 'training'
+        self.phase = 'first batch of the training'
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         self.phase = None
 
     def before_test(self, runner) -> None:
-        self.phase = 'test'
+        self.phase = 'first batch of the test'
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         self.phase = None
 
 
 def first_batch_fault(error: Exception, runner: Runner) -> str | None:
-    """What failed on the first batch of a run, and in which layer; None where it was passed, or not yet begun.
+    """What failed at the start of a run or on its first batch, and in which layer; None where that was passed.
 
     The traceback goes to a file beside the run's log.
     """
@@ -74,7 +74,7 @@ def first_batch_fault(error: Exception, runner: Runner) -> str | None:
     file = Path(runner.log_dir, 'traceback.txt')
     file.write_text(''.join(traceback.format_exception(error)), encoding='utf-8')
     where = f' in {layer}' if layer else ''
-    return (f'the first batch of the {phase} fails{where}: {name}: {shown(text or frame.line)} '
+    return (f'the {phase} fails{where}: {name}: {shown(text or frame.line)} '
             f'({frame.filename}, line {frame.lineno}){"".join(hints)}. The whole traceback: {file}')
 
 

@@ -15,7 +15,7 @@ from ..engine.run_report import RunReportHook
 from ..errors import InputError, listed
 from .changes import ResumeChanges, StartOfAverage, check_changes
 from .checks import check_amp, check_run
-from .config import type_name
+from .config import is_by_epoch, type_name
 from .lengths import length_warnings
 from .lock import only_training
 from .processes import once_per_machine, one_voice, process_group
@@ -223,14 +223,10 @@ def check_start(cfg: Config, resume: bool | str | Path, splits: tuple[str, ...],
                          f'its weights: --cfg-options load_from={path}')
     if any(meta[unit] >= cfg.train_cfg.get(f'max_{unit}s', math.inf) for unit in ('epoch', 'iter')):
         notes.append(f'{path} is the end of the run: there is nothing left to train')
-    elif Path(path).name.startswith('iter_') and _is_by_epoch(cfg):
+    elif Path(path).name.startswith('iter_') and is_by_epoch(cfg):
         notes.append(f'{path} was written inside an epoch: the data of that epoch begin again')
     notes += check_changes(cfg, checkpoint, path)
     return Start(True, path, meta.get('seed'), notes, warnings)
-
-
-def _is_by_epoch(cfg: Config) -> bool:
-    return cfg.train_cfg.get('by_epoch', False) or type_name(cfg.train_cfg) == 'EpochBasedTrainLoop'
 
 
 def _checkpoint_hook(cfg: Config) -> dict:

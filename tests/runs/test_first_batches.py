@@ -64,6 +64,17 @@ def test_a_test_that_fails(trained, place):
         run_test('mine.py', checkpoint, work_dir='work')
 
 
+@pytest.mark.parametrize('text, reported', [
+    ("custom_hooks = [dict(type='EMAHook', momentum=1.5)]",
+     '^the start of the run fails: AssertionError: momentum must'),
+    ("train_dataloader = dict(sampler=dict(type='InfiniteSampler', shuffle=True))",
+     '^train_dataloader.sampler is an endless InfiniteSampler')])
+def test_a_start_that_fails(text, reported, place):
+    (place / 'mine.py').write_text(f"_base_ = 'classification.py'\n{text}\n")
+    with pytest.raises(InputError, match=reported):
+        train('mine.py', work_dir='work')
+
+
 class Breaks(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
