@@ -106,7 +106,7 @@ def _random_state_kept() -> Iterator[None]:
 
 def _layer(error: Exception, model: nn.Module) -> str | None:
     """Name and type of the innermost layer of the network that an error comes from."""
-    names = {id(module): name for name, module in model.named_modules()}
+    names = {id(module): name.removeprefix('module.') for name, module in model.named_modules()}
     layers = [frame.f_locals.get('self') for frame, _ in traceback.walk_tb(error.__traceback__)]
     inside = [layer for layer in layers if names.get(id(layer))]
     return f'{names[id(inside[-1])]} ({type(inside[-1]).__name__})' if inside else None

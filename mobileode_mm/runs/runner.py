@@ -209,8 +209,8 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
     try:
         yield
     except Exception as error:
-        if disk_fault(error):
-            raise  # for disk_faults
+        if isinstance(error, InputError) or disk_fault(error):
+            raise  # a message already, or for disk_faults
         unused = _unused_fault(error, runner)
         if unused:
             with one_voice():  # which all processes meet

@@ -68,7 +68,9 @@ def test_a_test_that_fails(trained, place):
     ("custom_hooks = [dict(type='EMAHook', momentum=1.5)]",
      '^the start of the run fails: AssertionError: momentum must'),
     ("train_dataloader = dict(sampler=dict(type='InfiniteSampler', shuffle=True))",
-     '^train_dataloader.sampler is an endless InfiniteSampler')])
+     '^train_dataloader.sampler is an endless InfiniteSampler'),
+    ("custom_imports = dict(imports=['mobileode_mm.engine.anytime'])\ncustom_hooks = [dict(type='AnytimeHook')]",
+     '^AnytimeHook: no part of this')])
 def test_a_start_that_fails(text, reported, place):
     (place / 'mine.py').write_text(f"_base_ = 'classification.py'\n{text}\n")
     with pytest.raises(InputError, match=reported):
