@@ -206,6 +206,7 @@ def check_settings(cfg: Config) -> None:
     _check_optimizer(cfg)
     _check_schedules(cfg)
     _check_sampler(cfg)
+    _check_validation(cfg)
     check_keys(cfg)
     check_monitors(cfg)
 
@@ -214,7 +215,7 @@ def _check_numbers(cfg: Config, splits: tuple[str, ...]) -> None:
     wanted = [(f'{split}_dataloader.{name}', least) for split in splits
               for name, least in (('batch_size', 1), ('num_workers', 0))]
     if 'train' in splits:
-        wanted += [('train_cfg.max_epochs', 1), ('train_cfg.max_iters', 1)]
+        wanted += [('train_cfg.max_epochs', 1), ('train_cfg.max_iters', 1), ('train_cfg.val_interval', 1)]
     for key, least in wanted:
         section, name = key.split('.')
         value = (cfg.get(section) or {}).get(name)
@@ -231,6 +232,18 @@ def _check_optimizer(cfg: Config) -> None:
         nearest = ', '.join(difflib.get_close_matches(name, OPTIMIZERS.module_dict))
         raise InputError(f'optim_wrapper.optimizer.type is {name!r}: there is no such optimizer; '
                          f'nearest names: {nearest or "none"}')
+    for key, value in (cfg.optim_wrapper.get('optimizer') or {}).items():
+        if key in ('lr', 'momentum', 'weight_decay', 'eps') and isinstance(value, str):  # as YAML reads 1e-3
+            raise InputError(f'optim_wrapper.optimizer.{key} is the text {value!r}: a number is wanted, as in 0.001')
+
+
+def _check_validation(cfg: Config) -> None:
+    # MMEngine says so with all that the three hold.
+    given = {f'val_{part}': cfg.get(f'val_{part}') is not None for part in ('dataloader', 'cfg', 'evaluator')}
+    if len(set(given.values())) > 1:
+        there, absent = ([key for key, value in given.items() if value is wanted] for wanted in (True, False))
+        raise InputError(f'the config has {" and ".join(there)} and no {" and no ".join(absent)}: a validation wants '
+                         'all three, and a training without one None for each')
 
 
 def _check_schedules(cfg: Config) -> None:

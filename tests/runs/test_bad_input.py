@@ -95,6 +95,10 @@ def test_config_of_a_network_that_cannot_be_built(refused):
     (['train_dataloader.batch_size=0'], 'train_dataloader.batch_size is 0: a whole number of at least 1'),
     (['train_dataloader.num_workers=-1'], 'train_dataloader.num_workers is -1'),
     (['train_cfg.max_epochs=1.5'], 'train_cfg.max_epochs is 1.5'),
+    (['train_cfg.val_interval=0'], 'train_cfg.val_interval is 0: a whole number of at least 1'),
+    (['val_evaluator=None'], 'the config has val_dataloader and val_cfg and no val_evaluator'),
+    (['optim_wrapper.optimizer.lr=fast'],
+     "optim_wrapper.optimizer.lr is the text 'fast': a number is wanted"),
     (['model.backbone.depth.x=1'], 'does not fit the config detection.py'),
     (['data_root=3'], 'a folder is wanted'),
 ])

@@ -29,12 +29,12 @@ def samples(source: Source) -> list[Sample]:
         by_size.setdefault(image_size(info['img_path']), info)
         if len(by_size) == _SAMPLES:
             break
-    dataset = DATASETS.build({**source.cfg, 'lazy_init': True})
     found: list[Sample] = []
     for info in by_size.values():
         try:
+            dataset = DATASETS.build({**source.cfg, 'lazy_init': True})
             item = dataset.pipeline(_whole_info(dataset, source, info))
-        except Exception:  # a pipeline that fails does so in the run, with its own words
+        except Exception:  # a pipeline that cannot be built or fails does so in the run, with its own words
             return []
         if not isinstance(item, dict) or not isinstance(item.get('inputs'), torch.Tensor):
             return []

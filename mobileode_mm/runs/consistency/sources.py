@@ -19,6 +19,10 @@ _SOURCE_BY_FOLDER = {'VOC2012': 'Pascal VOC 2012', 'ADEChallengeData2016': 'ADE2
                      'tree_parts': 'tree photographs'}
 
 
+#: What ``data_prefix`` calls the folder of the images.
+_IMAGES = {'coco': 'img', 'masks': 'img_path'}
+
+
 class Documents:
     """Annotation files in JSON, each read once."""
 
@@ -98,6 +102,10 @@ class Source:
         dataset = self.dataset
         if not self.lists_images:
             return []
+        key = _IMAGES.get(self.kind)
+        if key and dataset.data_prefix.get(key) is None:
+            raise InputError(f'data_prefix of the {type(dataset).__name__} has no {key}, the folder of the images, but '
+                             f'{listed(dataset.data_prefix) or "nothing"}: write data_prefix=dict({key}=...)')
         if self.kind == 'coco':
             infos = coco_data_list(dataset, self.document)
         else:
@@ -205,7 +213,7 @@ def _find(cfg: Config, dataset_cfg: dict):
         require(cfg, [root], source)
     try:
         dataset = DATASETS.build({**dataset_cfg, 'lazy_init': True, 'pipeline': []})
-    except (AssertionError, FileNotFoundError, ValueError) as error:
+    except (AssertionError, AttributeError, FileNotFoundError, ValueError) as error:
         prefix = dataset_cfg.get('data_prefix') or {}
         names = [dataset_cfg.get('ann_file'), *(prefix.values() if isinstance(prefix, dict) else [prefix])]
         require(cfg, [os.path.join(root or '', name) for name in names if name], source)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobileode_mm.runs.config import leaf_datasets
+
 MASKS = 'data/voc/SegmentationClass'
 
 
@@ -166,3 +168,19 @@ def test_a_folder_of_unknown_images_alone(place, findings):
         path.rename(path.with_suffix('.heic'))
     problems, _ = findings('classification')
     assert any('cannot list its images: Found 0 files' in problem for problem in problems)
+
+
+@pytest.mark.parametrize('task, prefix, reported', [
+    ('detection', dict(img_path='train'), 'data_prefix of the CocoDataset has no img, the folder of the images, but '),
+    ('detection', 'train', "the dataset CocoDataset cannot be built: 'str' object has no attribute 'items'"),
+    ('segmentation', dict(img='JPEGImages'), 'data_prefix of the BaseSegDataset has no img_path, the folder')])
+def test_a_prefix_of_another_toolbox(task, prefix, reported, findings):
+    problems, _ = findings(
+        task, lambda cfg: setattr(leaf_datasets(cfg.train_dataloader.dataset)[0], 'data_prefix', prefix))
+    assert len(problems) == 1 and reported in problems[0]
+
+
+def test_a_pipeline_that_cannot_be_built_is_left_to_the_run(findings):
+    def change(cfg):
+        cfg.train_dataloader.dataset.pipeline[0].type = 'LoadImageFromFle'
+    assert findings('classification', change, model=True)[0] == []
