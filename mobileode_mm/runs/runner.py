@@ -31,7 +31,7 @@ from .config import data_roots, load_config, type_name
 from .consistency.checking import data_fault
 from .first_batches import FirstBatches, first_batch_fault
 from .monitors import monitor_fault
-from .processes import one_voice, usable_cores
+from .processes import one_voice, raise_open_files, usable_cores
 
 
 def ready_config(config: str | Path, split: str, work_dir: str | Path | None, cfg_options: dict | None,
@@ -95,6 +95,7 @@ def build_runner(cfg: Config, splits: tuple[str, ...]) -> Runner:
         cfg.model_wrapper_cfg = dict(
             type='MobileODEDistributedDataParallel', find_unused_parameters=cfg.get('find_unused_parameters', False))
     _take_names_of_its_own(cfg)
+    raise_open_files()
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     with config_errors(filename):
         runner = build(cfg)

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from mobileode_mm.runs.consistency import shared_memory
+
 #: Bytes of an image of 64x64 px with its tensors, in pages: colours are changed in float32, boxes and labels are a
 #: tensor each, label maps have 64 bits.
 PAGE = 4096
@@ -41,6 +43,30 @@ def test_processes_of_one_machine_share_it(findings, monkeypatch):
     problem, = findings('detection', workers(2), model=True, splits=('train', ))[0]
     assert 'keep up to 15 batches of 0.2 MB' in problem and 'has 2.8 MB left' in problem
     assert '--shm-size=1g' in problem and problem.endswith('train_dataloader.num_workers=1')
+
+
+@pytest.mark.parametrize('task, collate, files', [
+    ('detection', None, 64 * 3 * 2), ('classification', None, 64 * 2),
+    ('classification', 'pseudo_collate', 64 * 2 * 2)])
+def test_fewer_files_than_tensors(task, collate, files, findings, monkeypatch):
+    """Image, boxes and labels of each image are a file each, in two batches; stacked images are one of a batch."""
+    def change(cfg):
+        cfg.train_dataloader.update(batch_size=64, num_workers=1)
+        if collate:
+            cfg.train_dataloader.collate_fn = dict(type=collate)
+    monkeypatch.setattr(shared_memory, 'raise_open_files', lambda: files)
+    assert findings(task, change, model=True, splits=('train', ))[0] == []
+    monkeypatch.setattr(shared_memory, 'raise_open_files', lambda: files - 1)
+    problem, = findings(task, change, model=True, splits=('train', ))[0]
+    assert f'a worker keeps {files} files open for 2 batches of 64 images' in problem
+
+
+def test_as_many_files_as_the_system_allows():
+    code = ('import resource as r; from mobileode_mm.runs.processes import raise_open_files; '
+            'r.setrlimit(r.RLIMIT_NOFILE, (200, 900)); '
+            'print(raise_open_files(), *r.getrlimit(r.RLIMIT_NOFILE), raise_open_files())')
+    ended = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert ended.stdout.split() == ['900'] * 4, ended.stderr
 
 
 def test_a_container_with_little_of_it(place):
