@@ -8,13 +8,17 @@ from mmengine.runner import Runner
 from ..checkpoints.matching import names_with_nan
 from ..errors import InputError, listed
 
+#: What helps against it.
+ADVICE = ('Take a smaller optim_wrapper.optimizer.lr, a longer warm-up, or optim_wrapper.clip_grad="dict(max_norm=10)'
+          '"; checkpoints of before are in {}')
+
 
 @HOOKS.register_module()
 class DivergenceHook(Hook):
     """End a training whose loss is no finite number, and whose weights or running statistics hold NaN.
 
     They do not recover. A loss alone does: in mixed precision a step with such gradients is left out. MMEngine and the
-    toolboxes train on; mmdet's CheckInvalidLossHook, which its SSDLite has, ends in an assertion.
+    toolboxes train on; mmdet's CheckInvalidLossHook, which its SSDLite has, ends a training for the loss alone.
 
     Args:
         interval: Iterations from one look to the next, of which a GPU takes notice; the last one of an epoch is
@@ -44,6 +48,5 @@ class DivergenceHook(Hook):
         if names:
             raise InputError(
                 f'the training has diverged: at iteration {runner.iter + 1} the loss is {loss.mean().item()}, and '
-                f'{len(names)} of {len(state)} weights and statistics hold NaN, {listed(names, 3)}. Take a smaller '
-                'optim_wrapper.optimizer.lr, a longer warm-up, or optim_wrapper.clip_grad="dict(max_norm=10)"; '
-                f'checkpoints of before are in {runner.work_dir}')
+                f'{len(names)} of {len(state)} weights and statistics hold NaN, {listed(names, 3)}. '
+                + ADVICE.format(runner.work_dir))

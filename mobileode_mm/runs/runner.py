@@ -24,6 +24,7 @@ from ..backbones import Deployable, replacement
 from ..checkpoints.reading import shown
 from ..engine import distributed, reseed  # noqa: F401  (registers the wrapper and the hook)
 from ..engine.compiling import compile_network, compile_options
+from ..engine.divergence import ADVICE
 from ..engine.progress import ProgressBarHook
 from ..errors import InputError, disk_fault, listed, memory_fault
 from .checks import check_parts, config_errors, config_scope, registry_fault
@@ -217,7 +218,7 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
             with one_voice():  # which all processes meet
                 raise InputError(unused) from error
         fault = _work_dir_fault(error, cfg) or _resume_fault(error, cfg) or monitor_fault(error) \
-            or _worker_fault(error)
+            or _worker_fault(error) or _loss_fault(error, runner)
         if fault is None:
             with config_scope(cfg):
                 fault = registry_fault(error) or data_fault(error, cfg, splits)
@@ -254,6 +255,14 @@ def _worker_fault(error: Exception) -> str | None:
         return None
     return (f'a worker of a dataloader {ended[1]}, as happens where memory runs out: set a smaller num_workers or '
             'batch_size of it; with num_workers=0 other causes show themselves. --resume goes on with a training')
+
+
+def _loss_fault(error: Exception, runner: Runner) -> str | None:
+    """What mmdet's CheckInvalidLossHook ends a training for, by an assertion without words."""
+    if Path(traceback.extract_tb(error.__traceback__)[-1].filename).name != 'checkloss_hook.py':
+        return None
+    return (f'the loss is no finite number at iteration {runner.iter + 1}, where CheckInvalidLossHook of the config '
+            f'ends a training. {ADVICE.format(runner.work_dir)}')
 
 
 def _work_dir_fault(error: Exception, cfg: Config) -> str | None:

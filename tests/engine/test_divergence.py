@@ -50,3 +50,11 @@ def test_every_training_looks(place, capsys):
     message = capsys.readouterr().err
     assert 'error: the training has diverged' in message and 'Traceback' not in message
     assert not list(place.glob('work_dirs/*/*.pth'))
+
+
+def test_the_assertion_of_mmdets_hook(place, capsys):
+    options = ['optim_wrapper.optimizer.lr=1e30', 'param_scheduler=None']
+    added = 'custom_hooks=[dict(type="CheckInvalidLossHook",interval=1)]'
+    assert main(['train', 'detection.py', '--cfg-options', *options, '--cfg-new', added]) == 2
+    message = capsys.readouterr().err
+    assert 'error: the loss is no finite number at iteration ' in message and 'CheckInvalidLossHook' in message
