@@ -38,7 +38,7 @@ def raise_open_files() -> int | None:
     Each tensor of a batch that a worker hands over is one. MMEngine raises the usual 1,024 to 4,096.
 
     Returns:
-        The new limit; None where there is none to be known.
+        How many; None where there is no limit, or none to be known.
     """
     try:
         import resource
@@ -46,10 +46,13 @@ def raise_open_files() -> int | None:
         return None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
-    if soft == resource.RLIM_INFINITY or soft >= most:
-        return None if soft == resource.RLIM_INFINITY else soft
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    return most
+    if soft != resource.RLIM_INFINITY and soft < most:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+        except (OSError, ValueError):  # macOS names no limit, and has one
+            pass
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 @contextmanager
