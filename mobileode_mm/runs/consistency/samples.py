@@ -29,17 +29,14 @@ def samples(source: Source) -> list[Sample]:
         by_size.setdefault(image_size(info['img_path']), info)
         if len(by_size) == _SAMPLES:
             break
-    found: list[Sample] = []
-    for info in by_size.values():
-        try:
-            dataset = DATASETS.build({**source.cfg, 'lazy_init': True})
-            item = dataset.pipeline(_whole_info(dataset, source, info))
-        except Exception:  # a pipeline that cannot be built or fails does so in the run, with its own words
-            return []
-        if not isinstance(item, dict) or not isinstance(item.get('inputs'), torch.Tensor):
-            return []
-        found.append(Sample(info['img_path'], item))
-    return found
+    try:
+        dataset = DATASETS.build({**source.cfg, 'lazy_init': True})
+        items = [dataset.pipeline(_whole_info(dataset, source, info)) for info in by_size.values()]
+    except Exception:  # a pipeline that cannot be built or fails does so in the run, with its own words
+        return []
+    if not all(isinstance(item, dict) and isinstance(item.get('inputs'), torch.Tensor) for item in items):
+        return []
+    return [Sample(info['img_path'], item) for info, item in zip(by_size.values(), items)]
 
 
 def _whole_info(dataset, source: Source, info: dict) -> dict:

@@ -17,10 +17,8 @@ from ..config import DATA_VARIABLE, checkout_root, leaf_datasets, short_path, ty
 _SOURCE_BY_FOLDER = {'VOC2012': 'Pascal VOC 2012', 'ADEChallengeData2016': 'ADE20K', 'busi': 'BUSI', 'faces': 'faces',
                      'imagenet-r': 'ImageNet-R', 'tiny-imagenet-200': 'Tiny-ImageNet',
                      'tree_parts': 'tree photographs'}
-
-
-#: What ``data_prefix`` calls the folder of the images.
-_IMAGES = {'coco': 'img', 'masks': 'img_path'}
+#: What ``data_prefix`` calls the folder of the images, by who lists them.
+_IMAGES = {'CocoDataset.load_data_list': 'img', 'BaseSegDataset.load_data_list': 'img_path'}
 
 
 class Documents:
@@ -102,7 +100,7 @@ class Source:
         dataset = self.dataset
         if not self.lists_images:
             return []
-        key = _IMAGES.get(self.kind)
+        key = _IMAGES.get(type(dataset).load_data_list.__qualname__)
         if key and dataset.data_prefix.get(key) is None:
             raise InputError(f'data_prefix of the {type(dataset).__name__} has no {key}, the folder of the images, but '
                              f'{listed(dataset.data_prefix) or "nothing"}: write data_prefix=dict({key}=...)')
