@@ -61,6 +61,7 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: s
     with config_scope(cfg):
         if 'train' in splits:
             check_settings(cfg)
+            _check_validation(cfg)
         model = build_model(cfg)
         checkpoint = read_checkpoint(path, trust) if path else None
         warnings = []
@@ -206,7 +207,6 @@ def check_settings(cfg: Config) -> None:
     _check_optimizer(cfg)
     _check_schedules(cfg)
     _check_sampler(cfg)
-    _check_validation(cfg)
     check_keys(cfg)
     check_monitors(cfg)
 
@@ -257,8 +257,8 @@ def _check_schedules(cfg: Config) -> None:
 
 def _check_sampler(cfg: Config) -> None:
     # MMEngine takes its length for that of an epoch, and the epoch has no end.
-    sampler = type_name(cfg.train_dataloader.get('sampler') or {})
-    if is_by_epoch(cfg) and ('Infinite' in sampler or 'MultiSource' in sampler):
+    sampler = type_name((cfg.get('train_dataloader') or {}).get('sampler') or {})
+    if cfg.get('train_cfg') and is_by_epoch(cfg) and ('Infinite' in sampler or 'MultiSource' in sampler):
         raise InputError(f'train_dataloader.sampler is an endless {sampler}, and train_cfg counts epochs, of which the '
                          'first would not end: take a DefaultSampler, or an IterBasedTrainLoop with max_iters')
 
