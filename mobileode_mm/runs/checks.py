@@ -258,7 +258,7 @@ def _check_schedules(cfg: Config) -> None:
 def _check_sampler(cfg: Config) -> None:
     # MMEngine takes its length for that of an epoch, and the epoch has no end.
     sampler = type_name((cfg.get('train_dataloader') or {}).get('sampler') or {})
-    if cfg.get('train_cfg') and is_by_epoch(cfg) and ('Infinite' in sampler or 'MultiSource' in sampler):
+    if is_by_epoch(cfg) and ('Infinite' in sampler or 'MultiSource' in sampler):
         raise InputError(f'train_dataloader.sampler is an endless {sampler}, and train_cfg counts epochs, of which the '
                          'first would not end: take a DefaultSampler, or an IterBasedTrainLoop with max_iters')
 

@@ -128,7 +128,8 @@ def schedules(cfg: Config) -> list[tuple[str, dict]]:
 
 def is_by_epoch(cfg: Config) -> bool:
     """Whether a training counts epochs, not iterations."""
-    return cfg.train_cfg.get('by_epoch', False) or type_name(cfg.train_cfg) == 'EpochBasedTrainLoop'
+    loop = cfg.get('train_cfg') or {}
+    return loop.get('by_epoch', False) or type_name(loop) == 'EpochBasedTrainLoop'
 
 
 def short_path(path: Path) -> str:

@@ -56,15 +56,20 @@ class FirstBatches(Hook):
         self.phase = None
 
 
-def first_batch_fault(error: Exception, runner: Runner) -> str | None:
+def first_batch_fault(error: Exception, runner: Runner, model: nn.Module) -> str | None:
     """What failed at the start of a run or on its first batch, and in which layer; None where that was passed.
 
     The traceback goes to a file beside the run's log.
+
+    Args:
+        error: What ended the run.
+        runner: The run.
+        model: Its network without a parallel wrapper.
     """
     phase = next((hook.phase for hook in runner.hooks if isinstance(hook, FirstBatches)), None)
     if phase is None:
         return None
-    layer = _layer(error, runner.model)
+    layer = _layer(error, model)
     # The error of a dataloader's worker brings its traceback as text, and its message last.
     name, text = type(error).__name__, str(error)
     if 'Original Traceback' in text:
@@ -106,7 +111,7 @@ def _random_state_kept() -> Iterator[None]:
 
 def _layer(error: Exception, model: nn.Module) -> str | None:
     """Name and type of the innermost layer of the network that an error comes from."""
-    names = {id(module): name.removeprefix('module.') for name, module in model.named_modules()}
+    names = {id(module): name for name, module in model.named_modules()}
     layers = [frame.f_locals.get('self') for frame, _ in traceback.walk_tb(error.__traceback__)]
     inside = [layer for layer in layers if names.get(id(layer))]
     return f'{names[id(inside[-1])]} ({type(inside[-1]).__name__})' if inside else None

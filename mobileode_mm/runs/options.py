@@ -28,7 +28,7 @@ _REGISTRIES = ('MODELS', 'DATASETS', 'TRANSFORMS', 'HOOKS', 'METRICS', 'EVALUATO
 #: What the toolboxes called settings before MMEngine, and what took their places.
 _BEFORE = {
     'data': 'train_dataloader, val_dataloader and test_dataloader', 'optimizer': 'optim_wrapper.optimizer',
-    'optimizer_config': 'optim_wrapper', 'fp16': 'optim_wrapper.type=\'AmpOptimWrapper\', or --amp',
+    'optimizer_config': 'optim_wrapper', 'fp16': "optim_wrapper.type='AmpOptimWrapper', or --amp",
     'lr_config': 'param_scheduler', 'runner': 'train_cfg', 'total_epochs': 'train_cfg.max_epochs',
     'evaluation': 'val_evaluator and train_cfg.val_interval', 'checkpoint_config': 'default_hooks.checkpoint',
     'log_config': 'default_hooks.logger and visualizer', 'workflow': 'train_cfg.val_interval'}
@@ -129,13 +129,13 @@ def unread_variables(file: str) -> list[str]:
     """
     cfg = Config.fromfile(file)
     values = [value for _, value in _values(cfg, '')]
-    found = []
-    for name in sorted(_assigned(file) - _read()):
+    read, found = _read(), []
+    for name in sorted(_assigned(file) - read):
         value = cfg.get(name)
         parts = value if isinstance(value, (list, tuple)) else [value]
         if any(value == other or _holds(other, parts) for other in values):
             continue
-        near = difflib.get_close_matches(name, _read(), n=1, cutoff=0.85)
+        near = difflib.get_close_matches(name, read, n=1, cutoff=0.85)
         if name in _BEFORE:
             found.append(f'{name} of {file} changes nothing: its place is {_BEFORE[name]} now')
         elif parts and all(isinstance(part, dict) and 'type' in part for part in parts):

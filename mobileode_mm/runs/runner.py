@@ -223,7 +223,7 @@ def reported_faults(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> Ite
             with config_scope(cfg):
                 fault = registry_fault(error) or data_fault(error, cfg, splits)
         if fault is None and not memory_fault(error):
-            fault = first_batch_fault(error, runner)
+            fault = first_batch_fault(error, runner, _unwrapped(runner))
         if fault is None:
             raise
         raise InputError(fault) from error
