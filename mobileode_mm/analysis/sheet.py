@@ -3,9 +3,6 @@
 The images are brought to their size on the sheet before anything is drawn. The toolboxes' visualizers draw
 on the image as stored and scale their text with the object (6 pt for a small box), unreadable on a sheet.
 """
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,11 +10,11 @@ import mmcv
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
-from mmengine.model import is_model_wrapper
 from PIL import Image, ImageDraw
 
 from ..errors import InputError
 from .drawing import LINE, NEUTRAL, class_colour, draw_label, font, label_width, with_boxes, with_classes
+from .undisturbed import undisturbed
 
 SIDE = 400  # longest side of an image on the sheet, px
 COLUMNS = 4
@@ -56,7 +53,7 @@ def prediction_sheet(model: torch.nn.Module, dataset, out: str | Path, num_image
         raise InputError('No sheet of predictions: the data set holds no image.')
     indices = np.linspace(0, len(dataset) - 1, min(num_images, len(dataset))).round().astype(int).tolist()
     rows = [[]]
-    with _undisturbed(model) as bare_model:
+    with undisturbed(model) as bare_model:
         for index in indices:
             sample = bare_model.test_step(pseudo_collate([dataset[index]]))[0].cpu()
             panels = _panels(sample, dataset.get_data_info(index), dataset.metainfo, score_thr)
@@ -66,26 +63,6 @@ def prediction_sheet(model: torch.nn.Module, dataset, out: str | Path, num_image
     out = Path(out)
     _compose(rows).save(out, format='PNG')
     return out
-
-
-@contextmanager
-def _undisturbed(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
-    """The model without its wrapper, in eval mode and without gradient; on leaving, all is as it was."""
-    # A wrapper may talk to other processes, and the others do not take part here.
-    bare = model.module if is_model_wrapper(model) else model
-    modes = [(module, module.training) for module in bare.modules()]
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    devices = {parameter.device for parameter in bare.parameters() if parameter.is_cuda}
-    try:
-        with torch.random.fork_rng(devices), torch.no_grad():
-            bare.eval()
-            yield bare
-    finally:
-        # One by one: frozen parts may be in eval mode while the rest trains.
-        for module, mode in modes:
-            module.training = mode
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
 
 
 def _panels(sample, info: dict, metainfo: dict, score_thr: float) -> list[_Panel]:

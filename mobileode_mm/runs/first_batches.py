@@ -1,19 +1,15 @@
 """The start and the first batches of a run: what fails there fails in seconds, and becomes one message."""
-import random
 import re
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, ValLoop
 from mmengine.runner.amp import autocast
 from torch import nn
 from torch.utils.data import IterableDataset
 
+from ..analysis.undisturbed import undisturbed
 from ..checkpoints.reading import shown
 
 _CHANNELS = 'What comes there has {0} channels: set in_channels, or change the layer before'
@@ -87,26 +83,13 @@ def _rehearse(model: nn.Module, loop: ValLoop) -> None:
     """What the loop does with a batch, for one image, without its hooks; nothing is left of it."""
     metrics = loop.evaluator.metrics
     kept = [list(metric.results) for metric in metrics]
-    training = model.training
-    with _random_state_kept(), torch.no_grad():
+    with undisturbed(model) as network:
         batch = loop.dataloader.collate_fn([loop.dataloader.dataset[0]])
-        model.eval()
         with autocast(enabled=loop.fp16):
-            outputs = model.val_step(batch)
+            outputs = network.val_step(batch)
         loop.evaluator.process(data_samples=outputs, data_batch=batch)
-    model.train(training)
     for metric, results in zip(metrics, kept):
         metric.results = results
-
-
-@contextmanager
-def _random_state_kept() -> Iterator[None]:
-    """Random numbers that are drawn inside of it are not missing behind it."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
-        yield
-    random.setstate(python)
-    np.random.set_state(numpy)
 
 
 def _layer(error: Exception, model: nn.Module) -> str | None:
