@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, OPTIMIZERS, DefaultScope
+from mmengine.registry import MODELS, OPTIMIZERS, RUNNERS, DefaultScope
+from mmengine.runner import Runner
 from torch import nn
 
 from ..checkpoints.matching import check_checkpoint, check_pretrained
@@ -88,12 +89,17 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: s
 
 
 def check_parts(cfg: Config, split: str) -> None:
-    """InputError where a config lacks what a Runner needs to train, or to test."""
+    """InputError where a config lacks what a Runner needs to train, or to test, or names a runner of another kind."""
     keys = ('dataloader', 'cfg') if split == 'train' else ('dataloader', 'cfg', 'evaluator')
     keys = [f'{split}_{key}' for key in keys] + ['model'] + ['optim_wrapper'] * (split == 'train')
     missing = [key for key in keys if cfg.get(key) is None]
     if missing:
         raise InputError(f'{cfg.filename} has no {", no ".join(missing)}')
+    runner = cfg.get('runner_type', Runner)
+    runner = RUNNERS.get(runner) if isinstance(runner, str) else runner
+    if runner is not None and not issubclass(runner, Runner):  # MMEngine's FlexibleRunner
+        raise InputError(f'{cfg.filename}: runner_type is {cfg.runner_type}, whose strategy builds network and '
+                         'optimizer where nothing here can check them; remove runner_type and strategy')
 
 
 def check_writable(folder: str, what: str, flag: str) -> None:
@@ -135,7 +141,8 @@ def config_errors(filename: str) -> Iterator[None]:
         data = _data_file(error)
         if data:
             raise InputError(f'{data} cannot be used: {type(error).__name__}: {error}') from error
-        if not isinstance(error, (AssertionError, ImportError, KeyError, TypeError, ValueError)):
+        absent = isinstance(error, RuntimeError) and 'install' in str(error)  # as mmdet says of absent packages
+        if not absent and not isinstance(error, (AssertionError, ImportError, KeyError, TypeError, ValueError)):
             raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         cause = error

@@ -5,10 +5,14 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.optim import scheduler
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from ..errors import InputError
+
 #: Schedules with a course from one end to the other; the last three take the rate where it is to end.
 _COURSES = (scheduler.LinearParamScheduler, scheduler.ConstantParamScheduler, scheduler.CosineAnnealingParamScheduler,
             scheduler.PolyParamScheduler, scheduler.OneCycleParamScheduler)
 _LAST = _COURSES[2:]
+#: Stock configs of YOLOX have a period of 285 epochs, of which they take 280.
+_WELL_ABOVE = 1.1
 
 
 def length_warnings(runner: Runner) -> list[str]:
@@ -19,6 +23,9 @@ def length_warnings(runner: Runner) -> list[str]:
 
     Args:
         runner: Its schedules and hooks built.
+
+    Raises:
+        InputError: A schedule would end the training in an error.
     """
     found = runner.param_schedulers or []
     groups = list(found.values()) if isinstance(found, dict) else [found]
@@ -42,6 +49,11 @@ def _of_schedules(runner: Runner, group: list) -> Iterator[str]:
             continue
         unit, limit = _length(runner, one.by_epoch)
         milestones = getattr(one, 'milestones', None)
+        steps = min(one.end, limit) - one.begin
+        if isinstance(one, scheduler.OneCycleParamScheduler) and min(one.end - 1, limit) - one.begin > one.total_steps:
+            raise InputError(f'{name} has a total_steps of {one.total_steps} {unit}s, and the training has {steps} '
+                             f'for it: it would end there in an error; remove total_steps, or set it to {steps}')
+        period = getattr(one, 'T_max', steps)
         if one.begin >= limit:
             yield f'{name} begins at {unit} {one.begin}, and the training ends at {limit}: nothing follows from it'
         elif milestones and min(milestones) >= limit:
@@ -49,6 +61,9 @@ def _of_schedules(runner: Runner, group: list) -> Iterator[str]:
         elif isinstance(one, _COURSES) and one.end > limit:
             yield (f'{name} goes on to {unit} {one.end}, and the training ends at {limit}: it stops on its way; set '
                    f'its end, and T_max where it has one, to {limit}')
+        elif not steps <= period <= _WELL_ABOVE * steps:
+            yield (f'{name} has a T_max of {period} {unit}s, and {steps} to go: '
+                   f'{"it rises again" if period < steps else "it stops on its way"}; set T_max to {steps}')
         ends.append((one.end / limit, isinstance(one, _LAST), f'{unit} {one.end}'))
     share, is_last, end = max(ends, default=(1, False, ''))
     if share < 1 and is_last:

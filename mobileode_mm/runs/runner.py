@@ -97,9 +97,8 @@ def build_runner(cfg: Config, splits: tuple[str, ...]) -> Runner:
             type='MobileODEDistributedDataParallel', find_unused_parameters=cfg.get('find_unused_parameters', False))
     _take_names_of_its_own(cfg)
     raise_open_files()
-    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     with config_errors(filename):
-        runner = build(cfg)
+        runner = RUNNERS.build(cfg)
         for split in splits:
             loop = getattr(runner, f'{split}_loop')  # builds it: datasets and pipelines
             if not len(loop.dataloader):

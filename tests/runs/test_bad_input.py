@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -367,6 +368,21 @@ def test_a_part_of_ours_that_was_not_imported(name):
             Registry('model').build(dict(type=name))
 
 
+def test_a_transform_whose_package_is_not_installed():
+    """Of mmdet, which tells it by a RuntimeError."""
+    if find_spec('albumentations'):
+        pytest.skip('albumentations is installed')
+    from mmdet.registry import TRANSFORMS
+    with pytest.raises(InputError, match='mine.py cannot be built: albumentations is not installed'):
+        with config_errors('mine.py'):
+            TRANSFORMS.build(dict(type='mmdet.Albu', transforms=[dict(type='Blur')]))
+
+
+def test_a_runner_of_another_kind(refused):
+    message = refuse_training(refused, 'classification', '--cfg-new', 'runner_type=FlexibleRunner')
+    assert 'runner_type is FlexibleRunner, whose strategy' in message and 'remove runner_type' in message
+
+
 def test_weights_of_the_stock_backbone():
     with pytest.raises(InputError, match="argument 'pretrained'; .*set model.pretrained=None"):
         with config_errors('mine.py'):
@@ -400,6 +416,7 @@ def test_metric_that_validation_does_not_give(refused):
 
 
 BREAKER = '''
+from importlib.util import find_spec
 from pathlib import Path
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS

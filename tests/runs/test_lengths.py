@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+from mobileode_mm.errors import InputError
 from mobileode_mm.runs.checks import config_scope
 from mobileode_mm.runs.lengths import length_warnings
 from mobileode_mm.runs.runner import build_runner, ready_config
@@ -27,6 +28,11 @@ def schedules(*texts):
     (EPOCHS + schedules(COSINE.format(12, CONVERTED)), ['CosineAnnealingLR goes on to iteration 48, .* ends at 24']),
     (EPOCHS + schedules(COSINE.format(12, '')), ['CosineAnnealingLR goes on to epoch 12, and the training ends at 6']),
     (EPOCHS + schedules(COSINE.format(3, '')), ['the schedules end at epoch 3, before the training']),
+    (EPOCHS + schedules("dict(type='CosineAnnealingLR', T_max=4)"),
+     ['CosineAnnealingLR has a T_max of 4 epochs, and 6 to go: it rises again; set T_max to 6']),
+    (EPOCHS + schedules("dict(type='CosineAnnealingLR', T_max=20, convert_to_iter_based=True)"),
+     ['CosineAnnealingLR has a T_max of 80 iterations, and 24 to go: it stops on its way; set T_max to 24']),
+    (EPOCHS + schedules("dict(type='OneCycleLR', eta_max=0.1, total_steps=24, by_epoch=False)"), []),
     (EPOCHS + schedules("dict(type='MultiStepLR', milestones=[8, 11])"),
      ['MultiStepLR has its first milestone at epoch 8, and the training ends at 6']),
     (EPOCHS + schedules("dict(type='PolyLR', begin=6, end=9)"),
@@ -54,3 +60,12 @@ def test_settings_that_do_not_fit_the_length(text, reported, place):
     assert len(found) == len(reported), found
     for pattern, warning in zip(reported, found):
         assert re.match(pattern, warning), warning
+
+
+def test_one_cycle_that_is_too_short(place):
+    (place / 'mine.py').write_text(
+        f"_base_ = 'classification.py'\n{EPOCHS}"
+        + schedules("dict(type='OneCycleLR', eta_max=0.1, total_steps=20, by_epoch=False)"))
+    cfg = ready_config('mine.py', 'train', None, None, 'none')
+    with config_scope(cfg), pytest.raises(InputError, match='a total_steps of 20 iterations, and the training has 24'):
+        length_warnings(build_runner(cfg, ('train', 'val')))
