@@ -149,7 +149,7 @@ def config_errors(filename: str) -> Iterator[None]:
         while cause.__context__ is not None:  # registries raise anew, with the class in front
             cause = cause.__context__
         frame = traceback.extract_tb(cause.__traceback__)[-1]
-        raise InputError(f'{filename} cannot be built: {_explained(str(text))} ({frame.filename}, line '
+        raise InputError(f'{filename} cannot be built: {_explained(str(text) or frame.line)} ({frame.filename}, line '
                          f'{frame.lineno})') from error
 
 

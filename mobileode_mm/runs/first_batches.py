@@ -1,9 +1,12 @@
 """The start and the first batches of a run: what fails there fails in seconds, and becomes one message."""
 import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner, ValLoop
 from mmengine.runner.amp import autocast
 from torch import nn
@@ -21,6 +24,12 @@ _HINTS = (
      'mmseg compares with label maps of the size of the file: LoadAnnotations belongs behind Resize in the pipeline'),
     (r"^'gt_sem_seg'$", 'The pipeline loads no label maps: LoadAnnotations is missing in it'),
     (r"has no attribute 'bboxes'", 'The pipeline loads no boxes: LoadAnnotations with with_bbox=True is missing in it'))
+
+#: What a dataloader's worker hands over: a traceback as text, of which this is its last place, and the message.
+_OF_A_WORKER = re.compile(r'(?s).*Original Traceback.*\n  File "([^"]+)", line (\d+)[^\n]*\n(?: [^\n]*\n)*(.+?): (.*)')
+#: Metrics that can be computed of one image, and find then what is wrong in their settings. COCO's would look at all
+#: images of its file.
+_OF_ONE_IMAGE = ('IoUMetric', 'Accuracy', 'SingleLabelMetric', 'MultiLabelMetric', 'AveragePrecision')
 
 
 class FirstBatches(Hook):
@@ -65,18 +74,20 @@ def first_batch_fault(error: Exception, runner: Runner, model: nn.Module) -> str
     phase = next((hook.phase for hook in runner.hooks if isinstance(hook, FirstBatches)), None)
     if phase is None:
         return None
+    if isinstance(error, TypeError) and isinstance(error.__context__, TypeError):  # MMEngine's, with the hook behind it
+        error = error.__context__
     layer = _layer(error, model)
-    # The error of a dataloader's worker brings its traceback as text, and its message last.
-    name, text = type(error).__name__, str(error)
-    if 'Original Traceback' in text:
-        name, _, text = text.strip().rsplit('\n', 1)[-1].partition(': ')
     frame = traceback.extract_tb(error.__traceback__)[-1]
+    name, text, place = type(error).__name__, str(error) or frame.line, (frame.filename, frame.lineno)
+    in_worker = _OF_A_WORKER.match(text)
+    if in_worker:
+        *place, name, text = map(str.strip, in_worker.groups())
     hints = [f'. {hint.format(*found.groups())}' for pattern, hint in _HINTS if (found := re.search(pattern, text))]
     file = Path(runner.log_dir, 'traceback.txt')
     file.write_text(''.join(traceback.format_exception(error)), encoding='utf-8')
     where = f' in {layer}' if layer else ''
-    return (f'the {phase} fails{where}: {name}: {shown(text or frame.line)} '
-            f'({frame.filename}, line {frame.lineno}){"".join(hints)}. The whole traceback: {file}')
+    return (f'the {phase} fails{where}: {name}: {shown(text)} ({place[0]}, line {place[1]}){"".join(hints)}. The whole '
+            f'traceback: {file}')
 
 
 def _rehearse(model: nn.Module, loop: ValLoop) -> None:
@@ -88,8 +99,23 @@ def _rehearse(model: nn.Module, loop: ValLoop) -> None:
         with autocast(enabled=loop.fp16):
             outputs = network.val_step(batch)
         loop.evaluator.process(data_samples=outputs, data_batch=batch)
+        with _silent_log():
+            for metric in metrics:
+                if type(metric).__name__ in _OF_ONE_IMAGE:
+                    metric.compute_metrics(metric.results)
     for metric, results in zip(metrics, kept):
         metric.results = results
+
+
+@contextmanager
+def _silent_log() -> Iterator[None]:
+    """Without the tables that metrics log."""
+    logger = MMLogger.get_current_instance()
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _layer(error: Exception, model: nn.Module) -> str | None:

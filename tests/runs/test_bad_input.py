@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import MODELS, Registry
+from mmengine.registry import MODELS, TRANSFORMS, Registry
 
 from mobileode_mm.cli import main
 from mobileode_mm.errors import InputError
@@ -372,10 +372,16 @@ def test_a_transform_whose_package_is_not_installed():
     """Of mmdet, which tells it by a RuntimeError."""
     if find_spec('albumentations'):
         pytest.skip('albumentations is installed')
-    from mmdet.registry import TRANSFORMS
+    from mmdet.registry import TRANSFORMS as mmdets
     with pytest.raises(InputError, match='mine.py cannot be built: albumentations is not installed'):
         with config_errors('mine.py'):
-            TRANSFORMS.build(dict(type='mmdet.Albu', transforms=[dict(type='Blur')]))
+            mmdets.build(dict(type='mmdet.Albu', transforms=[dict(type='Blur')]))
+
+
+def test_an_assertion_without_words():
+    with pytest.raises(InputError, match='mine.py cannot be built: assert 0 <= prob <= 1'):
+        with config_errors('mine.py'):
+            TRANSFORMS.build(dict(type='RandomFlip', prob=1.5))
 
 
 def test_a_runner_of_another_kind(refused):

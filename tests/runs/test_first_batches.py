@@ -35,6 +35,9 @@ def pipeline(split, *steps, wrapped=False):
      'the validation fails: IndexError: The shape of the mask.* LoadAnnotations belongs behind Resize'),
     ('segmentation', 'model = dict(decode_head=dict(in_channels=48))',
      r'the validation fails in decode_head.convs.0.conv \(Conv2d\): .* What comes there has 32 channels'),
+    ('segmentation', "val_evaluator = dict(iou_metrics=['mIOU'])",
+     r"the validation fails: KeyError: .metrics \['mIOU'\] is not supported. \(.+iou_metric.py, line \d+\)"),
+    ('classification', "val_evaluator = dict(topk='1')", r'the validation fails: TypeError: .+single_label.py'),
     ('classification', pipeline('val', LOAD), 'the validation fails in data_preprocessor'),
     ('classification', 'model = dict(head=dict(in_channels=48))\nval_dataloader = val_cfg = val_evaluator = None',
      r'the training fails in head.fc \(Linear\): .* What comes there has 64 channels')])
@@ -52,7 +55,7 @@ def test_a_worker_that_fails(place):
     (place / 'mine.py').write_text(
         "_base_ = 'classification.py'\nval_dataloader = val_cfg = val_evaluator = None\n"
         f"train_dataloader = dict(num_workers=1, dataset=dict(pipeline=[{LOAD}, dict(type='Resize', scale='7')]))\n")
-    with pytest.raises(InputError, match='^the first batch of the training fails'):
+    with pytest.raises(InputError, match=r'^the first batch of the training fails: .+ \(.+geometric.py, line \d+\)'):
         train('mine.py', work_dir='work')
 
 

@@ -17,8 +17,14 @@ from .samples import Sample
 from .sources import Source
 
 
-def check_normalised(sources: list[Source], model: nn.Module) -> Iterator[Finding]:
-    """Images that the pipeline normalises, and the network's preprocessor once more."""
+def check_normalised(sources: list[Source], found: list[Sample], model: nn.Module) -> Iterator[Finding]:
+    """Images that are normalised twice, or by the mean and deviation of another scale.
+
+    Args:
+        sources: The data sets of one split.
+        found: Some of their images.
+        model: The network, whose preprocessor normalises.
+    """
     preprocessor = getattr(model, 'data_preprocessor', None)
     if not getattr(preprocessor, '_enable_normalize', False):
         return
@@ -26,6 +32,12 @@ def check_normalised(sources: list[Source], model: nn.Module) -> Iterator[Findin
     if twice is not None:
         yield Finding(f'{twice.split}_dataloader: the pipeline has Normalize, and data_preprocessor has mean and std: '
                       'images are normalised twice', 'take Normalize out of the pipeline', severity='warning')
+    elif preprocessor.std.max() < 1 and any(sample.item['inputs'].dtype == torch.uint8 for sample in found):
+        yield Finding(f'{sources[0].split}_dataloader gives images of 0 to 255, and data_preprocessor has a std of '
+                      f'{_numbers(preprocessor.std)}, which is that of images of 0 to 1: the network sees values '
+                      f'of up to {(255 / preprocessor.std.min()).item():.0f}',
+                      f'set mean to {_numbers(255 * preprocessor.mean)} and std to {_numbers(255 * preprocessor.std)}',
+                      severity='warning')
 
 
 def check_last_batch(cfg: Config, sources: list[Source], found: list[Sample], model: nn.Module) -> Iterator[Finding]:
@@ -87,6 +99,10 @@ def check_sizes(cfg: Config, sources: list[Source], found: list[Sample], model: 
                       f'set {split}_dataloader.batch_size=1, or let the pipeline make images of one size',
                       tuple(f'{sample.path}: {sample.item["inputs"].shape[2]}x{sample.item["inputs"].shape[1]}'
                             for sample in found))
+
+
+def _numbers(values: torch.Tensor) -> str:
+    return f'[{", ".join(f"{value:.6g}" for value in values.flatten().tolist())}]'
 
 
 def _length(dataset: dict, lengths: dict[int, int]) -> int | None:

@@ -82,7 +82,7 @@ def check_data(cfg: Config, splits: Sequence[str], num_classes: dict[str, int], 
         found = {split: [sample for source in sources for sample in samples(source)]
                  for split, sources in whole.items() if sources}
         for split in found:
-            report.add(*check_normalised(whole[split], model))
+            report.add(*check_normalised(whole[split], found[split], model))
             report.add(*_findings(check_sizes(cfg, whole[split], found[split], model)),
                        *_findings(check_shared_memory(cfg, split, found[split])))
         if 'train' in found:

@@ -1,4 +1,6 @@
 """Batch rules."""
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -68,3 +70,14 @@ def test_images_that_are_normalised_twice(findings):
         change(cfg)
         cfg.model.data_preprocessor.update(mean=None, std=None)
     assert not any('Normalize' in note for note in findings('detection', once, model=True)[1])
+
+
+def test_images_that_are_normalised_by_another_scale(findings):
+    def scale(mean, std):
+        return lambda cfg: cfg.model.data_preprocessor.update(mean=mean, std=std)
+    notes = findings('classification', scale([.485, .456, .406], [.229, .224, .225]), model=True)[1]
+    assert any(re.search(r'train_dataloader gives images of 0 to 255, .* std of \[0.229, .* of up to 1138.* set mean '
+                         r'to \[123.675, 116.28, 103.53\] and std to \[58.395, 57.12, 57.375\]', note, re.DOTALL)
+               for note in notes), notes
+    for mean, std in ((None, None), ([0.] * 3, [1.] * 3), ([0.] * 3, [255.] * 3)):
+        assert not any('0 to 255' in note for note in findings('classification', scale(mean, std), model=True)[1])
