@@ -57,8 +57,10 @@ def read_checkpoint(path: str | Path, trust: bool = False) -> dict:
 def read_file(path: str | Path, trust: bool = False):
     """What a file of ``torch.save`` holds, whatever that is; else as :func:`read_checkpoint`."""
     path = os.fspath(path)
-    if not _is_file(path):
-        raise InputError(f'there is no checkpoint file {shown(path)}')
+    if not os.path.isfile(path):
+        files = sorted(Path(path).glob('*.pth'), key=os.path.getmtime) if os.path.isdir(path) else ()
+        newest = f'; the newest of the folder is {shown(files[-1])}' if files else ''
+        raise InputError(f'there is no checkpoint file {shown(path)}{newest}')
     try:
         return torch.load(path, map_location='cpu', weights_only=False) if trust else read_archive(path)
     except Unusable as error:
@@ -132,13 +134,6 @@ def _unwrapped(checkpoint: dict) -> dict:
     return {**checkpoint, 'state_dict': renamed} if state is not checkpoint else renamed
 
 
-def _is_file(path: str) -> bool:
-    try:
-        return os.path.isfile(path)
-    except ValueError:  # a null character
-        return False
-
-
 def _check_content(checkpoint: dict, path: str) -> None:
     """InputError where what every reader of a checkpoint relies on is of another type."""
     def refuse(what: str):
@@ -192,7 +187,7 @@ def _fetched(address: str) -> str:
 
 
 def _read_safetensors(path: str) -> dict:
-    if not _is_file(path):
+    if not os.path.isfile(path):
         raise InputError(f'there is no checkpoint file {shown(path)}')
     try:
         from safetensors import SafetensorError, safe_open

@@ -3,6 +3,7 @@ written."""
 import hashlib
 import importlib
 import json
+import os
 import re
 import time
 from importlib.util import find_spec
@@ -340,6 +341,15 @@ def test_checkpoint_that_cannot_be_read(content, model, place, refused):
 def test_checkpoint_absent(refused):
     assert refused('test', 'segmentation.py', 'absent.pth') == 'there is no checkpoint file absent.pth\n'
     assert 'absent.pth' in refuse_training(refused, 'segmentation', '--resume', 'absent.pth')
+
+
+def test_a_folder_in_the_place_of_a_checkpoint(place, refused):
+    (place / 'work').mkdir()
+    for number in range(2):
+        (place / f'work/epoch_{number}.pth').touch()
+        os.utime(place / f'work/epoch_{number}.pth', (100 - number, 100 - number))
+    assert refused('test', 'segmentation.py', 'work') == (
+        'there is no checkpoint file work; the newest of the folder is work/epoch_0.pth\n')
 
 
 # What shows only when the run is built, or in the run
