@@ -1,7 +1,7 @@
 """Schedules, checkpoints and switches against the length of a training: what comes after its end, or never."""
 from collections.abc import Iterator
 
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.optim import scheduler
 from mmengine.runner import IterBasedTrainLoop, Runner
 
@@ -13,6 +13,8 @@ _COURSES = (scheduler.LinearParamScheduler, scheduler.ConstantParamScheduler, sc
 _LAST = _COURSES[2:]
 #: Stock configs of YOLOX have a period of 285 epochs, of which they take 280.
 _WELL_ABOVE = 1.1
+#: Share of an average that is its beginning: where it is larger, networks validate worse than they are.
+_KEPT = 0.2
 
 
 def length_warnings(runner: Runner) -> list[str]:
@@ -79,6 +81,14 @@ def _of_hook(runner: Runner, hook: Hook) -> Iterator[str]:
                    'end; set by_epoch=False, and interval in iterations')
         elif not 0 < hook.interval <= limit and not hook.save_last and not hook.save_best:
             yield f'{name} has an interval of {hook.interval} {unit}s, of {limit}: no checkpoint is written'
+    if isinstance(hook, EMAHook) and str(hook.ema_cfg.get('type')).endswith('ExponentialMovingAverage'):
+        begin = hook.begin_iter + hook.begin_epoch * len(runner.train_dataloader)
+        momentum, interval = hook.ema_cfg.get('momentum', 0.0002), hook.ema_cfg.get('interval', 1)
+        kept = (1 - momentum) ** ((runner.max_iters - begin) / interval)
+        if kept > _KEPT:
+            yield (f'{name} averages with a momentum of {momentum:g}: the weights that are validated and kept are to '
+                   f"{kept:.0%} still those of iteration {begin} at the training's end; set a larger momentum, or "
+                   "ema_type='ExpMomentumEMA'")
     unit, limit = _length(runner, True)
     switch = getattr(hook, 'switch_epoch', None)  # mmdet's PipelineSwitchHook
     if isinstance(switch, int) and (by_iteration or switch >= limit):
