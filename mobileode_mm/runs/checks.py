@@ -58,6 +58,7 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: s
     """
     check_writable(cfg.work_dir, 'work dir', '--work-dir')
     _check_numbers(cfg, splits)
+    _check_samplers(cfg, splits)
     compile_options(cfg.get('compile'))
     with config_scope(cfg):
         if 'train' in splits:
@@ -68,6 +69,7 @@ def check_run(cfg: Config, splits: tuple[str, ...], path: str | None, purpose: s
         warnings = []
         if 'train' in splits:
             warnings += unread_variables(cfg.filename) if cfg.filename else []
+            warnings += _numbers_that_stop_learning(cfg)
             unmatched = unmatched_keys(cfg, (name for name, _ in model.named_parameters(remove_duplicate=False)))
             if unmatched:
                 warnings.append(f'optim_wrapper.paramwise_cfg.custom_keys: no parameter has {listed(unmatched)} in its '
@@ -213,7 +215,6 @@ def check_settings(cfg: Config) -> None:
     """
     _check_optimizer(cfg)
     _check_schedules(cfg)
-    _check_sampler(cfg)
     check_keys(cfg)
     check_monitors(cfg)
 
@@ -253,6 +254,17 @@ def _check_validation(cfg: Config) -> None:
                          'all three, and a training without one None for each')
 
 
+def _numbers_that_stop_learning(cfg: Config) -> list[str]:
+    wrapper, warnings = cfg.optim_wrapper, []
+    # A one-cycle schedule has its own rate.
+    if (wrapper.get('optimizer') or {}).get('lr') == 0 and not any(
+            type_name(schedule).startswith('OneCycle') for _, schedule in schedules(cfg)):
+        warnings.append('optim_wrapper.optimizer.lr is 0: no weight changes')
+    if (wrapper.get('clip_grad') or {}).get('max_norm') == 0:
+        warnings.append('optim_wrapper.clip_grad.max_norm is 0: it takes all of every gradient, and no weight learns')
+    return warnings
+
+
 def _check_schedules(cfg: Config) -> None:
     # MMEngine builds such a schedule, and divides by its factor in a later step.
     for key, schedule in schedules(cfg):
@@ -262,12 +274,18 @@ def _check_schedules(cfg: Config) -> None:
                                  'as 0.001')
 
 
-def _check_sampler(cfg: Config) -> None:
+def _check_samplers(cfg: Config, splits: tuple[str, ...]) -> None:
     # MMEngine takes its length for that of an epoch, and the epoch has no end.
-    sampler = type_name((cfg.get('train_dataloader') or {}).get('sampler') or {})
-    if is_by_epoch(cfg) and ('Infinite' in sampler or 'MultiSource' in sampler):
-        raise InputError(f'train_dataloader.sampler is an endless {sampler}, and train_cfg counts epochs, of which the '
-                         'first would not end: take a DefaultSampler, or an IterBasedTrainLoop with max_iters')
+    for split in splits:
+        sampler = type_name((cfg.get(f'{split}_dataloader') or {}).get('sampler') or {})
+        if 'Infinite' not in sampler and 'MultiSource' not in sampler:
+            continue
+        endless = f'{split}_dataloader.sampler is an endless {sampler}'
+        if split != 'train':
+            raise InputError(f'{endless}, and what it is for would not end: take a DefaultSampler with shuffle=False')
+        if is_by_epoch(cfg):
+            raise InputError(f'{endless}, and train_cfg counts epochs, of which the first would not end: take a '
+                             'DefaultSampler, or an IterBasedTrainLoop with max_iters')
 
 
 def check_amp(cfg: Config) -> None:

@@ -72,6 +72,8 @@ def test_a_test_that_fails(trained, place):
      '^the start of the run fails: AssertionError: momentum must'),
     ("train_dataloader = dict(sampler=dict(type='InfiniteSampler', shuffle=True))",
      '^train_dataloader.sampler is an endless InfiniteSampler'),
+    ("val_dataloader = dict(sampler=dict(type='InfiniteSampler', shuffle=False))",
+     '^val_dataloader.sampler is an endless InfiniteSampler, and what it is for would not end'),
     ("custom_imports = dict(imports=['mobileode_mm.engine.anytime'])\ncustom_hooks = [dict(type='AnytimeHook')]",
      '^AnytimeHook: no part of this')])
 def test_a_start_that_fails(text, reported, place):

@@ -134,6 +134,17 @@ def test_custom_keys_of_no_parameter(place):
     assert any('custom_keys: no parameter has backbon. in its name' in warning for warning in checked.warnings)
 
 
+@pytest.mark.parametrize('settings, reported', [
+    ('optimizer=dict(lr=0.)', ['optim_wrapper.optimizer.lr is 0: no weight changes']),
+    ('clip_grad=dict(max_norm=0)', ['optim_wrapper.clip_grad.max_norm is 0: it takes all of every gradient']),
+    ('clip_grad=dict(max_norm=35)', [])])
+def test_numbers_of_an_optimizer_that_stop_it(settings, reported, place):
+    (place / 'mine.py').write_text(f"_base_ = 'detection.py'\noptim_wrapper = dict({settings})\n")
+    checked = check_run(ready_config('mine.py', 'train', None, None, 'none'), ('train', ), None, 'finetune')
+    found = [warning for warning in checked.warnings if 'optim_wrapper' in warning]
+    assert len(found) == len(reported) and all(map(str.startswith, found, reported)), found
+
+
 def test_the_best_checkpoint_without_validation(place):
     (place / 'mine.py').write_text("_base_ = 'detection.py'\ndefault_hooks = dict(checkpoint=dict(save_best='auto'))\n"
                                    'val_dataloader = val_cfg = val_evaluator = None\n')

@@ -17,29 +17,6 @@ from .samples import Sample
 from .sources import Source
 
 
-def check_normalised(sources: list[Source], found: list[Sample], model: nn.Module) -> Iterator[Finding]:
-    """Images that are normalised twice, or by the mean and deviation of another scale.
-
-    Args:
-        sources: The data sets of one split.
-        found: Some of their images.
-        model: The network, whose preprocessor normalises.
-    """
-    preprocessor = getattr(model, 'data_preprocessor', None)
-    if not getattr(preprocessor, '_enable_normalize', False):
-        return
-    twice = next((source for source in sources if source.step('Normalize')), None)
-    if twice is not None:
-        yield Finding(f'{twice.split}_dataloader: the pipeline has Normalize, and data_preprocessor has mean and std: '
-                      'images are normalised twice', 'take Normalize out of the pipeline', severity='warning')
-    elif preprocessor.std.max() < 1 and any(sample.item['inputs'].dtype == torch.uint8 for sample in found):
-        yield Finding(f'{sources[0].split}_dataloader gives images of 0 to 255, and data_preprocessor has a std of '
-                      f'{_numbers(preprocessor.std)}, which is that of images of 0 to 1: the network sees values '
-                      f'of up to {(255 / preprocessor.std.min()).item():.0f}',
-                      f'set mean to {_numbers(255 * preprocessor.mean)} and std to {_numbers(255 * preprocessor.std)}',
-                      severity='warning')
-
-
 def check_last_batch(cfg: Config, sources: list[Source], found: list[Sample], model: nn.Module) -> Iterator[Finding]:
     """A last batch of one image, on which the network cannot take batch statistics.
 
@@ -67,6 +44,16 @@ def check_last_batch(cfg: Config, sources: list[Source], found: list[Sample], mo
         yield Finding(f'{share} images in batches of {batch} leave a last batch of one image, on which {name} cannot '
                       'train: batch norm over a map of 1x1 needs two values or more',
                       'set train_dataloader.drop_last=True, or another train_dataloader.batch_size')
+
+
+def check_left_out(cfg: Config, split: str, sources: list[Source]) -> Iterator[Finding]:
+    """Images that a validation or test drops with its last batch, and judges the network without."""
+    dataloader = cfg[f'{split}_dataloader']
+    number = _length(dataloader.dataset, {id(source.cfg): len(source.infos) for source in sources})
+    left_out = (number or 0) % ((dataloader.get('batch_size') or 1) * get_world_size())
+    if dataloader.get('drop_last') and left_out:
+        yield Finding(f'{split}_dataloader.drop_last leaves out the last {left_out} of {number} images, as if nothing '
+                      'were found on them', f'set {split}_dataloader.drop_last=False', severity='warning')
 
 
 def check_sizes(cfg: Config, sources: list[Source], found: list[Sample], model: nn.Module) -> Iterator[Finding]:
@@ -99,10 +86,6 @@ def check_sizes(cfg: Config, sources: list[Source], found: list[Sample], model: 
                       f'set {split}_dataloader.batch_size=1, or let the pipeline make images of one size',
                       tuple(f'{sample.path}: {sample.item["inputs"].shape[2]}x{sample.item["inputs"].shape[1]}'
                             for sample in found))
-
-
-def _numbers(values: torch.Tensor) -> str:
-    return f'[{", ".join(f"{value:.6g}" for value in values.flatten().tolist())}]'
 
 
 def _length(dataset: dict, lengths: dict[int, int]) -> int | None:

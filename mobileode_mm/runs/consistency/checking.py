@@ -13,8 +13,9 @@ from ...data.verify.report import NOT_CHECKED, Finding, Report
 from ...errors import InputError
 from ..config import leaf_datasets, short_path, type_name
 from . import between, heads
-from .batches import check_last_batch, check_normalised, check_sizes
+from .batches import check_last_batch, check_left_out, check_sizes
 from .images import check_files, readers
+from .pipelines import check_chance, check_normalised
 from .samples import samples
 from .shared_memory import check_shared_memory
 from .sources import Documents, Source, check_cifar, find_sources
@@ -71,6 +72,8 @@ def check_data(cfg: Config, splits: Sequence[str], num_classes: dict[str, int], 
         if split != 'train':
             report.add(*_findings(between.check_evaluators(cfg, split, whole.get(split, []), documents)))
             report.add(*_findings(heads.check_topk(cfg, split, num_classes)))
+            report.add(*(finding for source in sources for finding in check_chance(source)),
+                       *check_left_out(cfg, split, sources))
     everything = [source for sources in whole.values() for source in sources]
     report.add(*_findings(between.check_same_classes(everything)))
     report.add(*_findings(between.check_label_offsets(everything)))
