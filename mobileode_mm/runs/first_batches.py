@@ -25,8 +25,9 @@ _HINTS = (
     (r"^'gt_sem_seg'$", 'The pipeline loads no label maps: LoadAnnotations is missing in it'),
     (r"has no attribute 'bboxes'", 'The pipeline loads no boxes: LoadAnnotations with with_bbox=True is missing in it'))
 
-#: What a dataloader's worker hands over: a traceback as text, of which this is its last place, and the message.
-_OF_A_WORKER = re.compile(r'(?s).*Original Traceback.*\n  File "([^"]+)", line (\d+)[^\n]*\n(?: [^\n]*\n)*(.+?): (.*)')
+#: What a dataloader's worker hands over: a traceback as text; its last place and code, and the message.
+_OF_A_WORKER = re.compile(
+    r'(?s).*Original Traceback.*\n  File "([^"]+)", line (\d+)[^\n]*\n((?: [^\n]*\n)*)([^:\n]+):?(.*)')
 #: Metrics that can be computed of one image, and find then what is wrong in their settings. COCO's would look at all
 #: images of its file.
 _OF_ONE_IMAGE = ('IoUMetric', 'Accuracy', 'SingleLabelMetric', 'MultiLabelMetric', 'AveragePrecision')
@@ -81,7 +82,8 @@ def first_batch_fault(error: Exception, runner: Runner, model: nn.Module) -> str
     name, text, place = type(error).__name__, str(error) or frame.line, (frame.filename, frame.lineno)
     in_worker = _OF_A_WORKER.match(text)
     if in_worker:
-        *place, name, text = map(str.strip, in_worker.groups())
+        *place, code, name, text = map(str.strip, in_worker.groups())
+        text = text or code.split('\n')[0]
     hints = [f'. {hint.format(*found.groups())}' for pattern, hint in _HINTS if (found := re.search(pattern, text))]
     file = Path(runner.log_dir, 'traceback.txt')
     file.write_text(''.join(traceback.format_exception(error)), encoding='utf-8')

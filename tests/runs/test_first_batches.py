@@ -3,7 +3,9 @@ import re
 
 import pytest
 import torch
+from mmcv.transforms import BaseTransform
 from mmengine.hooks import Hook
+from mmengine.registry import TRANSFORMS
 
 from mobileode_mm.apis import test as run_test
 from mobileode_mm.apis import train
@@ -51,11 +53,14 @@ def test_a_first_batch_that_fails(task, text, reported, place):
     assert not list((place / 'work').glob('*.pth'))
 
 
-def test_a_worker_that_fails(place):
+@pytest.mark.parametrize('step, reported', [
+    ("dict(type='Resize', scale='7')", r'cv2.error: .+ Can.t parse .dsize.\..+ \(.+geometric.py, line \d+\)'),
+    ("dict(type='Raises')", r'AssertionError: raise AssertionError \(.+test_first_batches.py, line \d+\)')])
+def test_a_worker_that_fails(step, reported, place):
     (place / 'mine.py').write_text(
         "_base_ = 'classification.py'\nval_dataloader = val_cfg = val_evaluator = None\n"
-        f"train_dataloader = dict(num_workers=1, dataset=dict(pipeline=[{LOAD}, dict(type='Resize', scale='7')]))\n")
-    with pytest.raises(InputError, match=r'^the first batch of the training fails: .+ \(.+geometric.py, line \d+\)'):
+        f"train_dataloader = dict(num_workers=1, dataset=dict(pipeline=[{LOAD}, {step}, dict(type='PackInputs')]))\n")
+    with pytest.raises(InputError, match=f'^the first batch of the training fails: {reported}'):
         train('mine.py', work_dir='work')
 
 
@@ -80,6 +85,13 @@ def test_a_start_that_fails(text, reported, place):
     (place / 'mine.py').write_text(f"_base_ = 'classification.py'\n{text}\n")
     with pytest.raises(InputError, match=reported):
         train('mine.py', work_dir='work')
+
+
+@TRANSFORMS.register_module()
+class Raises(BaseTransform):
+
+    def transform(self, results):
+        raise AssertionError
 
 
 class Breaks(Hook):
