@@ -117,6 +117,8 @@ FIGURES: dict[str, Callable[[], str]] = {
     'demo-miou-v1': lambda: f'{_mean("demo", "segmentation", "MobileODE V1"):.1f}',
     'demo-miou-peer': lambda: f'{_mean("demo", "segmentation", "MobileNetV2"):.1f}',
     'mini-peer-seeds': lambda: ', '.join(f'{top1:.1f}' for top1 in _by_seed('mini', 'MobileNetV2')),
+    'mini-peer-again': lambda: f'{_by_seed("mini", "MobileNetV2")[2]:.1f}',
+    'peers-peer-again': lambda: f'{_by_seed("peers", "MobileNetV2")[2]:.1f}',
     'mini-peer-spread': lambda: f'{_spread("mini", "MobileNetV2"):.0f}',
     'norm-leads': lambda: _leads('ablation_norm', 'V1, position norm', 'V1, channel norm'),
     'resize-leads': lambda: _leads('ablation_resize', 'V2, bicubic', 'V2, bilinear'),
