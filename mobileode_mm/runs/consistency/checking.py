@@ -70,10 +70,11 @@ def check_data(cfg: Config, splits: Sequence[str], num_classes: dict[str, int], 
         if len(report.problems) == before:
             whole[split] = sources
         if split != 'train':
-            report.add(*_findings(between.check_evaluators(cfg, split, whole.get(split, []), documents)))
+            readable = whole.get(split, [])
+            report.add(*_findings(between.check_evaluators(cfg, split, readable, documents)))
             report.add(*_findings(heads.check_topk(cfg, split, num_classes)))
-            report.add(*(finding for source in sources for finding in check_chance(source)),
-                       *check_left_out(cfg, split, sources))
+            report.add(*(finding for source in readable for finding in check_chance(source)),
+                       *check_left_out(cfg, split, readable))
     everything = [source for sources in whole.values() for source in sources]
     report.add(*_findings(between.check_same_classes(everything)))
     report.add(*_findings(between.check_label_offsets(everything)))
