@@ -20,6 +20,13 @@ def schedules(*texts):
     return f'param_scheduler = [{", ".join(texts)}]\n'
 
 
+def warnings_of(text, place):
+    (place / 'mine.py').write_text(f"_base_ = 'classification.py'\n{text}\n")
+    cfg = ready_config('mine.py', 'train', None, None, 'none')
+    with config_scope(cfg):
+        return length_warnings(build_runner(cfg, ('train', 'val')))
+
+
 @pytest.mark.parametrize('text, reported', [
     (EPOCHS + schedules(WARM_UP.format(8), COSINE.format(6, CONVERTED)), []),
     (EPOCHS + schedules(WARM_UP.format(8), "dict(type='MultiStepLR', milestones=[4, 5])"), []),
@@ -57,19 +64,13 @@ def schedules(*texts):
     (ITERATIONS + schedules(COSINE.format(20, ', by_epoch=False'))
      + "default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=10, by_epoch=False))", [])])
 def test_settings_that_do_not_fit_the_length(text, reported, place):
-    (place / 'mine.py').write_text(f"_base_ = 'classification.py'\n{text}\n")
-    cfg = ready_config('mine.py', 'train', None, None, 'none')
-    with config_scope(cfg):
-        found = length_warnings(build_runner(cfg, ('train', 'val')))
+    found = warnings_of(text, place)
     assert len(found) == len(reported), found
     for pattern, warning in zip(reported, found):
         assert re.match(pattern, warning), warning
 
 
 def test_one_cycle_that_is_too_short(place):
-    (place / 'mine.py').write_text(
-        f"_base_ = 'classification.py'\n{EPOCHS}"
-        + schedules("dict(type='OneCycleLR', eta_max=0.1, total_steps=20, by_epoch=False)"))
-    cfg = ready_config('mine.py', 'train', None, None, 'none')
-    with config_scope(cfg), pytest.raises(InputError, match='a total_steps of 20 iterations, and the training has 24'):
-        length_warnings(build_runner(cfg, ('train', 'val')))
+    text = EPOCHS + schedules("dict(type='OneCycleLR', eta_max=0.1, total_steps=20, by_epoch=False)")
+    with pytest.raises(InputError, match='a total_steps of 20 iterations, and the training has 24'):
+        warnings_of(text, place)

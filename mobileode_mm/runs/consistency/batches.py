@@ -49,9 +49,11 @@ def check_last_batch(cfg: Config, sources: list[Source], found: list[Sample], mo
 def check_left_out(cfg: Config, split: str, sources: list[Source]) -> Iterator[Finding]:
     """Images that a validation or test drops with its last batch, and judges the network without."""
     dataloader = cfg[f'{split}_dataloader']
+    if not dataloader.get('drop_last'):
+        return
     number = _length(dataloader.dataset, {id(source.cfg): len(source.infos) for source in sources})
     left_out = (number or 0) % ((dataloader.get('batch_size') or 1) * get_world_size())
-    if dataloader.get('drop_last') and left_out:
+    if left_out:
         yield Finding(f'{split}_dataloader.drop_last leaves out the last {left_out} of {number} images, as if nothing '
                       'were found on them', f'set {split}_dataloader.drop_last=False', severity='warning')
 
