@@ -7,6 +7,9 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+_SIGNS = 'osD'
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -18,27 +21,56 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
-def row_of_charts(count: int) -> tuple[Figure, Sequence[Axes]]:
-    """A figure with that many axes side by side."""
-    figure = Figure(figsize=(5.2 * count, 4.2), layout='constrained')
+def axes_of_charts(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure with that many axes, two side by side: as wide as a page of text shows legibly."""
+    columns = min(count, 2)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(9, 4.4 if count == 1 else 3.6 * rows), layout='constrained')
     FigureCanvasSVG(figure)
-    return figure, figure.subplots(1, count, squeeze=False)[0]
+    places = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in places[count:]:
+        unused.remove()
+    return figure, places[:count]
 
 
 def draw(axes: Axes, names: Sequence[str], points: Sequence[tuple[float, float]], labels: tuple[str, str],
-         spreads: Sequence[float | None]) -> None:
-    """Named points (cost, score); bars are the spreads, rings and the line the Pareto front."""
+         spreads: Sequence[float | None], everyone: Sequence[str]) -> None:
+    """Points (cost, score), named in :func:`add_legend`; bars are the spreads, rings and the line the Pareto front.
+
+    Args:
+        axes: Where to draw.
+        names: Of the points.
+        points: Cost, over 0 and drawn by its logarithm where it differs more than threefold, and score.
+        labels: Of cost and score.
+        spreads: Half the length of the points' bars; None for no bar.
+        everyone: Names of all points of the figure, by which each has its colour and its sign.
+    """
     # Rings as well as the line: a front may be a single point.
     axes.plot(*zip(*pareto_front(points)), color='#888', linewidth=1.2, marker='o', markersize=12,
               markerfacecolor='none', zorder=1, gid='pareto', label='Pareto front')
-    for number, (name, (x, y), spread) in enumerate(zip(names, points, spreads)):
-        axes.errorbar(x, y, yerr=spread, fmt='o', capsize=3, color=f'C{number % 10}')
-        axes.annotate(name, (x, y), xytext=(5, 5), textcoords='offset points', fontsize=9)
+    for name, (x, y), spread in zip(names, points, spreads):
+        number = everyone.index(name)
+        axes.errorbar(x, y, yerr=spread, fmt=_SIGNS[number // 10 % len(_SIGNS)], capsize=3, color=f'C{number % 10}',
+                      label=name)
     axes.set(xlabel=labels[0], ylabel=labels[1])
-    axes.margins(x=.2, y=.15)
+    costs = [cost for cost, _ in points]
+    if max(costs) > 3 * min(costs):
+        axes.set_xscale('log')
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: f'{cost:g}'))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.margins(x=.1, y=.1)
     axes.grid(color='#e4e4e4', linewidth=.8)
     axes.spines[['top', 'right']].set_visible(False)
-    axes.legend(fontsize=8, frameon=False)
+
+
+def add_legend(figure: Figure) -> None:
+    """Name what the axes of a figure show, each once, beside them."""
+    handles: dict[str, object] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels()):
+            handles.setdefault(label, handle)
+    figure.legend(handles.values(), handles, loc='outside right upper', fontsize=8, frameon=False)
 
 
 def svg_of(figure: Figure, salt: str) -> str:

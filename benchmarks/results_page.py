@@ -4,8 +4,8 @@
 
 - what stands between ``<!-- results: SUITE -->``, or ``<!-- results: SUITE, charts -->``, and
   ``<!-- end of results -->``: of a suite's ``results.json``, copied to ``docs/results/SUITE.json``; with
-  ``curves`` for ``charts`` those over the training alone; for ``<!-- results: SUITE, summary -->`` a table of a line
-  for each backbone;
+  ``curves`` for ``charts`` those over the training alone; with ``of TASK, TASK`` behind it these tasks alone; for
+  ``<!-- results: SUITE, summary -->`` a table of a line for each backbone;
 - what stands between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``: of ``docs/results/NAME.json``, which the
   command that measures writes with ``--page``; NAME is that of the command's table, or begins with it and a dash. What
   stands between those of ``aims`` is of several;
@@ -36,7 +36,8 @@ from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
 
 DOCS = Path(__file__).resolve().parents[1] / 'docs'
 PAGES = [DOCS.parent / 'README.md', *sorted(DOCS.glob('*.md'))]
-BLOCK = re.compile(r'(<!-- results: (\w+)(, charts|, curves|, summary)? -->\n).*?(<!-- end of results -->)', re.DOTALL)
+BLOCK = re.compile(r'(<!-- results: (\w+)(, charts|, curves|, summary)?(?: of ([\w, ]+))? -->\n).*?'
+                   r'(<!-- end of results -->)', re.DOTALL)
 MARKED = re.compile(r'(<!-- ([\w-]+): begin -->\n).*?(<!-- \2: end -->)', re.DOTALL)
 OTHERS = re.compile(r'(<!-- figures of others -->\n).*?(<!-- end of figures -->)', re.DOTALL)
 #: What makes the text of results, by the name of the command's table.
@@ -79,17 +80,14 @@ def results(suite: str) -> dict | None:
     return content
 
 
-def images(suite: str, content: dict, curves_alone: bool) -> dict[str, str]:
-    """Charts of a suite, or its curves over the training alone, by file name below docs/images."""
-    made = {}
-    for task in dict.fromkeys(network['task'] for network in content['networks']):
-        drawn = [network for network in content['networks']
-                 if network['task'] == task and network['metrics'][0]['runs']]
-        if drawn:
-            name = f'benchmark_{suite}_' + re.sub(r'\W+', '_', task.lower())
-            if not curves_alone:
-                made[f'{name}.svg'] = charts(drawn)
-            made[f'{name}_curves.svg'] = curves(content['runs'], drawn[0])
+def images(suite: str, content: dict, task: str, curves_alone: bool) -> dict[str, str]:
+    """Charts of a task of a suite, or its curves over the training alone, by file name below docs/images."""
+    drawn = [network for network in content['networks'] if network['task'] == task and network['metrics'][0]['runs']]
+    if not drawn:
+        return {}
+    name = f'benchmark_{suite}_' + re.sub(r'\W+', '_', task.lower())
+    made = {} if curves_alone else {f'{name}.svg': charts(drawn)}
+    made[f'{name}_curves.svg'] = curves(content['runs'], drawn[0])
     return {name: svg for name, svg in made.items() if svg}
 
 
@@ -113,18 +111,20 @@ def generate(page: str) -> tuple[str, dict[str, str]]:
     made = {}
 
     def block(match: re.Match) -> str:
-        start, suite, form, end = match.groups()
+        start, suite, form, tasks, end = match.groups()
         content = results(suite)
         if content is None:
             return f'{start}\nNot run yet: `mobileode suite {suite} --jobs 2`.\n\n{end}'
         if form == ', summary':
             return f'{start}\n{summary(content["networks"])}\n\n{end}'
-        body = tables(content)
-        if form:
-            own = images(suite, content, form == ', curves')
+
+        def below(task: str) -> str:
+            own = images(suite, content, task, form == ', curves') if form else {}
             made.update(own)
-            body += '\n\n' + '\n'.join(f'![{name[:-4].replace("_", " ")}](images/{name})' for name in own)
-        return f'{start}\n{body}\n\nEvery run: [results/{suite}.json](results/{suite}.json).\n\n{end}'
+            return '\n'.join(f'![{name[:-4].replace("_", " ")}](images/{name})' for name in own)
+
+        text = tables(content, tasks and tasks.split(', '), below)
+        return f'{start}\n{text}\n\nEvery run: [results/{suite}.json](results/{suite}.json).\n\n{end}'
 
     def between_marks(match: re.Match) -> str:
         start, name, end = match.groups()

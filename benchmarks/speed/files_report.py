@@ -2,7 +2,7 @@
 
 import html
 
-from ..charts import draw, row_of_charts, svg_of
+from ..charts import add_legend, axes_of_charts, draw, svg_of
 from ..output import METRICS, number, table
 from .report import MEGABYTE, ratio_text, spread
 
@@ -67,13 +67,15 @@ def chart(result: dict) -> str | None:
     kinds = list(dict.fromkeys(variant['kind'] for variant in drawn))
     if not kinds:
         return None
-    count = str(result['threads'][0])
-    figure, places = row_of_charts(len(kinds))
+    count, everyone = str(result['threads'][0]), list(dict.fromkeys(variant['network'] for variant in drawn))
+    figure, places = axes_of_charts(len(kinds))
     for axes, kind in zip(places, kinds):
         own = [variant for variant in drawn if variant['kind'] == kind]
         found = [main_metric(variant['metrics']) for variant in own]
         draw(axes, [variant['network'] for variant in own],
              [(variant['timed'][count]['median_ms'], value) for variant, (_, value) in zip(own, found)],
-             (f'ms, {count} thread{"s" * (count != "1")}', f'{found[0][0]}, %'), [None] * len(own))
+             (f'ms, {count} thread{"s" * (count != "1")}', f'{found[0][0]}, %'), [None] * len(own),
+             everyone)
         axes.set_title(kind)
+    add_legend(figure)
     return svg_of(figure, 'bench')

@@ -13,7 +13,7 @@ from mobileode_mm.errors import InputError
 from mobileode_mm.fit.models import MODELS
 from mobileode_mm.runs.config import load_config
 
-from ..charts import row_of_charts, svg_of
+from ..charts import axes_of_charts, svg_of
 from ..machine import describe_machine
 from ..output import page_and_mark, put_into_page, table, write_json
 
@@ -86,7 +86,7 @@ def markdown(results: dict) -> str:
 
 def curves(results: dict) -> str:
     """Validation over the training, as SVG: a line for each seed, a colour for each network."""
-    figure, (axes, ) = row_of_charts(1)
+    figure, (axes, ) = axes_of_charts(1)
     for number, ((model, start), runs) in enumerate(_by_network(results['runs']).items()):
         for run in runs:
             axes.plot(*run['curve'], color=f'C{number}', label=f'{model}, from {start}' if run is runs[0] else None)

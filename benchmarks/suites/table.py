@@ -1,4 +1,5 @@
-"""Means over the seeds, and the table of a suite in Markdown."""
+"""Means over the seeds, and the tables of a suite in Markdown."""
+from collections.abc import Callable, Collection
 from statistics import mean, stdev
 
 from mobileode_mm.errors import listed
@@ -90,15 +91,6 @@ def result_text(network: dict) -> str:
     return ', '.join(parts)
 
 
-def rows(networks: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table of results; nothing in it is a timing."""
-    head = ['task', 'backbone', 'result, %', 'runs', 'parameters, M', 'MACs, M', 'at']
-    return head, [[
-        network['task'], network['backbone'], result_text(network),
-        f'{network["metrics"][0]["runs"]} of {network["seeds"]}', f'{network["parameters"] / 1e6:.2f}',
-        f'{network["macs"] / 1e6:.1f}', '×'.join(map(str, network['input_size']))] for network in networks]
-
-
 def summary(networks: list[dict]) -> str:
     """A table of a line for each backbone: the first metric of each task, parameters and multiply-adds of all tasks."""
     by_place = {(network['backbone'], network['task']): network for network in networks}
@@ -113,31 +105,94 @@ def summary(networks: list[dict]) -> str:
     return table(['backbone', *(f'{task}, %' for task in tasks), 'parameters, M', 'MACs, M'], lines)
 
 
-def comparison_rows(networks: list[dict], reference: str | None) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table of intervals and of differences to the reference; empty where there is one seed."""
-    head = ['task', 'backbone', 'figure', 'mean and interval, %']
-    head += [f'against {reference}', ''] if reference else []
-    lines = []
-    for network in networks:
-        for metric in network['metrics']:
-            own, difference = metric['interval'], metric['difference']
-            if own is None:
-                continue
-            line = [network['task'], network['backbone'], metric['label'],
-                    f'{own["mean"]:.1f} [{own["low"]:.1f}, {own["high"]:.1f}]']
-            if reference:
-                line += ['–', ''] if difference is None else [
-                    f'{difference["mean"]:+.1f} [{difference["low"]:+.1f}, {difference["high"]:+.1f}]',
-                    'cannot be told apart' if difference['low'] <= 0 <= difference['high'] else
-                    'better' if difference['low'] > 0 else 'worse']
-            lines.append(line)
-    return head, lines
+def tasks_of(networks: list[dict]) -> list[str]:
+    """The tasks of networks, in their order."""
+    return list(dict.fromkeys(network['task'] for network in networks))
 
 
-def comparison_note(networks: list[dict]) -> str:
-    """What the intervals hold."""
+def task_rows(networks: list[dict], reference: str | None) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of one task: of each network its figures, what it costs, and its times.
+
+    A column that would say nothing is left out: what became of the runs where all gave figures, the size of the images
+    where it is one (:func:`caption` has it), differences where there are none, times that were not measured.
+    """
+    columns: list[tuple[str, list[str]]] = [('backbone', [network['backbone'] for network in networks])]
+    for metrics in zip(*(network['metrics'] for network in networks)):
+        columns.append((f'{metrics[0]["label"]}, %', [_mean_text(metric) for metric in metrics]))
+        if any(metric['difference'] for metric in metrics):
+            columns.append((f'against {reference}', [_difference_text(metric['difference']) for metric in metrics]))
+    if any(network['others'] for network in networks):
+        columns.append(('runs', [_runs_text(network) for network in networks]))
+    columns += [('parameters, M', [f'{network["parameters"] / 1e6:.2f}' for network in networks]),
+                ('MACs, M', [f'{network["macs"] / 1e6:.1f}' for network in networks])]
+    if len(_sizes(networks)) > 1:
+        columns.append(('at', [_size_text(network) for network in networks]))
+    for key, label in (('onnx_milliseconds', 'onnxruntime, ms'), ('milliseconds', 'PyTorch, ms')):
+        times = [network[key] for network in networks]
+        if any(time is not None for time in times):
+            columns.append((label, ['–' if time is None else f'{time:.1f}' for time in times]))
+    head, cells = zip(*columns)
+    return list(head), [list(row) for row in zip(*cells)]
+
+
+def _mean_text(metric: dict) -> str:
+    if not metric['runs']:
+        return '–'
+    return f'{metric["mean"]:.1f}' + (f' {_between(metric["interval"], "")}' if metric['interval'] else '')
+
+
+def _between(interval: dict, sign: str) -> str:
+    # Not broken into two lines: no-break spaces.
+    return f'[{interval["low"]:{sign}.1f},\xa0{interval["high"]:{sign}.1f}]'
+
+
+def _difference_text(difference: dict | None) -> str:
+    if difference is None:
+        return '–'
+    said = ('cannot be told apart' if difference['low'] <= 0 <= difference['high'] else
+            'better' if difference['low'] > 0 else 'worse')
+    return f'{difference["mean"]:+.1f} {_between(difference, "+")}, {said}'
+
+
+def _runs_text(network: dict) -> str:
+    others = [f'{status}: seed {listed(seeds, 99)}' for status, seeds in network['others'].items()]
+    return '; '.join([f'{network["metrics"][0]["runs"]} of {network["seeds"]}', *others])
+
+
+def _size_text(network: dict) -> str:
+    return '×'.join(map(str, network['input_size']))
+
+
+def _sizes(networks: list[dict]) -> list[str]:
+    return list(dict.fromkeys(map(_size_text, networks)))
+
+
+def caption(networks: list[dict]) -> str:
+    """What stands over the table of one task."""
+    sizes = _sizes(networks)
+    return f'{networks[0]["task"]}, {sizes[0]} px' if len(sizes) == 1 else networks[0]['task']
+
+
+def notes(content: dict) -> list[str]:
+    """What a reader of the tables has to know: figures, costs, what starts from what, where it comes from."""
+    return [' '.join(sentences) for sentences in (
+        _figures_note(content), _costs_note(content), _tasks_note(content), _source_note(content)) if sentences]
+
+
+def _figures_note(content: dict) -> list[str]:
+    seeds = listed(content['seeds'], 99)
+    figures = 'the last checkpoint of each run, on the test data of its config'
+    if len(content['seeds']) == 1:
+        return [f'One run each, seed {seeds}: {figures}.']
+    return [f'Means over the seeds {seeds}: {figures}.', *interval_note(content['networks'])]
+
+
+def interval_note(networks: list[dict]) -> list[str]:
+    """What the intervals in brackets hold; nothing where there are none."""
     parts = [part for network in networks for metric in network['metrics']
              for part in (metric['interval'], metric['difference']) if part]
+    if not parts:
+        return []
     with_images = [part['images'] for part in parts]
     if all(with_images):
         of = 'for other seeds and other test images'
@@ -146,61 +201,53 @@ def comparison_note(networks: list[dict]) -> str:
     else:
         of = 'for other seeds alone, as these runs kept nothing of single images'
     by = ', by a bootstrap of 1,000 draws, the same for all networks, for the images' * any(with_images)
-    return (f'95 % intervals {of}: by Student\'s t for the seeds{by}. Differences are taken seed by seed. Where the '
-            'interval of a difference holds 0, the two cannot be told apart. Each interval is for itself: of twenty '
-            'equal networks one is told apart by chance.')
+    return [f'In brackets 95 % intervals {of}: by Student\'s t for the seeds{by}.',
+            'Differences are taken seed by seed. Where the interval of a difference holds 0, the two cannot be told '
+            'apart. Each interval is for itself: of twenty equal networks one is told apart by chance.']
 
 
-def latency_rows(networks: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table of timings."""
-    timed = [network for network in networks if network['milliseconds'] is not None]
-    head = ['task', 'backbone', 'latency, ms']
-    lines = [[network['task'], network['backbone'], f'{network["milliseconds"]:.1f}'] for network in timed]
-    in_files = [network['onnx_milliseconds'] for network in timed]
-    if any(value is not None for value in in_files):  # earlier results have none
-        head.append('onnxruntime, ms')
-        for line, value in zip(lines, in_files):
-            line.append('–' if value is None else f'{value:.1f}')
-    return head, lines
+def _costs_note(content: dict) -> list[str]:
+    costs = ('Parameters that a forward pass reads, and multiply-adds of its convolutions and matrix products, for the '
+             'whole network and one image of the size given.')
+    return [costs, latency_note(content['latency'])] if content['latency'] else [costs]
 
 
-def notes(content: dict) -> list[str]:
-    """What a reader of the table of results has to know."""
-    seeds = len(content['seeds'])
-    of = 'one run each, seed' if seeds == 1 else 'mean ± sample standard deviation over the seeds'
-    machines = list(dict.fromkeys(run['machine'] for run in content['runs'] if run['machine']))
-    commits = list(dict.fromkeys(run['commit'] for run in content['runs'] if run['commit']))
-    lines = [
-        f'`{content["command"]}`; {of} {listed(content["seeds"], 99)}; the last checkpoint of each run, on the test '
-        'data of its config.',
-        'Parameters that a forward pass reads, and multiply-adds of its convolutions and matrix products, for the '
-        'whole network and one image of the size given.']
-    lines += [f'Backbones of {task} start from what the run of {base} with the same seed left.'
-              for task, base in content['starts_from'].items()]
-    if machines:
-        lines.append(f'Trained on {"; ".join(machines)}; {content["processes"]} process'
-                     f'{"es" * (content["processes"] > 1)} a run.')
-    lines += [f'Left out: {part["task"]} with {part["backbone"]}: {part["reason"]}.'
-              for part in content.get('left_out', [])]
-    if commits:
-        changed = ' (+: files were changed)' if any('+' in commit for commit in commits) else ''
-        lines.append(f'Commit {listed(commits, 99)}{changed}.')
-    return lines
-
-
-def latency_note(content: dict) -> str:
-    """How the timings were taken, and whether anything else ran beside them."""
-    latency = content['latency']
+def latency_note(latency: dict) -> str:
+    """How the times were taken, and whether anything else ran beside them."""
     form = ' in deploy form' if latency.get('form') == 'deploy' else ''
-    note = (f'Median of {latency["rounds"]} rounds in which the networks of a task{form} take turns, one image of '
-            f'random pixels, without decoding and NMS, in PyTorch on the {latency["device"]}, {latency["threads"]} '
-            f'thread{"s" * (latency["threads"] > 1)}: {latency["machine"]}.')
+    note = (f'Times are medians of {latency["rounds"]} rounds in which the networks of a task{form} take turns, one '
+            f'image of random pixels, without decoding and NMS, in PyTorch on the {latency["device"]}, '
+            f'{latency["threads"]} thread{"s" * (latency["threads"] > 1)}: {latency["machine"]}.')
     others = latency.get('others')
     if others is not None:
         note += f' Meanwhile other programs kept {max(others, 0):.1f} of {latency["cores"]} cores busy'
         note += ('; the times are disturbed by that. Without latency.json, the next start measures them again.'
                  if are_disturbed(others, latency['cores'], latency['threads']) else '.')
     return note
+
+
+def _tasks_note(content: dict) -> list[str]:
+    starting, left_out = {}, {}
+    for task, base in content['starts_from'].items():
+        starting.setdefault(base, []).append(task)
+    for part in content.get('left_out', []):
+        left_out.setdefault(part['task'], []).append(f'{part["backbone"]} ({part["reason"]})')
+    return [f'Backbones of {listed(tasks, 99)} start from what the run of {base} with the same seed left.'
+            for base, tasks in starting.items()] + [
+                f'Left out of {task}: {listed(backbones, 99)}.' for task, backbones in left_out.items()]
+
+
+def _source_note(content: dict) -> list[str]:
+    machines, commits = (list(dict.fromkeys(run[key] for run in content['runs'] if run[key]))
+                         for key in ('machine', 'commit'))
+    lines = [f'Command: `{content["command"]}`.']
+    if machines:
+        lines.append(f'Trained on {"; ".join(machines)}; {content["processes"]} process'
+                     f'{"es" * (content["processes"] > 1)} a run.')
+    if commits:
+        changed = ' (+: files were changed)' if any('+' in commit for commit in commits) else ''
+        lines.append(f'Commit {listed(commits, 99)}{changed}.')
+    return lines
 
 
 def troubles(content: dict) -> list[str]:
@@ -215,14 +262,17 @@ def markdown(content: dict) -> str:
                        if part) + '\n'
 
 
-def tables(content: dict) -> str:
-    """The tables of a suite, and what a reader of them has to know."""
-    parts = [table(*rows(content['networks'])), *notes(content)]
-    if troubles(content):
-        parts.append('\n'.join(f'- {line}' for line in troubles(content)))
-    comparison = comparison_rows(content['networks'], content['reference'])
-    if comparison[1]:
-        parts += [table(*comparison), comparison_note(content['networks'])]
-    if content['latency']:
-        parts += [table(*latency_rows(content['networks'])), latency_note(content)]
-    return '\n\n'.join(parts)
+def tables(content: dict, shown: Collection[str] | None = None, below: Callable[[str], str] = lambda task: '') -> str:
+    """The tables of a suite, one for each task, and what a reader of them has to know.
+
+    Args:
+        content: As ``results.json`` has it.
+        shown: The tasks to show; all by default.
+        below: What stands below a task's table: its charts.
+    """
+    parts = []
+    for task in tasks_of(content['networks']) if shown is None else shown:
+        own = [network for network in content['networks'] if network['task'] == task]
+        parts += [f'**{caption(own)}**', table(*task_rows(own, content['reference'])), below(task)]
+    parts += ['\n'.join(f'- {line}' for line in troubles(content)), *notes(content)]
+    return '\n\n'.join(filter(None, parts))

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.suites.intervals import interval
 from benchmarks.suites.resampling import packed
-from benchmarks.suites.table import add_intervals, comparison_note, comparison_rows
+from benchmarks.suites.table import add_intervals, interval_note, task_rows
 
 AP = 'coco/bbox_mAP'
 
@@ -41,18 +41,22 @@ def networks(values):
     """A summary of backbones with figures for the seeds 0, 1, ..., and their runs."""
     runs = [dict(task='detection', backbone=name, seed=seed, status='done', metrics={AP: value})
             for name, own in values.items() for seed, value in enumerate(own)]
-    return [dict(task='detection', backbone=name, metrics=[dict(name=AP, label='AP')]) for name in values], runs
+    made = [dict(task='detection', backbone=name, input_size=[8, 8], parameters=1, macs=1, milliseconds=None,
+                 onnx_milliseconds=None, others={}, seeds=len(own),
+                 metrics=[dict(name=AP, label='AP', runs=len(own), mean=100 * np.mean(own))])
+            for name, own in values.items()]
+    return made, runs
 
 
 def test_differences_are_paired_by_seed():
     # From seed to seed both move by far more than their difference does.
     made, runs = networks({'ours': [.11, .52, .93], 'theirs': [.10, .50, .90], 'one': [.7]})
     add_intervals(made, runs, 'theirs')
-    head, lines = comparison_rows(made, 'theirs')
-    assert head[-2:] == ['against theirs', '']
-    assert [line[1] for line in lines] == ['ours', 'theirs'], 'one seed has no interval'
-    assert lines[0][-2:] == ['+2.0 [-0.5, +4.5]', 'cannot be told apart'] and lines[1][-2:] == ['–', '']
-    assert 'seeds alone' in comparison_note(made)
+    head, lines = task_rows(made, 'theirs')
+    assert head[:3] == ['backbone', 'AP, %', 'against theirs']
+    assert [line[2] for line in lines] == ['+2.0 [-0.5,\xa0+4.5], cannot be told apart', '–', '–']
+    assert lines[2][1] == '70.0', 'one seed has no interval'
+    assert 'seeds alone' in ' '.join(interval_note(made))
 
 
 def test_differences_are_paired_by_draw():
@@ -65,5 +69,5 @@ def test_differences_are_paired_by_draw():
     metric = made[0]['metrics'][0]
     assert metric['interval']['high'] - metric['interval']['low'] > 50
     assert metric['difference']['low'] == pytest.approx(10) == pytest.approx(metric['difference']['high'])
-    assert comparison_rows(made, 'theirs')[1][0][-1] == 'better'
-    assert 'bootstrap of 1,000 draws' in comparison_note(made)
+    assert task_rows(made, 'theirs')[1][0][2].endswith(', better')
+    assert 'bootstrap of 1,000 draws' in ' '.join(interval_note(made))

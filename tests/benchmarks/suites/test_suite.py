@@ -120,7 +120,7 @@ def test_every_network_builds_and_fits_what_it_starts_from(name):
 
 
 def test_the_suite_of_the_documentation(tmp_path):
-    text = (Path(__file__).parents[3] / 'docs/benchmarks.md').read_text()
+    text = (Path(__file__).parents[3] / 'docs/suites.md').read_text()
     (tmp_path / 'mine.py').write_text(re.search(r'```python\n(.*?)```', text, re.DOTALL)[1])
     networks = load_suite(tmp_path / 'mine.py').networks
     assert [(network.backbone, network.starts_from) for network in networks] == [

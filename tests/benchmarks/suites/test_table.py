@@ -9,7 +9,7 @@ import pytest
 from benchmarks.charts import pareto_front
 from benchmarks.suites.page import html_page
 from benchmarks.suites.suite import Network, Suite
-from benchmarks.suites.table import latency_note, markdown, summarize, summary
+from benchmarks.suites.table import latency_note, markdown, summarize, summary, tables
 
 AP = 'coco/bbox_mAP'
 
@@ -47,15 +47,39 @@ def test_mean_and_spread_over_seeds():
 
 def test_markdown_drops_no_run():
     text = markdown(make_content())
-    assert '| detection | <A> | AP 33.0 ± 3.6 | 3 of 3 | 1.50 | 20.0 | 192×128 |' in text
-    assert '| detection | B/b | AP 50.0, diverged: seed 1, failed: seed 2 | 1 of 3 | 2.50 | 10.0 | 192×128 |' in text
+    assert text.startswith('# Suite `some`\n\nDescribed.\n\n**detection, 192×128 px**\n\n'
+                           '| backbone | AP, % | runs |'), 'with one seed in common there are no differences'
+    assert '| <A> | 33.0 [24.0,\xa042.0] | 3 of 3 | 1.50 | 20.0 | 3.0 | 4.0 |' in text
+    assert '| B/b | 50.0 | 1 of 3; diverged: seed 1; failed: seed 2 | 2.50 | 10.0 | 5.0 | 8.0 |' in text, (
+        'one run has no interval')
     assert '- detection, B|b, seed 1 diverged: why diverged' in text
-    assert '| detection | B/b | 8.0 | 5.0 |' in text and 'a machine' in text and 'Commit abc.' in text
-    assert 'latency' not in markdown(make_content(latency=False))
-    assert '| detection | B/b | 8.0 | – |' in markdown(make_content(latency='in PyTorch'))
-    assert 'Left out: segmentation with <A>: it cannot be dilated.' in text
-    assert '| detection | <A> | AP | 33.0 [24.0, 42.0] | – |  |' in text, 'one seed is shared with B|b'
-    assert '| detection | B/b | AP | ' not in text, 'one run has no interval'
+    assert 'a machine' in text and 'Commit abc.' in text
+    assert 'Left out of segmentation: <A> (it cannot be dilated).' in text
+    assert 'Backbones of detection start from what the run of colours with the same seed left.' in text
+
+
+def test_a_column_that_would_say_nothing_is_left_out():
+    content = make_content(latency=False)
+    assert 'onnxruntime' not in markdown(content) and 'PyTorch' not in markdown(content)
+    text = markdown(make_content(latency='in PyTorch'))
+    assert '| 10.0 | – | 8.0 |' in text, 'in one of two it could be measured'
+    for network in content['networks']:
+        network['others'] = {}
+        for metric in network['metrics']:
+            metric['difference'] = None
+    assert '| backbone | AP, % | parameters, M | MACs, M |' in markdown(content)
+    content['networks'][0]['input_size'] = [64, 64]
+    text = markdown(content)
+    assert '**detection**' in text and '| backbone | AP, % | parameters, M | MACs, M | at |' in text
+    assert '| 1.50 | 20.0 | 64×64 |' in text and '| 2.50 | 10.0 | 192×128 |' in text
+
+
+def test_tasks_that_are_shown():
+    content = make_content()
+    content['networks'] += [dict(network, task=task) for network in content['networks'] for task in ('a', 'b')]
+    text = tables(content, ['b', 'detection'], lambda task: f'charts of {task}')
+    assert text.index('**b, 192×128 px**') < text.index('charts of b') < text.index('**detection, 192×128 px**')
+    assert '**a, ' not in text
 
 
 def test_a_line_for_each_backbone():
@@ -73,9 +97,7 @@ def test_a_line_for_each_backbone():
     (-0.001, 2, '0.0 of 2 cores', False), (0.1, 2, '0.1 of 2 cores', False), (0.9, 2, '0.9 of 2 cores', True),
     (0.9, 1, '0.9 of 2 cores', False), (None, 2, None, False)])
 def test_what_ran_beside_the_timings(others, threads, message, disturbed):
-    content = make_content()
-    content['latency'].update(others=others, threads=threads, cores=2)
-    note = latency_note(content)
+    note = latency_note(dict(make_content()['latency'], others=others, threads=threads, cores=2))
     assert ('Meanwhile' in note) == bool(message) and (not message or f'kept {message} busy' in note)
     assert ('disturbed' in note) == disturbed and note.endswith('.')
 
@@ -96,7 +118,7 @@ def test_page_is_one_file_with_charts():
     page.feed(text)
     assert page.svgs == 2 and not page.outside, 'figures against costs, and over the training'
     assert 'AP of the validation, %' in text
-    assert '<A>' in page.cells and 'AP 33.0 ± 3.6' in page.cells
+    assert '<A>' in page.cells and '33.0 [24.0,\xa042.0]' in page.cells
     assert len(re.findall('id="pareto"', text)) == 4, 'parameters, multiply-adds, latency, onnxruntime'
     assert len(re.findall('id="pareto"', html_page(make_content(latency='in PyTorch')))) == 3
     assert html_page(make_content()) == text
