@@ -70,7 +70,8 @@ def add_legend(figure: Figure) -> None:
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels()):
             handles.setdefault(label, handle)
-    figure.legend(handles.values(), handles, loc='outside right upper', fontsize=8, frameon=False)
+    figure.legend(handles.values(), handles, loc='outside right upper', fontsize=8, labelspacing=.7,
+                  frameon=False)
 
 
 def svg_of(figure: Figure, salt: str) -> str:

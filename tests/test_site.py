@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from benchmarks.complexity.from_config import count_config
-from benchmarks.zoo_page import COUNTS, models, zoo_page
+from benchmarks.zoo_page import COUNTS, TIMES, models, zoo_page
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'
@@ -107,6 +107,12 @@ def test_the_counts_are_of_every_config_and_agree_with_the_metafile():
     counts = json.loads(COUNTS.read_text())
     assert {config: counted['parameters'] for config, counted in counts.items()} == {
         model['Config']: model['Metadata']['Parameters'] for model in models()}
+
+
+def test_the_times_are_of_the_configs():
+    times = json.loads(TIMES.read_text())['times']
+    assert len(times) > 50 and set(times) <= {model['Config'] for model in models()}
+    assert all(taken['milliseconds'] > 0 and taken['onnx_milliseconds'] > 0 for taken in times.values())
 
 
 def test_a_count_of_today():

@@ -21,6 +21,7 @@ from mobileode_mm.runs.config import DATA_VARIABLE, short_path
 from .. import ROOT
 from ..machine import commit
 from ..output import write_json
+from ..speed.networks import FORM
 from ..tree_parts import ensure_tree_parts
 from .page import html_page
 from .processes import WAIT_SECONDS, Processes, share
@@ -30,7 +31,7 @@ from .run import DONE, FAILED, Run, checksum, worker_command
 from .sittings import taken_over
 from .suite import Suite, load_suite, suite_names
 from .table import factor_of, markdown, summarize
-from .worker import ANSWER, FORM, QUESTION, RESAMPLED, SETTINGS
+from .worker import ANSWER, QUESTION, RESAMPLED, SETTINGS
 
 T = TypeVar('T')
 RESULTS, TABLE, PAGE, LATENCY = 'results.json', 'results.md', 'results.html', 'latency.json'

@@ -87,22 +87,35 @@ def result_text(network: dict) -> str:
         if metric['runs']:
             spread = '' if metric['spread'] is None else f' ± {metric["spread"]:.1f}'
             parts.append(f'{metric["label"]} {metric["mean"]:.1f}{spread}')
-    parts += [f'{status}: seed {listed(seeds, 99)}' for status, seeds in network['others'].items()]
-    return ', '.join(parts)
+    return ', '.join(parts + _without_figures(network))
+
+
+def _without_figures(network: dict) -> list[str]:
+    return [f'{status}: seed {listed(seeds, 99)}' for status, seeds in network['others'].items()]
 
 
 def summary(networks: list[dict]) -> str:
-    """A table of a line for each backbone: the first metric of each task, parameters and multiply-adds of all tasks."""
+    """A table of a line for each backbone: the first metric of each task, and what it costs in all tasks.
+
+    The times in onnxruntime stand there where any was measured.
+    """
     by_place = {(network['backbone'], network['task']): network for network in networks}
-    tasks = list(dict.fromkeys(network['task'] for network in networks))
+    tasks = tasks_of(networks)
+    costs = [('parameters, M', lambda network: f'{network["parameters"] / 1e6:.2f}'),
+             ('MACs, M', lambda network: f'{network["macs"] / 1e6:.1f}')]
+    if any(network['onnx_milliseconds'] is not None for network in networks):
+        costs.append(('onnxruntime, ms', lambda network: _time_text(network['onnx_milliseconds'])))
     lines = []
     for backbone in dict.fromkeys(network['backbone'] for network in networks):
         own = [by_place.get((backbone, task)) for task in tasks]
         results = [result_text(dict(network, metrics=network['metrics'][:1])) if network else '–' for network in own]
-        costs = [', '.join(f'{network[key] / 1e6:.{digits}f}' for network in own if network)
-                 for key, digits in (('parameters', 2), ('macs', 1))]
-        lines.append([backbone, *results, *costs])
-    return table(['backbone', *(f'{task}, %' for task in tasks), 'parameters, M', 'MACs, M'], lines)
+        lines.append([backbone, *results, *(', '.join(text(network) for network in own if network)
+                                            for _, text in costs)])
+    return table(['backbone', *(f'{task}, %' for task in tasks), *(label for label, _ in costs)], lines)
+
+
+def _time_text(milliseconds: float | None) -> str:
+    return '–' if milliseconds is None else f'{milliseconds:.1f}'
 
 
 def tasks_of(networks: list[dict]) -> list[str]:
@@ -130,7 +143,7 @@ def task_rows(networks: list[dict], reference: str | None) -> tuple[list[str], l
     for key, label in (('onnx_milliseconds', 'onnxruntime, ms'), ('milliseconds', 'PyTorch, ms')):
         times = [network[key] for network in networks]
         if any(time is not None for time in times):
-            columns.append((label, ['–' if time is None else f'{time:.1f}' for time in times]))
+            columns.append((label, [_time_text(time) for time in times]))
     head, cells = zip(*columns)
     return list(head), [list(row) for row in zip(*cells)]
 
@@ -155,8 +168,7 @@ def _difference_text(difference: dict | None) -> str:
 
 
 def _runs_text(network: dict) -> str:
-    others = [f'{status}: seed {listed(seeds, 99)}' for status, seeds in network['others'].items()]
-    return '; '.join([f'{network["metrics"][0]["runs"]} of {network["seeds"]}', *others])
+    return '; '.join([f'{network["metrics"][0]["runs"]} of {network["seeds"]}', *_without_figures(network)])
 
 
 def _size_text(network: dict) -> str:
@@ -201,7 +213,7 @@ def interval_note(networks: list[dict]) -> list[str]:
     else:
         of = 'for other seeds alone, as these runs kept nothing of single images'
     by = ', by a bootstrap of 1,000 draws, the same for all networks, for the images' * any(with_images)
-    return [f'In brackets 95 % intervals {of}: by Student\'s t for the seeds{by}.',
+    return [f'In brackets 95\xa0% intervals {of}: by Student\'s t for the seeds{by}.',
             'Differences are taken seed by seed. Where the interval of a difference holds 0, the two cannot be told '
             'apart. Each interval is for itself: of twenty equal networks one is told apart by chance.']
 

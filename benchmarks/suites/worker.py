@@ -4,30 +4,23 @@ A crash, or the end by lack of memory, then ends one run and not the suite; and 
 visualizer) each run has its own.
 """
 import argparse
-import contextlib
-import copy
 import math
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from torch import nn
 
 from mobileode_mm.apis import test, train
-from mobileode_mm.backbones import Deployable
 from mobileode_mm.backbones.timm_features import merge_branches
 from mobileode_mm.checkpoints.matching import check_checkpoint
 from mobileode_mm.checkpoints.resuming import find_resume_checkpoint
 from mobileode_mm.data.json_file import read_json
 from mobileode_mm.errors import BAD_INPUT, InputError, exit_status
 from mobileode_mm.memory import keep_freed_memory
-from mobileode_mm.runs.checks import build_model, check_parts, check_run, config_scope
+from mobileode_mm.runs.checks import check_parts, check_run
 from mobileode_mm.runs.config import load_config
 from mobileode_mm.runs.processes import ReportedElsewhere
 from mobileode_mm.runs.runner import fix_dataloaders
@@ -35,7 +28,7 @@ from mobileode_mm.runs.runner import fix_dataloaders
 from ..complexity import count
 from ..machine import OtherPrograms, describe_machine
 from ..output import write_json
-from ..speed.sampling import clock_of, quartiles, sample_in_turn
+from ..speed.networks import FORM, building, time_networks
 from .resampling import resampling_options
 
 #: Files of a run's folder.
@@ -47,8 +40,6 @@ RESAMPLED = 'test/resampled.json'
 QUESTION = '.question.json'
 ANSWER = '.answer.json'
 ROUNDS = 30
-#: In what form networks are timed.
-FORM = 'deploy'
 
 
 def train_run(folder: Path, launcher: str) -> None:
@@ -90,7 +81,7 @@ def inspect(folder: Path, launcher: str) -> None:
         new = network['task'] not in checked and question['trains']
         check_run(cfg, ('train', 'test') if new else (), None, 'finetune')
         checked.add(network['task'])
-        with _building(cfg) as model:
+        with building(cfg) as model:
             task, backbone, base = network['task'], network['backbone'], network['starts_from']
             if base:
                 check_checkpoint(model, states[base, backbone],
@@ -104,70 +95,24 @@ def inspect(folder: Path, launcher: str) -> None:
 
 
 def latency(folder: Path, launcher: str) -> None:
-    """Time one image through every network, those of a task in turn, and measure how busy other programs were.
-
-    In PyTorch in deploy form, without pre- and post-processing; then the ONNX files, from pixels to boxes before
-    suppression, masks or scores, in onnxruntime on one thread, of the networks that can be exported.
-    """
+    """Time one image through every network, those of a task in turn, and measure how busy other programs were."""
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     networks = read_json(folder / QUESTION)['networks']
     times, others = [], OtherPrograms()
     for task in dict.fromkeys(network['task'] for network in networks):
-        with contextlib.ExitStack() as stack:
-            steps, files, place = {}, {}, Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            for network in networks:
-                if network['task'] == task:
-                    cfg = _load(network)
-                    model = stack.enter_context(_building(cfg)).eval()
-                    call = _in_onnxruntime(cfg, model, network['input_size'], place / f'{len(steps)}.onnx')
-                    if call:
-                        files[network['backbone']] = call
-                    model.to(device)
-                    if isinstance(model, Deployable):
-                        model.switch_to_deploy()
-                    x = torch.randn(1, 3, *network['input_size'], device=device)
-                    steps[network['backbone']] = lambda model=model, x=x: model(x, mode='tensor')
-            with torch.inference_mode():
-                samples = sample_in_turn(steps, ROUNDS, clock=clock_of(device))
-            in_files = sample_in_turn(files, ROUNDS)
-            times += [dict(task=task, backbone=name, milliseconds=quartiles(samples[name])[1],
-                           onnx_milliseconds=quartiles(in_files[name])[1] if name in in_files else None)
-                      for name in samples]
+        own = {network['backbone']: (_load(network), network['input_size']) for network in networks
+               if network['task'] == task}
+        times += [dict(task=task, backbone=name, **taken)
+                  for name, taken in time_networks(own, device, ROUNDS).items()]
     write_json(folder / ANSWER, dict(times=times, rounds=ROUNDS, form=FORM, device=device.type, others=others.busy(),
                                      cores=os.cpu_count(), threads=torch.get_num_threads(),
                                      machine=describe_machine(device)))
-
-
-def _in_onnxruntime(cfg: Config, model: nn.Module, size: Sequence[int],
-                    path: Path) -> Callable[[], object] | None:
-    """A call of a network's ONNX file on one thread; None where it cannot be exported, or the extra is absent."""
-    from mobileode_mm.deploy import tasks
-    from mobileode_mm.deploy.exporting import file_copy
-    from mobileode_mm.deploy.formats import load, needed, write
-    from mobileode_mm.inference.inferencer import TASKS
-    height, width = size
-    image = torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8)
-    try:
-        needed('onnx', False)
-        deployed = file_copy(revert_sync_batchnorm(copy.deepcopy(model)), (height, width))
-        whole = tasks.TASKS[TASKS[cfg.default_scope]][0](deployed, True)
-        write(whole.eval(), image, 'none', 'onnx', path, {})
-    except InputError:
-        return None
-    run, pixels = load(path, 'onnx', 1), image.numpy()
-    return lambda: run(pixels)
 
 
 def _load(network: dict) -> Config:
     cfg = load_config(network['config'], network['cfg_options'])
     fix_dataloaders(cfg)
     return cfg
-
-
-@contextlib.contextmanager
-def _building(cfg: Config) -> Iterator[nn.Module]:
-    with config_scope(cfg):
-        yield build_model(cfg)
 
 
 _TASKS = dict(train=train_run, test=test_run, inspect=inspect, latency=latency)

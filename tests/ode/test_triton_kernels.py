@@ -18,7 +18,7 @@ from mobileode_mm.ode import ChannelwiseODESolver
 
 triton = pytest.importorskip('triton')
 from benchmarks.gpu_parts import parity  # noqa: E402 (it needs Triton)
-from benchmarks.gpu_parts.parity import EPS, ERRORS, GRADIENT_ERRORS, error, reference  # noqa: E402
+from benchmarks.gpu_parts.parity import EPS, ERRORS, error, reference  # noqa: E402
 from mobileode_mm.ode.backends import triton_blocks, triton_operators  # noqa: E402
 
 DEVICE = 'cpu' if triton_operators.INTERPRETED else 'cuda'
@@ -45,7 +45,9 @@ def poisoned():
 
 
 def make(shape, kind, dtype=torch.float32):
-    return parity.make(shape, kind, dtype, DEVICE)
+    # Not the seed 0: the gradient of a step length is one sum over every number of a call, and with that seed the
+    # 20,480 terms of the widest shape, of about 1, cancel to 0.34: the order in which a processor adds them shows.
+    return parity.make(shape, kind, dtype, DEVICE, seed=1)
 
 
 def compare_training(shape, kind, dtype, layout=torch.contiguous_format):
@@ -59,10 +61,7 @@ def compare_training(shape, kind, dtype, layout=torch.contiguous_format):
     for name, ours in results.items():
         theirs = expected[name]
         assert ours.shape == theirs.shape, name
-        # The gradient of a step length is one sum over every number of the call, which may cancel almost whole (20,480
-        # terms of about 1 to 0.34): in which order a processor adds them is then seen in its fifth figure.
-        limit = GRADIENT_ERRORS[dtype] if name == 'grad of step_lengths' else ERRORS[dtype]
-        assert error(ours, theirs) < limit, (name, error(ours, theirs))
+        assert error(ours, theirs) < ERRORS[dtype], (name, error(ours, theirs))
 
 
 @needs_kernels

@@ -86,11 +86,11 @@ def test_a_line_for_each_backbone():
     networks = make_content()['networks']
     networks.append(dict(networks[1], task='segmentation', parameters=4_000_000))
     assert summary(networks).splitlines() == [
-        '| backbone | detection, % | segmentation, % | parameters, M | MACs, M |',
-        '| --- | --- | --- | --- | --- |',
-        '| <A> | AP 33.0 ± 3.6 | – | 1.50 | 20.0 |',
+        '| backbone | detection, % | segmentation, % | parameters, M | MACs, M | onnxruntime, ms |',
+        '| --- | --- | --- | --- | --- | --- |',
+        '| <A> | AP 33.0 ± 3.6 | – | 1.50 | 20.0 | 3.0 |',
         '| B/b | AP 50.0, diverged: seed 1, failed: seed 2 | AP 50.0, diverged: seed 1, failed: seed 2 | 2.50, 4.00 '
-        '| 10.0, 10.0 |']
+        '| 10.0, 10.0 | 5.0, 5.0 |']
 
 
 @pytest.mark.parametrize('others, threads, message, disturbed', [
