@@ -6,6 +6,7 @@ from mobileode_mm.errors import listed
 
 from ..machine import are_disturbed
 from ..output import METRICS, table
+from ..speed.networks import FORM
 from .intervals import interval
 from .resampling import unpacked
 from .run import DONE
@@ -226,10 +227,12 @@ def _costs_note(content: dict) -> list[str]:
 
 def latency_note(latency: dict) -> str:
     """How the times were taken, and whether anything else ran beside them."""
-    form = ' in deploy form' if latency.get('form') == 'deploy' else ''
+    form = files = ''
+    if latency.get('form') == FORM:  # earlier ones timed networks as they were trained, and no files
+        form, files = ' in deploy form', ', and as ONNX files in onnxruntime, 1 thread'
     note = (f'Times are medians of {latency["rounds"]} rounds in which the networks of a task{form} take turns, one '
             f'image of random pixels, without decoding and NMS, in PyTorch on the {latency["device"]}, '
-            f'{latency["threads"]} thread{"s" * (latency["threads"] > 1)}: {latency["machine"]}.')
+            f'{latency["threads"]} thread{"s" * (latency["threads"] > 1)}{files}: {latency["machine"]}.')
     others = latency.get('others')
     if others is not None:
         note += f' Meanwhile other programs kept {max(others, 0):.1f} of {latency["cores"]} cores busy'
