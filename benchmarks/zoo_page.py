@@ -16,7 +16,7 @@ from benchmarks.complexity.from_config import count_config
 from benchmarks.machine import OtherPrograms, describe_machine
 from benchmarks.output import number, table, write_json
 from benchmarks.speed.networks import FORM, time_networks
-from benchmarks.suites.table import latency_note
+from benchmarks.suites.table import latency_note, summary
 from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
 from mobileode_mm.memory import keep_freed_memory
 from mobileode_mm.runs.config import load_config
@@ -107,27 +107,24 @@ def _configs(own: list[dict], counts: dict[str, dict], times: dict[str, dict]) -
     lines = []
     for model in own:
         counted, metadata, taken = counts[model['Config']], model['Metadata'], times.get(model['Config'], {})
-        lines.append([f'[{model["Config"]}](../{model["Config"]})', metadata['Training Data'], str(metadata['Epochs']),
+        name = model['Config'].removeprefix('configs/')
+        lines.append([f'[{name}](../{model["Config"]})', metadata['Training Data'], str(metadata['Epochs']),
                       f'{counted["parameters"]:,}', f'{counted["macs"] / 1e6:,.1f}', _size(counted['input_size']),
                       number(taken.get('onnx_milliseconds')), number(taken.get('milliseconds'))])
     return table(['config', 'data', 'epochs', 'parameters', 'MACs, M', 'px', 'onnxruntime, ms', 'PyTorch, ms'], lines)
 
 
 def _mini(suite: dict) -> str:
-    body = []
-    for network in suite['networks']:
-        metrics = ', '.join(f'{metric["label"]} {metric["mean"]:.1f} ± {metric["spread"]:.1f}'
-                            for metric in network['metrics'])
-        body.append([network['task'], network['backbone'], metrics, f'{network["parameters"]:,}',
-                     f'{network["macs"] / 1e6:,.1f}', _size(network['input_size']), f'{network["milliseconds"]:.1f}'])
-    seeds = ', '.join(map(str, suite['seeds']))
-    return ('## On the mini data\n\n'
-            + table(['task', 'backbone', 'result, %', 'parameters', 'MACs, M', 'px', 'ms'], body)
-            + f'\n\nMean ± sample standard deviation over the seeds {seeds}, by `{suite["command"]}` at commit '
-              f'{suite["commit"][:7]}: {suite["machine"]}. Milliseconds: PyTorch, '
-              f'{suite["latency"]["threads"]} threads of the same machine. Configs, and what the suite changes of '
-              f'them: [{suite["suite"]}.py](../benchmarks/suites/configs/{suite["suite"]}.py). What this shows and '
-              'what not: [benchmarks.md](benchmarks.md#the-mini-data-three-seeds).\n')
+    name, seeds = suite['suite'], ', '.join(map(str, suite['seeds']))
+    networks = suite['networks']
+    sizes = ', '.join(dict.fromkeys(f'{network["task"]} at {_size(network["input_size"])}' for network in networks))
+    machines = dict.fromkeys(run['machine'].split(',')[0] for run in suite['runs'])
+    return (f'## On the mini data\n\n{summary(networks)}\n\n'
+            f'Mean ± sample standard deviation over the seeds {seeds}, trained on {", ".join(machines)} by '
+            f'`{suite["command"]}`. The order of costs: {sizes}. '
+            f'Configs, and what the suite changes of them: [{name}.py](../benchmarks/suites/configs/{name}.py). '
+            'Intervals, times in PyTorch, what this shows and what not: '
+            '[benchmarks.md](benchmarks.md#the-mini-data-three-seeds).\n')
 
 
 def main() -> None:
