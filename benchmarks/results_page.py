@@ -31,7 +31,7 @@ from benchmarks.speed import aims, files_report, floors, operators, report
 from benchmarks.studies import anytime, fits, norms, other_sizes
 from benchmarks.suites.page import charts, curves
 from benchmarks.suites.suite import FOLDER
-from benchmarks.suites.table import add_intervals, summary, tables
+from benchmarks.suites.table import add_intervals, notes, summary, tables
 from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
 
 DOCS = Path(__file__).resolve().parents[1] / 'docs'
@@ -124,7 +124,10 @@ def generate(page: str) -> tuple[str, dict[str, str]]:
             return '\n'.join(f'![{name[:-4].replace("_", " ")}](images/{name})' for name in own)
 
         text = tables(content, tasks and tasks.split(', '), below)
-        return f'{start}\n{text}\n\nEvery run: [results/{suite}.json](results/{suite}.json).\n\n{end}'
+        how = '\n\n'.join([*notes(content), f'Every run: [results/{suite}.json](results/{suite}.json).'])
+        # Folded away, on GitHub as on the site.
+        return (f'{start}\n{text}\n\n<details markdown>\n'
+                f'<summary>What the figures are, and how they were made</summary>\n\n{how}\n\n</details>\n\n{end}')
 
     def between_marks(match: re.Match) -> str:
         start, name, end = match.groups()

@@ -272,13 +272,13 @@ def troubles(content: dict) -> list[str]:
 
 
 def markdown(content: dict) -> str:
-    """Page with the tables of a suite."""
-    return '\n\n'.join(part for part in (f'# Suite `{content["suite"]}`', content['description'], tables(content))
-                       if part) + '\n'
+    """Page with the tables of a suite, and what a reader of them has to know."""
+    return '\n\n'.join(part for part in (f'# Suite `{content["suite"]}`', content['description'], tables(content),
+                                         *notes(content)) if part) + '\n'
 
 
 def tables(content: dict, shown: Collection[str] | None = None, below: Callable[[str], str] = lambda task: '') -> str:
-    """The tables of a suite, one for each task, and what a reader of them has to know.
+    """The tables of a suite, one for each task, and what became of runs without figures.
 
     Args:
         content: As ``results.json`` has it.
@@ -289,5 +289,5 @@ def tables(content: dict, shown: Collection[str] | None = None, below: Callable[
     for task in tasks_of(content['networks']) if shown is None else shown:
         own = [network for network in content['networks'] if network['task'] == task]
         parts += [f'**{caption(own)}**', table(*task_rows(own, content['reference'])), below(task)]
-    parts += ['\n'.join(f'- {line}' for line in troubles(content)), *notes(content)]
+    parts.append('\n'.join(f'- {line}' for line in troubles(content)))
     return '\n\n'.join(filter(None, parts))
