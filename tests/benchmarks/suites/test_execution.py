@@ -25,8 +25,9 @@ def results(folder):
 
 
 def table(folder):
-    return [line for line in (folder / FOLDER / 'results.md').read_text().splitlines() if '| colours' in line
-            and line.count('|') > 5]  # the table of times has fewer columns
+    """The rows of results.md, up to the multiply-adds: times differ."""
+    return [' | '.join(line.split(' | ')[:5]) for line in (folder / FOLDER / 'results.md').read_text().splitlines()
+            if re.match(r'\| (good|broken|wild) \|', line)]
 
 
 def outcomes(folder):
@@ -47,8 +48,8 @@ def test_every_run_is_shown(finished):
     assert re.match('loss was nan at iteration [456]', found['wild']['reason'])
     assert 0 <= found['good']['metrics']['accuracy/top1'] <= 100
     good, broken, wild = table(folder)
-    assert re.match(r'\| colours \| good \| top-1 [\d.]+ \| 1 of 1 \| 0.0\d \| 0.\d \| 32×32 \|', good)
-    assert '| failed: seed 0 | 0 of 1 |' in broken and '| diverged: seed 0 | 0 of 1 |' in wild
+    assert re.match(r'\| good \| [\d.]+ \| 1 of 1 \| 0.0\d \| 0.\d$', good)
+    assert '| – | 0 of 1; failed: seed 0 |' in broken and '| – | 0 of 1; diverged: seed 0 |' in wild
     assert good in out and wild in out and NO_MEMORY in out
 
 
