@@ -6,16 +6,15 @@ timed.
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 import torch
 import yaml
 
 from benchmarks.complexity.from_config import count_config
-from benchmarks.machine import OtherPrograms, describe_machine
+from benchmarks.machine import OtherPrograms
 from benchmarks.output import number, table, write_json
-from benchmarks.speed.networks import FORM, time_networks
+from benchmarks.speed.networks import time_networks, timed
 from benchmarks.suites.table import latency_note, summary
 from mobileode_mm.engine.atomic_backend import AtomicLocalBackend
 from mobileode_mm.memory import keep_freed_memory
@@ -63,7 +62,7 @@ def count_networks() -> dict[str, dict]:
 
 
 def time_configs() -> dict:
-    """Times of one image through the network of every config, those of a task in turn. Takes a quarter of an hour.
+    """Times of one image through the network of every config, those of a task in turn. Takes ten minutes.
 
     Configs that differ in their data alone have one network, which is timed once.
     """
@@ -71,17 +70,14 @@ def time_configs() -> dict:
     torch.set_num_threads(1)
     counts, times, others = json.loads(COUNTS.read_text()), {}, OtherPrograms()
     for prefix in _TASKS:
-        firsts: dict[tuple, str] = {}
-        networks, timed_as = {}, {}
+        networks, keys = {}, {}
         for model in _models_of(prefix):
             cfg, size = load_config(ROOT / model['Config']), counts[model['Config']]['input_size']
-            first = firsts.setdefault((repr(cfg.model), *size), model['Config'])
-            networks.setdefault(first, (cfg, size))
-            timed_as[model['Config']] = first
+            keys[model['Config']] = key = f'{size} {cfg.model}'
+            networks[key] = cfg, size
         taken = time_networks(networks, torch.device('cpu'), ROUNDS)
-        times.update({config: taken[first] for config, first in timed_as.items()})
-    return dict(times=times, rounds=ROUNDS, form=FORM, device='cpu', others=others.busy(), cores=os.cpu_count(),
-                threads=torch.get_num_threads(), machine=describe_machine(torch.device('cpu')))
+        times.update({config: taken[key] for config, key in keys.items()})
+    return timed(times, ROUNDS, torch.device('cpu'), others)
 
 
 def _models_of(prefix: str) -> list[dict]:

@@ -1,6 +1,7 @@
 """One image through whole networks that take turns: in PyTorch in deploy form, and their ONNX files in onnxruntime."""
 import contextlib
 import copy
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from mobileode_mm.backbones import Deployable
 from mobileode_mm.errors import InputError
 from mobileode_mm.runs.checks import build_model, config_scope
 
+from ..machine import OtherPrograms, describe_machine
 from .sampling import clock_of, quartiles, sample_in_turn
 
 #: In what form networks are timed.
@@ -61,6 +63,12 @@ def time_networks(networks: Mapping[str, tuple[Config, Sequence[int]]], device: 
     return {name: dict(milliseconds=quartiles(samples[name])[1],
                        onnx_milliseconds=quartiles(in_files[name])[1] if name in in_files else None)
             for name in samples}
+
+
+def timed(times: list[dict] | dict[str, dict], rounds: int, device: torch.device, others: OtherPrograms) -> dict:
+    """Times of :func:`time_networks` with how they were taken, and how busy other programs were since ``others``."""
+    return dict(times=times, rounds=rounds, form=FORM, device=device.type, others=others.busy(), cores=os.cpu_count(),
+                threads=torch.get_num_threads(), machine=describe_machine(device))
 
 
 def _in_onnxruntime(cfg: Config, model: nn.Module, size: Sequence[int],

@@ -28,7 +28,7 @@ from mobileode_mm.runs.runner import fix_dataloaders
 from ..complexity import count
 from ..machine import OtherPrograms, describe_machine
 from ..output import write_json
-from ..speed.networks import FORM, building, time_networks
+from ..speed.networks import building, time_networks, timed
 from .resampling import resampling_options
 
 #: Files of a run's folder.
@@ -104,9 +104,7 @@ def latency(folder: Path, launcher: str) -> None:
                if network['task'] == task}
         times += [dict(task=task, backbone=name, **taken)
                   for name, taken in time_networks(own, device, ROUNDS).items()]
-    write_json(folder / ANSWER, dict(times=times, rounds=ROUNDS, form=FORM, device=device.type, others=others.busy(),
-                                     cores=os.cpu_count(), threads=torch.get_num_threads(),
-                                     machine=describe_machine(device)))
+    write_json(folder / ANSWER, timed(times, ROUNDS, device, others))
 
 
 def _load(network: dict) -> Config:
